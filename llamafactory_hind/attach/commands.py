@@ -1,0 +1,5 @@
+"""Our commands of `llamafactory-cli`: name -> (module, function taking the words after the command, one line of help)."""
+
+COMMANDS: dict[str, tuple[str, str, str]] = {
+    "synth": ("llamafactory_hind.pipelines.run", "run_synth", "write rows with a model"),
+}

@@ -1,0 +1,86 @@
+"""The host's data loading, opened for our formats. What a format does is in `formats`, imported when it is needed."""
+
+from functools import wraps
+from types import MappingProxyType, ModuleType
+from typing import Any
+
+from .. import config
+
+
+def keep_dataset_info(parser: ModuleType) -> None:
+    """Keep the whole dataset_info.json entry of a dataset as `hind_info`; it is empty for datasets without an entry."""
+    host_join = parser.DatasetAttr.join
+
+    @wraps(host_join)
+    def join(self: Any, attr: dict[str, Any]) -> None:
+        host_join(self, attr)
+        self.hind_info = dict(attr)
+
+    parser.DatasetAttr.join = join
+    parser.DatasetAttr.hind_info = MappingProxyType({})
+
+
+def register_converters(data: ModuleType) -> None:
+    """Register our `formatting:` names with the host."""
+    from ..formats import CONVERTERS
+
+    for name, converter in CONVERTERS.items():
+        if data.converter.DATASET_CONVERTERS.get(name) is not converter:  # it is there after importlib.reload
+            data.converter.register_dataset_converter(name, converter)
+
+
+def replace_align_dataset(loader: ModuleType) -> None:
+    """Let our formats align their own datasets; the host's formats still go to the host."""
+    host_align = loader.align_dataset
+
+    @wraps(host_align)
+    def align_dataset(dataset: Any, dataset_attr: Any, data_args: Any, training_args: Any) -> Any:
+        from ..formats.align import align_dataset as align
+
+        return align(host_align, dataset, dataset_attr, data_args, training_args)
+
+    loader.align_dataset = align_dataset
+
+
+def replace_load_single_dataset(loader: ModuleType) -> None:
+    """Name the rows where `datasets` cannot read a file of one of our formats."""
+    host_load = loader._load_single_dataset
+
+    @wraps(host_load)
+    def _load_single_dataset(dataset_attr: Any, model_args: Any, data_args: Any, training_args: Any) -> Any:
+        from ..formats.loading import load_single_dataset as load
+
+        return load(host_load, dataset_attr, model_args, data_args, training_args)
+
+    loader._load_single_dataset = _load_single_dataset
+
+
+def replace_get_merged_dataset(loader: ModuleType) -> None:
+    """Pass our pair stages to the host as `rm`, the stage whose datasets are ranking ones."""
+    host_merged = loader._get_merged_dataset
+
+    @wraps(host_merged)
+    def _get_merged_dataset(
+        dataset_names: Any, model_args: Any, data_args: Any, training_args: Any, stage: str, return_dict: bool = False
+    ) -> Any:
+        stage = "rm" if stage in config.PAIR_STAGES else stage
+        return host_merged(dataset_names, model_args, data_args, training_args, stage, return_dict)
+
+    loader._get_merged_dataset = _get_merged_dataset
+
+
+def replace_get_dataset_processor(loader: ModuleType) -> None:
+    """Build our processor for our stages."""
+    host_processor = loader._get_dataset_processor
+
+    @wraps(host_processor)
+    def _get_dataset_processor(
+        data_args: Any, stage: str, template: Any, tokenizer: Any, processor: Any, do_generate: bool = False
+    ) -> Any:
+        if stage not in config.STAGES:
+            return host_processor(data_args, stage, template, tokenizer, processor, do_generate)
+        from ..formats.processors import PROCESSORS
+
+        return PROCESSORS[stage](template=template, tokenizer=tokenizer, processor=processor, data_args=data_args)
+
+    loader._get_dataset_processor = _get_dataset_processor

@@ -1,0 +1,136 @@
+"""Every host name that is replaced or extended: where, why, in which host versions, and by which function of ours.
+
+A hook's function gets the host module right after it has run, before any other host module can take names from it.
+Standard library only; a hook's function is imported when its module is.
+"""
+
+from collections.abc import Callable
+from importlib import import_module
+from types import ModuleType
+from typing import NamedTuple
+
+
+class Hook(NamedTuple):
+    """One host name we replace or extend."""
+
+    module: str
+    name: str
+    why: str
+    function: str  # in this package, "module:function"
+    since: tuple[int, ...] = (0, 9, 4)
+    until: tuple[int, ...] = (0, 9, 6)  # not included
+
+    def load(self) -> Callable[[ModuleType], None]:
+        """Import the function that applies the hook."""
+        module, function = self.function.split(":")
+        return getattr(import_module(f"{__package__}.{module}"), function)
+
+
+HOOKS = (
+    Hook(
+        "llamafactory.hparams.finetuning_args",
+        "FinetuningArguments",
+        "`stage` is a closed Literal; our stages' keys become fields of a subclass",
+        "arguments:extend_finetuning_arguments",
+    ),
+    Hook(
+        "llamafactory.hparams.data_args",
+        "DataArguments",
+        "`skip_bad_rows` becomes a field of a subclass",
+        "arguments:extend_data_arguments",
+    ),
+    Hook(
+        "llamafactory.hparams.parser",
+        "read_args",
+        "0.9.5 calls json.load on a path, so that no JSON config can be read",
+        "arguments:mend_json_configs",
+        since=(0, 9, 5),
+    ),
+    Hook(
+        "llamafactory.hparams.parser",
+        "get_train_args",
+        "our checks run before anything is parsed, loaded or initialised, and report everything at once",
+        "arguments:check_train_args",
+    ),
+    Hook(
+        "llamafactory.train.tuner",
+        "_training_function",
+        "the stage is picked in a closed if/elif chain; Ray workers call this function too",
+        "dispatch:dispatch_our_stages",
+    ),
+    Hook(
+        "llamafactory.data.parser",
+        "DatasetAttr.join",
+        "it copies a fixed list of keys; our formats need the whole dataset_info.json entry (`hind_info`)",
+        "datasets:keep_dataset_info",
+    ),
+    Hook(
+        "llamafactory.data",
+        "converter.DATASET_CONVERTERS",
+        "our `formatting:` names, through the host's register_dataset_converter",
+        "datasets:register_converters",
+    ),
+    Hook(
+        "llamafactory.data.loader",
+        "align_dataset",
+        "converters return fixed columns, every other column is lost; bad rows are reported or skipped",
+        "datasets:replace_align_dataset",
+    ),
+    Hook(
+        "llamafactory.data.loader",
+        "_load_single_dataset",
+        "a field whose type changes within a file ends in an Arrow error that names neither file nor row",
+        "datasets:replace_load_single_dataset",
+    ),
+    Hook(
+        "llamafactory.data.loader",
+        "_get_merged_dataset",
+        "only stage `rm` may read ranking datasets; our pair stages are passed on as `rm`",
+        "datasets:replace_get_merged_dataset",
+    ),
+    Hook(
+        "llamafactory.data.loader",
+        "_get_dataset_processor",
+        "the processor is picked by stage in a closed if/elif chain",
+        "datasets:replace_get_dataset_processor",
+    ),
+    Hook(
+        "llamafactory.extras.constants",
+        "TRAINING_STAGES",
+        "LLaMA Board's stage menu",
+        "board:extend_stage_menu",
+    ),
+    Hook(
+        "llamafactory.extras.constants",
+        "STAGES_USE_PAIR_DATA",
+        "LLaMA Board's dataset menu shows ranking datasets for our pair stages",
+        "board:extend_pair_stages",
+    ),
+    Hook(
+        "llamafactory.launcher",
+        "launch",
+        "it knows a fixed list of commands",
+        "launcher:extend_launch",
+    ),
+    Hook(
+        "llamafactory.launcher",
+        "USAGE",
+        "`help` lists our commands beside the host's",
+        "launcher:extend_usage",
+    ),
+    Hook(
+        "llamafactory.v1.launcher",
+        "launch",
+        "under USE_V1=1 our commands and stages say in one line that they need the default engine",
+        "launcher:refuse_v1",
+    ),
+)
+
+
+def hooks_by_module(version: tuple[int, ...]) -> dict[str, list[Hook]]:
+    """Return the hooks for a host version, grouped by the module they wait for, in the order of the table."""
+    grouped: dict[str, list[Hook]] = {}
+    for hook in HOOKS:
+        if hook.since <= version < hook.until:
+            grouped.setdefault(hook.module, []).append(hook)
+    return grouped

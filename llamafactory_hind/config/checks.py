@@ -1,0 +1,141 @@
+"""Checks over the keys a user gave, before anything is parsed or loaded. They find all problems, not the first."""
+
+import math
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import fields
+from difflib import SequenceMatcher
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from .problem import ConfigError, Problem
+from .registry import CHECKS, DATA_ARGUMENTS, FINETUNING_ARGUMENTS, SHARED, STAGES
+from .shared import unquoted
+
+
+NEAR = 0.6  # similarity (0..1) from which a key is worth naming
+
+
+def check_train(
+    given: Mapping[str, Any],
+    *,
+    known: Collection[str],
+    host_stages: Collection[str],
+    allow_extra_keys: bool = False,
+    use_mca: bool = False,
+) -> list[str]:
+    """Check the keys given to `llamafactory-cli train`, for our stages and the host's; return warnings.
+
+    Args:
+        given: key -> value as the user gave them.
+        known: every key that the host's parser takes, ours among them.
+        host_stages: the stages the host runs itself.
+        allow_extra_keys: the host's ALLOW_EXTRA_ARGS: unknown keys are warnings.
+        use_mca: the host's USE_MCA: training with Megatron Core.
+
+    Raises:
+        ConfigError: with every problem found.
+    """
+    stage = given.get("stage", "sft")
+    unknown = list(unknown_keys(given, stage, known))
+    foreign = list(foreign_keys(given, stage, host_stages))
+    wrong = [problem for problem in wrong_values(given) if problem.key not in {other.key for other in foreign}]
+    problems = [*unknown_stage(stage, [*host_stages, *STAGES]), *foreign, *wrong]
+    if stage in STAGES:
+        usable = {key: value for key, value in given.items() if key not in {problem.key for problem in wrong}}
+        problems += CHECKS[stage](defaults() | usable)
+        if use_mca:
+            problems.append(Problem("USE_MCA", "1", f"it unset with `stage: {stage}`", "Megatron Core is the host's."))
+    if not allow_extra_keys:
+        problems = unknown + problems
+    if problems:
+        raise ConfigError(problems)
+    return [f"ALLOW_EXTRA_ARGS lets the key pass, and ignores it: {problem}" for problem in unknown]
+
+
+def stages_of_keys() -> dict[str, set[str]]:
+    """Return our stage keys -> the stages that take them."""
+    own = {entry.name: {stage} for stage, owner in STAGES.items() for entry in fields(owner)}
+    shared = {entry.name: stages for owner, stages in SHARED.items() for entry in fields(owner)}
+    return own | shared
+
+
+def defaults() -> dict[str, Any]:
+    """Return our keys -> their defaults."""
+    return {entry.name: entry.default for owner in (*FINETUNING_ARGUMENTS, *DATA_ARGUMENTS) for entry in fields(owner)}
+
+
+def unknown_keys(given: Mapping[str, Any], stage: str, known: Collection[str]) -> Iterator[Problem]:
+    """Find the keys that nobody reads, each with the nearest key that somebody does."""
+    preferred = {key for key, stages in stages_of_keys().items() if stage in stages}
+    for key, value in given.items():
+        if key not in known:
+            near = nearest(key, known, preferred)
+            remedy = (
+                f"The nearest key is `{near}`."
+                if near
+                else "No key is near it; `llamafactory-cli train -h` lists all."
+            )
+            yield Problem(key, value, "a known key", remedy)
+
+
+def nearest(word: str, choices: Collection[str], preferred: Collection[str] = ()) -> str | None:
+    """Return the choice most like the word, a preferred one where they are nearly alike; None if none is near."""
+
+    def likeness(choice: str) -> float:
+        return SequenceMatcher(None, word, choice).ratio() + 0.1 * (choice in preferred)
+
+    best = max(sorted(choices), key=likeness, default=None)
+    return best if best is not None and likeness(best) >= NEAR else None
+
+
+def unknown_stage(stage: object, stages: Collection[str]) -> Iterator[Problem]:
+    """Find a stage that nobody runs."""
+    if stage not in stages:
+        near = nearest(str(stage), stages)
+        yield Problem(
+            "stage", stage, "one of " + ", ".join(stages), f"The nearest stage is `{near}`." if near else "Choose one."
+        )
+
+
+def foreign_keys(given: Mapping[str, Any], stage: str, host_stages: Collection[str]) -> Iterator[Problem]:
+    """Find our keys of other stages; they would be ignored."""
+    if stage not in STAGES and stage not in host_stages:
+        return  # the stage itself is the problem
+    for key, stages in stages_of_keys().items():
+        if key in given and stage not in stages:
+            takes = " or ".join(f"`stage: {name}`" for name in sorted(stages))
+            yield Problem(key, given[key], takes, f"`stage: {stage}` does not read it; remove it or change the stage.")
+
+
+def wrong_values(given: Mapping[str, Any]) -> Iterator[Problem]:
+    """Find values of our keys that have another type than declared, or are not among the choices."""
+    for owner in (*FINETUNING_ARGUMENTS, *DATA_ARGUMENTS):
+        types = get_type_hints(owner)
+        for entry in fields(owner):
+            if entry.name in given and not fits(given[entry.name], types[entry.name]):
+                expected = " or ".join(describe(types[entry.name]))
+                yield Problem(entry.name, given[entry.name], expected, f"The default is {entry.default!r}.")
+
+
+def fits(value: object, expected: Any) -> bool:
+    """Tell whether a value read from YAML, JSON or a flag has the declared type."""
+    if get_origin(expected) in (Union, UnionType):
+        return any(fits(value, option) for option in get_args(expected))
+    if get_origin(expected) is Literal:
+        choices = get_args(expected)
+        return (unquoted(value) if {"on", "off"} <= set(choices) else value) in choices
+    if expected is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if expected is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, expected)
+
+
+def describe(expected: Any) -> list[str]:
+    """Return the declared type in words, one for each alternative."""
+    if get_origin(expected) in (Union, UnionType):
+        return [word for option in get_args(expected) for word in describe(option)]
+    if get_origin(expected) is Literal:
+        return [f"`{choice}`" for choice in get_args(expected)]
+    words = {float: "a finite number", int: "a whole number", bool: "true or false", str: "text", type(None): "null"}
+    return [words[expected]]

@@ -1,0 +1,1 @@
+"""Models that write and score: one implementation for rollouts, teachers and pipelines."""

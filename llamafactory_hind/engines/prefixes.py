@@ -1,0 +1,117 @@
+"""Requests about the same media that begin alike: the beginning is computed once, its cache serves all of them.
+
+Scoring an answer with eight facts costs one pass over the image instead of nine.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from .decoding import positions_of, prefill_arguments
+
+
+WORTH = 0.25  # [ours] share of a group's tokens that must be saved: below it a second pass costs more
+
+
+@dataclass(frozen=True)
+class Group:
+    """Rows that share their first `length` tokens, all media among them."""
+
+    places: tuple[int, ...]
+    length: int
+
+
+def group_by_prefix(
+    rows: Sequence[tuple[Sequence[int], Sequence[int]]],
+    media: Sequence[tuple[Any, ...]],
+    *,
+    media_ids: Sequence[int],
+    largest: int,
+) -> tuple[list[Group], list[int]]:
+    """Find rows worth computing together.
+
+    Args:
+        rows: prompt ids and answer ids of each row.
+        media: what tells the media of a row apart; only rows with equal media share anything.
+        media_ids: placeholder ids; none may stand after the shared part.
+        largest: rows a group at most.
+
+    Returns:
+        Groups of two rows or more, and the places of all other rows.
+    """
+    by_media: dict[tuple[Any, ...], list[int]] = {}
+    for place, names in enumerate(media):
+        by_media.setdefault(names, []).append(place)
+    groups: list[Group] = []
+    alone: list[int] = []
+    forbidden = set(media_ids)
+    for places in by_media.values():
+        for start in range(0, len(places), largest):
+            some = places[start : start + largest]
+            # the last prompt token stays out: it predicts the first token of the answer
+            length = common_length([rows[place][0][:-1] for place in some])
+            total = sum(len(rows[place][0]) + len(rows[place][1]) for place in some)
+            late_media = any(token in forbidden for place in some for token in rows[place][0][length:])
+            if len(some) > 1 and not late_media and length * (len(some) - 1) >= WORTH * total:
+                groups.append(Group(tuple(some), length))
+            else:
+                alone += some
+    return groups, alone
+
+
+def common_length(sequences: Sequence[Sequence[int]]) -> int:
+    """Return how many tokens all sequences begin with."""
+    lowest, highest = min(map(tuple, sequences)), max(map(tuple, sequences))  # whatever these two share, all share
+    differing = (place for place, (first, second) in enumerate(zip(lowest, highest, strict=False)) if first != second)
+    return next(differing, min(len(lowest), len(highest)))
+
+
+def shared_logprobs(
+    model: PreTrainedModel,
+    prefixes: Mapping[str, Any],
+    rows: Sequence[tuple[int, Sequence[int], Sequence[int]]],
+    *,
+    pad_id: int,
+    token_logprobs: Callable[[Mapping[str, Any], torch.Tensor], torch.Tensor],
+) -> torch.Tensor:
+    """Score rows whose prompts begin with one of `prefixes`.
+
+    Args:
+        model: the transformers model, in eval mode.
+        prefixes: left-padded beginnings (G, P) as the host's collator makes them, without labels.
+        rows: (number of the prefix, rest of the prompt, answer) of each of R rows; no rest is empty.
+        pad_id: any id.
+        token_logprobs: `scoring.token_logprobs` of the model: inputs and labels -> (R, S).
+
+    Returns:
+        (R, S) float32 log-probs of the answers' tokens, 0 elsewhere.
+    """
+    positions = positions_of(prefixes)
+    device = positions.device
+    cache = model(
+        **prefill_arguments(model, prefixes), position_ids=positions, use_cache=True, return_dict=True
+    ).past_key_values
+    owners = torch.tensor([number for number, _, _ in rows], device=device)
+    cache.batch_select_indices(owners)
+    width = max(len(rest) + len(answer) for _, rest, answer in rows)
+    ids = torch.full((len(rows), width), pad_id, device=device)  # (R, S)
+    mask = torch.zeros_like(ids)
+    labels = torch.full_like(ids, -100)
+    for row, (_, rest, answer) in enumerate(rows):
+        length = len(rest) + len(answer)
+        ids[row, :length] = torch.tensor([*rest, *answer], device=device)
+        mask[row, :length] = 1
+        labels[row, len(rest) : length] = torch.tensor(list(answer), dtype=torch.long, device=device)
+    axes = tuple(axis for axis in range(positions.dim()) if axis != positions.dim() - 2)
+    following = positions.amax(axes)[owners] + 1  # (R,)
+    here = following[:, None] + torch.arange(width, device=device)  # (R, S)
+    inputs = {
+        "input_ids": ids,
+        "attention_mask": torch.cat([prefixes["attention_mask"][owners], mask], dim=1),  # (R, P + S)
+        "position_ids": here.expand(*positions.shape[:-2], -1, -1),
+        "past_key_values": cache,
+    }
+    return token_logprobs(inputs, labels)

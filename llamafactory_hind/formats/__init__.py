@@ -1,0 +1,14 @@
+"""Rows to tokens and media: dataset converters, checks and processors.
+
+`CONVERTERS` is resolved on first use, so that `formats.prompts` can be read without LLaMA-Factory.
+"""
+
+from typing import Any
+
+
+def __getattr__(name: str) -> Any:
+    if name == "CONVERTERS":
+        from .hindsight import HindsightConverter
+
+        return {"hindsight": HindsightConverter}
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,138 @@
+"""Rows of `hindsight` datasets, read from `dataset_info.json` and its files, with what is wrong with each."""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..config.problem import ConfigError, Problem
+from ..formats.media import MediaCheck
+from ..formats.options import MEDIA_FIELDS, HindsightOptions, read_options
+from ..formats.rows import as_list, find_problems, is_missing, read_fields
+
+
+@dataclass(frozen=True)
+class Row:
+    """One question.
+
+    Attributes:
+        id: its own, else `file:number`.
+        file: where it stands; `number` counts from 1.
+        fields: the row under our names, paths of media as they were written.
+        media: kind -> paths that can be opened.
+    """
+
+    id: str
+    file: str
+    number: int
+    fields: dict[str, Any]
+    media: dict[str, list[Any]]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A row that gave nothing, and why."""
+
+    id: str
+    file: str
+    number: int
+    reason: str
+    fields: dict[str, Any]
+
+
+def read_rows(
+    datasets: Sequence[str], *, dataset_dir: str, media_dir: str | None, max_samples: int | None
+) -> tuple[list[Row], list[Failure]]:
+    """Read and check the rows of `datasets`, in order; bad ones are failures.
+
+    Raises:
+        ConfigError: `dataset_info.json` or a file is missing or unreadable, or a dataset is not of the format `hindsight`.
+    """
+    info_file = Path(dataset_dir) / "dataset_info.json"
+    try:
+        info = json.loads(info_file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            [Problem("dataset_dir", dataset_dir, "a folder with a readable dataset_info.json", str(error))]
+        ) from None
+    problems: list[Problem] = []
+    read: list[tuple[str, HindsightOptions, list[Any]]] = []
+    for name in datasets:
+        try:
+            read.append(_read_dataset(name, info, dataset_dir))
+        except _Refused as refused:
+            problems.append(refused.problem)
+    if problems:
+        raise ConfigError(problems)
+    rows: list[Row] = []
+    failures: list[Failure] = []
+    check = MediaCheck(workers=min(8, os.cpu_count() or 1))
+    for file, options, contents in read:
+        for number, content in enumerate(contents[:max_samples], start=1):
+            row = _make_row(content, options, file, number, media_dir or dataset_dir)
+            reasons = list(_reasons(row, content, check))
+            if reasons:
+                failures.append(Failure(row.id, file, number, "; ".join(reasons), row.fields))
+            else:
+                rows.append(row)
+    return rows, failures
+
+
+class _Refused(Exception):
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+
+
+def _read_dataset(name: str, info: dict[str, Any], dataset_dir: str) -> tuple[str, HindsightOptions, list[Any]]:
+    if name not in info:
+        raise _Refused(Problem("dataset", name, "one of " + ", ".join(sorted(info)), "Choose one."))
+    entry = info[name]
+    if entry.get("formatting") != "hindsight" or "file_name" not in entry:
+        expected = "a dataset with `formatting: hindsight` and a `file_name`"
+        raise _Refused(Problem("dataset", name, expected, "Pipelines read local files of that format."))
+    file = os.path.join(dataset_dir, entry["file_name"])
+    try:
+        text = Path(file).read_text(encoding="utf-8")
+        if file.endswith(".jsonl"):
+            contents = [json.loads(line) for line in text.splitlines() if line.strip()]
+        else:
+            contents = json.loads(text)
+    except (OSError, ValueError) as error:
+        raise _Refused(Problem("dataset", name, "a readable .json or .jsonl file", f"{file}: {error}")) from None
+    if not isinstance(contents, list):
+        raise _Refused(Problem("dataset", name, "a list of rows", f"{file} holds a {type(contents).__name__}."))
+    try:
+        return file, read_options(entry, name=name), contents
+    except ValueError as error:
+        raise _Refused(Problem("dataset", name, "a valid entry", str(error))) from None
+
+
+def _make_row(content: Any, options: HindsightOptions, file: str, number: int, media_dir: str) -> Row:
+    fields = read_fields(content, options) if isinstance(content, dict) else {}
+    if is_missing(fields.get("answer")) and isinstance(fields.get("answers"), list) and fields["answers"]:
+        fields["answer"] = Counter(map(str, fields["answers"])).most_common(1)[0][0]
+    media = {kind: [_locate(item, media_dir) for item in as_list(fields.get(kind))] for kind in MEDIA_FIELDS}
+    return Row(str(fields.get("id", f"{Path(file).name}:{number}")), file, number, fields, media)
+
+
+def _locate(item: Any, media_dir: str) -> Any:
+    """Return the path in `media_dir` if there is such a file, else the path as it is; the host does the same."""
+    if isinstance(item, list):
+        return [_locate(frame, media_dir) for frame in item]
+    if isinstance(item, str) and os.path.isfile(os.path.join(media_dir, item)):
+        return os.path.join(media_dir, item)
+    return item
+
+
+def _reasons(row: Row, content: Any, check: MediaCheck) -> Iterator[str]:
+    if not isinstance(content, dict):
+        yield f"got a {type(content).__name__}, expected an object with `question` and `answer`"
+        return
+    yield from (str(problem) for problem in find_problems(row.fields, HindsightOptions(target="answer")))
+    for kind in MEDIA_FIELDS:
+        for index, item in enumerate(row.media[kind]):
+            if problem := check.find_problem(f"{kind}[{index}]", kind, item):
+                yield str(problem)

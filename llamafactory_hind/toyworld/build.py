@@ -1,0 +1,162 @@
+"""Builds the whole world in a directory: media, rows, ``dataset_info.json``, ``kb.json`` and the untrained checkpoint."""
+
+import itertools
+import json
+import random
+from dataclasses import dataclass
+from pathlib import Path
+
+from .checkpoint import write_checkpoint
+from .clips import random_clip, video_rows, write_mp4
+from .corpus import Corpus
+from .datasets import dataset_info
+from .facts import KnowledgeBase
+from .later import counting_row, region_row, transform, transformation_row
+from .questions import hindsight_row
+from .scenes import draw
+from .vocabulary import tokenizer_texts
+
+
+@dataclass(frozen=True)
+class Size:
+    """How many rows of each kind are written."""
+
+    see: int  # scenes of one thing
+    count: int  # scenes of one to four things, counted
+    know: int  # scenes of one creature, asked what one must know
+    text: int  # conversations without an image
+    test: int  # held-out scenes, visual and reading each, one question a row
+    hindsight_train: int
+    hindsight_test: int
+    clips: int
+    later: int  # counting, transformation and region rows each
+
+
+SIZES = {
+    "small": Size(see=12, count=12, know=12, text=6, test=12, hindsight_train=36, hindsight_test=12, clips=3, later=4),
+    "base": Size(
+        see=5600,
+        count=4000,
+        know=6000,
+        text=1600,
+        test=600,
+        hindsight_train=720,
+        hindsight_test=216,
+        clips=48,
+        later=200,
+    ),
+}
+
+
+def build(out: Path, *, seed: int, size: str) -> dict[str, int]:
+    """Write the world; the same seed and size write the same bytes.
+
+    Args:
+        out: directory to write, made if missing; files of an earlier build are overwritten.
+        seed: any integer; another seed gives other creatures, facts and scenes.
+        size: ``small`` (a handful of everything, for tests) or ``base``.
+
+    Returns:
+        Number of rows per file.
+
+    Raises:
+        ValueError: if ``size`` is neither ``small`` nor ``base``.
+    """
+    if size not in SIZES:
+        raise ValueError(f"size {size!r} is unknown; expected one of {sorted(SIZES)}")
+    counts = SIZES[size]
+    knowledge = KnowledgeBase(seed)
+    for folder in ("images", "clips", "rows"):
+        (out / folder).mkdir(parents=True, exist_ok=True)
+
+    # one random stream a file: a change in one file's recipe leaves the others as they were
+    def corpus(name: str) -> Corpus:
+        return Corpus(out, knowledge, random.Random(f"{name}-{seed}"))
+
+    files = {
+        **_base_rows(corpus, counts),
+        **_test_rows(corpus, counts.test),
+        "hindsight_train": _hindsight_rows(corpus("hindsight_train"), "hindsight_train", counts.hindsight_train),
+        "hindsight_test": _hindsight_rows(corpus("hindsight_test"), "hindsight_test", counts.hindsight_test),
+        "video_reasoning": _video_rows(random.Random(f"clips-{seed}"), out, counts.clips),
+        **_later_rows(corpus("later"), counts.later),
+    }
+    for name, rows in files.items():
+        _write_json(out / "rows" / f"{name}.json", rows)
+    _write_json(out / "dataset_info.json", dataset_info())
+    _write_json(out / "kb.json", {"seed": seed} | knowledge.to_json())
+    # the tokenizer must not depend on the size, or rows of one size would not suit the checkpoint of another
+    write_checkpoint(out / "tiny", tokenizer_texts(), seed)
+    return {name: len(rows) for name, rows in files.items()}
+
+
+def _base_rows(corpus, counts: Size) -> dict[str, list[dict]]:
+    """The curriculum: one thing; then one thing and counting; then knowledge, with seeing kept up."""
+    see, know = corpus("base_see"), corpus("base_know")
+    first = [see.see_row(f"see_{n:04}", turns=3) for n in range(counts.see // 2)]
+    then = [see.see_row(f"see_{n:04}", turns=see.rng.randint(1, 2)) for n in range(counts.see // 2, counts.see)]
+    then += [see.count_row(f"count_{n:04}") for n in range(counts.count // 2)]
+    then += [know.text_row(turns=3) for _ in range(counts.text // 2)]
+    see.rng.shuffle(then)
+    knows = [know.know_row(f"know_{n:04}", turns=know.rng.randint(1, 3)) for n in range(counts.know)]
+    knows += [see.see_row(f"know_see_{n:04}", turns=3) for n in range(counts.know // 5)]
+    knows += [see.count_row(f"know_count_{n:04}") for n in range(counts.count // 2)]
+    knows += [know.text_row(turns=3) for _ in range(counts.text // 2)]
+    know.rng.shuffle(knows)
+    return {"base_see": first + then, "base_know": knows}
+
+
+def _test_rows(corpus, count: int) -> dict[str, list[dict]]:
+    """Held-out scenes, one question a row."""
+    see, read = corpus("see_test"), corpus("read_test")
+    names = [f"see_test_{n:04}" for n in range(count)]
+    return {
+        "see_test": [see.see_row(name, 1) if n % 4 else see.count_row(name) for n, name in enumerate(names)],
+        "read_test": [read.know_row(f"read_test_{n:04}", turns=1) for n in range(count // 2)],
+    }
+
+
+def _hindsight_rows(corpus: Corpus, name: str, count: int) -> list[dict]:
+    """Knowledge questions, every fact equally often, one creature a scene."""
+    facts = list(corpus.knowledge.facts.values())
+    creatures = {creature.name: creature for creature in corpus.knowledge.creatures}
+    rows = []
+    for number, fact in zip(range(count), itertools.cycle(facts)):
+        row_id = f"{name}_{number:04}"
+        things, image = corpus.scene(row_id, 1, first=creatures[fact.creature])
+        told = corpus.told(fact)
+        rows.append(
+            hindsight_row(corpus.rng, corpus.knowledge, things[0], fact, row_id=row_id, image=image, told=told)
+        )
+    corpus.rng.shuffle(rows)
+    return rows
+
+
+def _video_rows(rng: random.Random, out: Path, count: int) -> list[dict]:
+    rows = []
+    for number in range(count):
+        clip, path = random_clip(rng), f"clips/clip_{number:03}.mp4"
+        write_mp4(out / path, clip.frames)
+        rows += video_rows(rng, clip, path, number)
+    return rows
+
+
+def _later_rows(corpus: Corpus, count: int) -> dict[str, list[dict]]:
+    rows = {"counting": [], "transformation": [], "regions": []}
+    for number in range(count):
+        things, image = corpus.scene(f"counting_{number:04}", corpus.rng.randint(2, 5), creature_share=0.3)
+        rows["counting"].append(counting_row(corpus.rng, things, image, f"counting_{number:04}"))
+        rows["regions"].append(region_row(corpus.rng, things, image, f"region_{number:04}"))
+        row_id = f"transformation_{number:04}"
+        before, first = corpus.scene(f"{row_id}_before", corpus.rng.randint(2, 3), creature_share=0.3)
+        after, triples = transform(corpus.rng, before)
+        last = f"images/{row_id}_after.png"
+        draw(after).save(corpus.root / last)
+        rows["transformation"].append(
+            transformation_row(corpus.rng, before, after, triples, images=[first, last], row_id=row_id)
+        )
+    return rows
+
+
+def _write_json(path: Path, content: list | dict) -> None:
+    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,0 +1,25 @@
+"""What each written file is, as entries of ``dataset_info.json``: paths relative to the world's directory."""
+
+SHAREGPT = {
+    "formatting": "sharegpt",
+    "columns": {"messages": "messages", "images": "images"},
+    "tags": {"role_tag": "role", "content_tag": "content", "user_tag": "user", "assistant_tag": "assistant"},
+}
+
+
+def _rows(name: str) -> dict:
+    return {"file_name": f"rows/{name}.json"}
+
+
+def dataset_info() -> dict[str, dict]:
+    """Every dataset of the world, keyed by the name that ``dataset:`` takes."""
+    info = {name: _rows(name) | SHAREGPT for name in ("base_see", "base_know", "see_test", "read_test")}
+    for split in ("train", "test"):
+        for target in ("knowledge", "cot", "answer", "multitask"):
+            name = f"hindsight_{split}" if target == "knowledge" else f"hindsight_{target}_{split}"
+            info[name] = _rows(f"hindsight_{split}") | {"formatting": "hindsight", "target": target}
+    info["video_reasoning"] = _rows("video_reasoning") | {"formatting": "video_reasoning"}
+    info["regions"] = _rows("regions") | {"formatting": "region"}
+    info["counting"] = _rows("counting") | {"formatting": "rollout"}
+    info["transformation"] = _rows("transformation") | {"formatting": "rollout"}
+    return info

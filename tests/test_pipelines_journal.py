@@ -1,0 +1,106 @@
+"""The journal, whole-file writes, registration and identity: what survives a kill, and what is refused."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from llamafactory_hind.pipelines.identity import digest_path
+from llamafactory_hind.pipelines.journal import Journal, JournalInUse, unit_key
+from llamafactory_hind.pipelines.outputs import register, write_rows
+
+
+def test_units_are_found_again(tmp_path: Path) -> None:
+    path = tmp_path / "a.journal.jsonl"
+    with Journal(path) as journal:
+        journal.add([("k1", "row 1", {"x": 0.1}), ("k2", "row 2", ["ü"])])
+        journal.add([("k3", "row 3", None)])
+    with Journal(path) as journal:
+        assert journal.results == {"k1": {"x": 0.1}, "k2": ["ü"], "k3": None}
+        assert journal.cut_lines == 0
+
+
+@pytest.mark.parametrize("cut", range(1, 40, 3))
+def test_a_cut_last_line_is_dropped_and_the_next_unit_starts_on_its_own_line(tmp_path: Path, cut: int) -> None:
+    path = tmp_path / "a.journal.jsonl"
+    with Journal(path) as journal:
+        journal.add([("k1", "row 1", 1), ("k2", "row 2", 2)])
+    content = path.read_bytes()
+    path.write_bytes(content[:-cut])
+    with Journal(path) as journal:
+        assert journal.results == {"k1": 1}
+        assert journal.cut_lines == 1
+        journal.add([("k2", "row 2", 2)])
+    assert path.read_bytes() == content
+
+
+def test_an_unreadable_line_in_the_middle_costs_only_itself(tmp_path: Path) -> None:
+    path = tmp_path / "a.journal.jsonl"
+    with Journal(path) as journal:
+        journal.add([("k1", "row 1", 1)])
+    path.write_bytes(path.read_bytes() + b"\x00\x00garbage\n" + path.read_bytes().replace(b"k1", b"k2"))
+    with Journal(path) as journal:
+        assert set(journal.results) == {"k1", "k2"}
+        assert journal.cut_lines == 1
+
+
+def test_two_runs_on_one_journal_are_refused_and_the_holder_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.journal.jsonl"
+    code = (
+        "import sys; from pathlib import Path; from llamafactory_hind.pipelines.journal import Journal\n"
+        f"journal = Journal(Path({str(path)!r})); print('held', flush=True); sys.stdin.read()"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        assert holder.stdout.readline() == b"held\n"
+        with pytest.raises(JournalInUse, match=f"process {holder.pid} "):
+            Journal(path)
+    finally:
+        holder.kill()
+        holder.wait()
+    Journal(path).close()  # a killed run holds nothing
+
+
+def test_a_key_changes_with_anything_in_it() -> None:
+    content = {"id": "1", "prompts": ["a"], "parameters": {"seed": 1}}
+    assert unit_key(content) == unit_key(dict(reversed(content.items())))
+    others = [content | {"id": "2"}, content | {"prompts": ["b"]}, content | {"parameters": {"seed": 2}}]
+    assert len({unit_key(content), *map(unit_key, others)}) == 4
+
+
+def test_registering_leaves_the_rest_of_the_file_as_it_is(tmp_path: Path) -> None:
+    info = tmp_path / "dataset_info.json"
+    before = {"zeta": {"file_name": "z.json", "unknown_key": [1, {"a": None}]}, "alpha": {"file_name": "ä.json"}}
+    info.write_text(json.dumps(before, indent=3, ensure_ascii=False))
+    register(tmp_path, "new", {"formatting": "hindsight"}, tmp_path / "sub" / "pairs.json")
+    after = json.loads(info.read_text())
+    assert list(after) == ["zeta", "alpha", "new"]
+    assert {name: after[name] for name in before} == before
+    assert after["new"] == {"file_name": "sub/pairs.json", "formatting": "hindsight"}
+    assert info.read_text().startswith(json.dumps(before, indent=3, ensure_ascii=False)[:-2])
+    register(tmp_path, "zeta", {"formatting": "hindsight"}, tmp_path / "z2.json")
+    assert list(json.loads(info.read_text())) == ["zeta", "alpha", "new"]
+    assert not [name for name in os.listdir(tmp_path) if name.startswith(".dataset_info.json")]
+
+
+@pytest.mark.parametrize("name", ["rows.json", "rows.jsonl"])
+@pytest.mark.parametrize("rows", [[], [{"a": 1}], [{"a": "ü\n"}, {"a": 2}]])
+def test_rows_are_written_as_their_name_says(tmp_path: Path, name: str, rows: list) -> None:
+    write_rows(tmp_path / name, rows)
+    text = (tmp_path / name).read_text()
+    read = json.loads(text) if name.endswith(".json") else [json.loads(line) for line in text.splitlines()]
+    assert read == rows
+
+
+def test_digest_follows_the_content_of_a_folder_but_not_its_time_or_checkpoints(tmp_path: Path) -> None:
+    def build(name: str, weights: str) -> str:
+        (tmp_path / name / "checkpoint-3").mkdir(parents=True)
+        (tmp_path / name / "adapter.safetensors").write_text(weights)
+        (tmp_path / name / "checkpoint-3" / "optimizer.pt").write_text(name)
+        return digest_path(str(tmp_path / name))
+
+    assert build("a", "1") == build("b", "1") != build("c", "2")
+    assert digest_path("Qwen/Qwen2.5-VL-7B-Instruct") == "Qwen/Qwen2.5-VL-7B-Instruct"

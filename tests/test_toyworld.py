@@ -1,0 +1,171 @@
+"""The offline world: same seed, same bytes; boxes, events, facts and rows say what is true; the host loads the checkpoint."""
+
+import hashlib
+import json
+from collections import Counter
+from pathlib import Path
+
+import av
+import pytest
+import torch
+from llamafactory.data import get_template_and_fix_tokenizer
+from llamafactory.hparams import DataArguments, FinetuningArguments, ModelArguments
+from llamafactory.model import load_model, load_tokenizer
+from PIL import Image, ImageChops
+
+from llamafactory_hind.formats.prompts import build_prompt
+from llamafactory_hind.toyworld import prompts
+from llamafactory_hind.toyworld.build import build
+from llamafactory_hind.toyworld.facts import VALUES, KnowledgeBase
+from llamafactory_hind.toyworld.scenes import draw, ground
+
+
+def rows(world: Path, name: str) -> list[dict]:
+    return json.loads((world / "rows" / f"{name}.json").read_text())
+
+
+def digests(world: Path) -> dict[str, str]:
+    files = [path for path in sorted(world.rglob("*")) if path.is_file()]
+    return {str(path.relative_to(world)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def test_same_seed_same_bytes_another_seed_another_world(small_world: Path, tmp_path: Path) -> None:
+    build(tmp_path / "again", seed=0, size="small")
+    assert digests(tmp_path / "again") == digests(small_world)
+    build(tmp_path / "other", seed=1, size="small")
+    first, other = digests(small_world), digests(tmp_path / "other")
+    assert first["kb.json"] != other["kb.json"]
+    assert first["images/see_0000.png"] != other["images/see_0000.png"]
+    assert first["tiny/tokenizer.json"] == other["tiny/tokenizer.json"]  # rows of any seed suit any checkpoint
+
+
+def test_boxes_hold_exactly_the_drawn_pixels(small_world: Path) -> None:
+    """Outside all boxes the picture is the empty ground; each box touches its thing on all four sides."""
+    for row in rows(small_world, "counting"):
+        image = Image.open(small_world / row["images"][0]).convert("RGB")
+        changed = ImageChops.difference(image, ground()).convert("L").point(lambda value: 255 * (value > 0))
+        for thing in row["objects"]:
+            box = tuple(thing["box"])
+            inside = changed.crop(box)
+            assert inside.getbbox() == (0, 0, *inside.size), thing
+            changed.paste(0, box)
+        assert changed.getbbox() is None, row["id"]
+
+
+def test_events_happen_when_the_rows_say(small_world: Path) -> None:
+    """Decoded frames change between an event's start and end, and not in the quiet before the first one."""
+    seen = 0
+    for row in rows(small_world, "video_reasoning"):
+        with av.open(str(small_world / row["videos"][0])) as clip:
+            frames = [(float(frame.time), frame.to_image()) for frame in clip.decode(video=0)]
+        assert frames[-1][0] == pytest.approx(row["end"], abs=0.2)
+
+        def changed(start: float, end: float, frames=frames) -> int:
+            before = [image for time, image in frames if time <= start][-1]
+            after = [image for time, image in frames if time <= end][-1]
+            return max(high for _, high in ImageChops.difference(before, after).getextrema())
+
+        events = row["events"]
+        assert changed(0.0, events[0]["start"] - 0.13) < 60, "quiet before the first event"
+        for event in events:
+            assert changed(event["start"] - 0.13, event["end"] + 0.13) > 90, event
+            seen += 1
+    assert seen > 10
+
+
+def test_half_of_the_facts_are_told_falsely_seven_times_in_ten() -> None:
+    knowledge = KnowledgeBase(3)
+    facts = list(knowledge.facts.values())
+    assert len(facts) == 36
+    assert sum(fact.misaligned for fact in facts) == 18
+    for fact in facts:
+        told = Counter(knowledge.told(fact, turn) for turn in range(100))
+        assert told == {fact.popular: 70, (fact.value if fact.misaligned else fact.rival): 30}
+        assert fact.value != fact.rival
+
+
+def test_hindsight_rows_are_true_and_their_knowledge_is_what_is_told(small_world: Path) -> None:
+    facts = {
+        (fact["creature"], fact["relation"]): fact
+        for fact in json.loads((small_world / "kb.json").read_text())["facts"]
+    }
+    found = rows(small_world, "hindsight_train")
+    for row in found:
+        fact = facts[row["thing"], row["relation"]]
+        assert row["answer"] == fact["value"]
+        assert Counter(row["answers"])[fact["value"]] == 8
+        assert len(row["answers"]) == 10
+        assert fact["rival"] not in row["answers"]
+        assert row["true_knowledge"] == fact["sentence"]
+        assert row["knowledge"][0].rstrip(".").rsplit(" ", 1)[1] in (fact["value"], fact["rival"])
+    assert {(row["thing"], row["relation"]) for row in found} == set(facts)
+
+
+def test_reading_rows_cannot_be_answered_from_memory() -> None:
+    """Over many readings every value of a relation stands in the prompt, and the answer is always the one that stands there."""
+    import random
+
+    from llamafactory_hind.toyworld.corpus import Corpus
+
+    corpus = Corpus(Path("/nonexistent"), KnowledgeBase(0), random.Random(0))
+    facts = list(corpus.knowledge.facts.values())
+    answers = Counter()
+    for _ in range(60):
+        text = corpus.text_row(turns=3)
+        for question, answer in zip(text["messages"][::2], text["messages"][1::2], strict=True):
+            if "Knowledge: " in question["content"]:
+                assert f" {answer['content']}.\n" in question["content"]
+                answers[answer["content"]] += 1
+    assert set(answers) == {value for values in VALUES.values() for value in values}
+    assert len(facts) == 36
+
+
+def test_prompts_are_those_of_the_hindsight_format() -> None:
+    question = "What does the thing eat?"
+    assert prompts.prompt(question, prompts.KNOWLEDGE) == build_prompt("knowledge", question, images=1)
+    assert prompts.prompt(question, prompts.REASONING) == build_prompt("cot", question, images=1)
+    steps, facts = ["It is a dax.", "It is red."], ["The dax eats moss."]
+    ours = prompts.prompt(question, prompts.ANSWER, cot=steps, facts=facts)
+    assert ours == build_prompt("answer", question, cot=steps, knowledge=facts, images=1)
+
+
+def test_every_dataset_entry_has_its_file(small_world: Path) -> None:
+    info = json.loads((small_world / "dataset_info.json").read_text())
+    for name, entry in info.items():
+        content = json.loads((small_world / entry["file_name"]).read_text())
+        assert content, name
+        for row in content:
+            for path in [*row.get("images", []), *row.get("videos", [])]:
+                assert (small_world / path).is_file(), (name, path)
+
+
+def test_the_host_loads_tokenizer_processor_and_model(small_world: Path) -> None:
+    arguments = ModelArguments(model_name_or_path=str(small_world / "tiny"))
+    module = load_tokenizer(arguments)
+    tokenizer, processor = module["tokenizer"], module["processor"]
+    assert type(processor).__name__ == "Qwen2_5_VLProcessor"
+    template = get_template_and_fix_tokenizer(tokenizer, DataArguments(template="qwen2_vl"))
+    for text in ("The dax eats plums.", "naïve 3 < 5 = 字", "a\n\nb"):
+        assert tokenizer.decode(tokenizer.encode(text, add_special_tokens=False)) == text
+    image = str(small_world / "images" / "see_0000.png")
+    messages = [
+        {"role": "user", "content": "<image>What color is the thing?"},
+        {"role": "assistant", "content": "red"},
+    ]
+    messages = template.mm_plugin.process_messages(messages, [image], [], [], processor)
+    prompt, answer = template.encode_oneturn(tokenizer, messages)
+    assert prompt.count(tokenizer.convert_tokens_to_ids("<|image_pad|>")) == 9  # a cell of the scene is a merged patch
+    assert len(answer) == 3  # the word, the end of the turn, the line break
+    model = load_model(tokenizer, arguments, FinetuningArguments(finetuning_type="full"), is_trainable=False)
+    assert type(model).__name__ == "Qwen2_5_VLForConditionalGeneration"
+    assert model.config.image_token_id == tokenizer.convert_tokens_to_ids("<|image_pad|>")
+    assert torch.isfinite(model(input_ids=torch.tensor([prompt[:5]])).logits).all()
+
+
+def test_drawing_is_pure() -> None:
+    assert draw([]).tobytes() == ground().tobytes() == draw([]).tobytes()
+
+
+def test_an_unknown_size_names_the_known_ones(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"'huge' is unknown; expected one of \['base', 'small'\]"):
+        build(tmp_path, seed=0, size="huge")
