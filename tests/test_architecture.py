@@ -17,12 +17,13 @@ MAY_IMPORT = {
     "losses": set(),
     "rewards": {"regions", "evaluation"},
     "regions": set(),
-    "evaluation": {"regions"},
+    "evaluation": {"config", "formats", "regions"},
     "formats": {"regions"},
     "engines": {"losses", "formats"},
     "trainers": {"engines", "losses", "formats"},
     "stages": {"config", "engines", "formats", "losses", "rewards", "trainers"},
     "pipelines": {"config", "engines", "evaluation", "formats", "regions", "rewards"},
+    "importers": {"formats", "pipelines"},
     "board": {"config"},
     "toyworld": {"config", "engines", "evaluation", "formats", "pipelines", "regions", "rewards"},
 }
@@ -41,6 +42,7 @@ FORBIDDEN = {
     "regions": {"torch", "transformers"},
     "evaluation": {"torch", "transformers"},
     "pipelines": {"torch", "transformers", "trl"},
+    "importers": {"torch", "transformers", "datasets"},
 }
 
 

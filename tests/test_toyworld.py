@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import random
 from collections import Counter
 from pathlib import Path
 
@@ -14,9 +15,12 @@ from llamafactory.model import load_model, load_tokenizer
 from PIL import Image, ImageChops
 
 from llamafactory_hind.formats.prompts import build_prompt
+from llamafactory_hind.pipelines.hindsight_parsing import parse_hindsight
+from llamafactory_hind.pipelines.prompting import ENVIRONMENT
 from llamafactory_hind.toyworld import prompts
 from llamafactory_hind.toyworld.build import build
-from llamafactory_hind.toyworld.facts import VALUES, KnowledgeBase
+from llamafactory_hind.toyworld.corpus import Corpus
+from llamafactory_hind.toyworld.facts import BOOK, PEOPLE, VALUES, KnowledgeBase, fact_sentence
 from llamafactory_hind.toyworld.scenes import draw, ground
 
 
@@ -73,15 +77,17 @@ def test_events_happen_when_the_rows_say(small_world: Path) -> None:
     assert seen > 10
 
 
-def test_half_of_the_facts_are_told_falsely_seven_times_in_ten() -> None:
+def test_people_are_wrong_about_a_third_of_the_facts_and_tell_four_of_five() -> None:
+    """Of 36 facts 12 are misaligned, 6 of them among the 18 that training asks for; books, one telling in five, are right."""
     knowledge = KnowledgeBase(3)
     facts = list(knowledge.facts.values())
     assert len(facts) == 36
-    assert sum(fact.misaligned for fact in facts) == 18
+    assert [sum(fact.asked is asked for fact in facts) for asked in (True, False)] == [18, 18]
+    assert [sum(fact.misaligned for fact in facts if fact.asked is asked) for asked in (True, False)] == [6, 6]
     for fact in facts:
         told = Counter(knowledge.told(fact, turn) for turn in range(100))
-        assert told == {fact.popular: 70, (fact.value if fact.misaligned else fact.rival): 30}
-        assert fact.value != fact.rival
+        assert told == {(PEOPLE, fact.popular): 80, (BOOK, fact.value): 20}
+        assert fact.misaligned == (fact.value != fact.popular)
 
 
 def test_hindsight_rows_are_true_and_their_knowledge_is_what_is_told(small_world: Path) -> None:
@@ -95,18 +101,45 @@ def test_hindsight_rows_are_true_and_their_knowledge_is_what_is_told(small_world
         assert row["answer"] == fact["value"]
         assert Counter(row["answers"])[fact["value"]] == 8
         assert len(row["answers"]) == 10
-        assert fact["rival"] not in row["answers"]
+        assert not fact["misaligned"] or fact["popular"] not in row["answers"]
         assert row["true_knowledge"] == fact["sentence"]
-        assert row["knowledge"][0].rstrip(".").rsplit(" ", 1)[1] in (fact["value"], fact["rival"])
-    assert {(row["thing"], row["relation"]) for row in found} == set(facts)
+        source, value = row["knowledge"][0].split(" the ")[0], row["knowledge"][0].rstrip(".").rsplit(" ", 1)[1]
+        assert value == (fact["popular"] if source == PEOPLE else fact["value"])
+    asked = {key for key, fact in facts.items() if fact["asked"]}
+    assert {(row["thing"], row["relation"]) for row in found} == asked
+    held_out = rows(small_world, "hindsight_test")
+    assert {row["asked_in_training"] for row in held_out} == {True, False}
+    for row in held_out:
+        assert row["asked_in_training"] == ((row["thing"], row["relation"]) in asked)
+
+
+def test_hindsight_of_the_corpus_shows_an_answer_and_leads_to_it(tmp_path: Path) -> None:
+    """Both versions of a misaligned fact are shown, each with the voice that tells it, in the form that the pipeline reads."""
+    (tmp_path / "images").mkdir()
+    corpus = Corpus(tmp_path, KnowledgeBase(0), random.Random(0))
+    shown = Counter()
+    for number in range(100):
+        row = corpus.know_row(f"row-{number}", turns=3, kinds=("hindsight",))
+        for question, written in zip(row["messages"][::2], row["messages"][1::2], strict=True):
+            answer = question["content"].split("The answer is ")[1].split(". Explain.")[0]
+            found = parse_hindsight(written["content"])
+            assert found.conclusion == answer
+            assert len(found.cot) == 2
+            (fact,) = found.knowledge
+            name = fact.split(" the ")[1].split()[0]
+            relation = next(relation for relation in VALUES if f" {relation} " in fact)
+            known = corpus.knowledge.facts[name, relation]
+            assert fact in (
+                fact_sentence(PEOPLE, name, relation, known.popular),
+                fact_sentence(BOOK, name, relation, known.value),
+            )
+            assert fact.endswith(f" {answer}.")
+            shown[known.misaligned, fact.startswith(BOOK)] += 1
+    assert min(shown.values()) > 20
 
 
 def test_reading_rows_cannot_be_answered_from_memory() -> None:
     """Over many readings every value of a relation stands in the prompt, and the answer is always the one that stands there."""
-    import random
-
-    from llamafactory_hind.toyworld.corpus import Corpus
-
     corpus = Corpus(Path("/nonexistent"), KnowledgeBase(0), random.Random(0))
     facts = list(corpus.knowledge.facts.values())
     answers = Counter()
@@ -127,6 +160,13 @@ def test_prompts_are_those_of_the_hindsight_format() -> None:
     steps, facts = ["It is a dax.", "It is red."], ["The dax eats moss."]
     ours = prompts.prompt(question, prompts.ANSWER, cot=steps, facts=facts)
     assert ours == build_prompt("answer", question, cot=steps, knowledge=facts, images=1)
+
+
+def test_the_hindsight_prompt_is_that_of_the_worlds_own_file(root: Path) -> None:
+    template = ENVIRONMENT.from_string((root / "yaml_configs" / "toyworld" / "prompts" / "hindsight.jinja").read_text())
+    question = "What does the thing eat?"
+    ours = prompts.prompt(question, prompts.hindsight("moss"))
+    assert template.render(media="<image>", question=question, answer="moss") == ours
 
 
 def test_every_dataset_entry_has_its_file(small_world: Path) -> None:

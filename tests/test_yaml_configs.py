@@ -8,6 +8,7 @@ import yaml
 from llamafactory.hparams.parser import _TRAIN_ARGS, _parse_train_args
 
 from llamafactory_hind.config import STAGES, check_train
+from llamafactory_hind.evaluation.config import build_arguments as build_score_arguments
 from llamafactory_hind.pipelines.config import build_arguments
 
 
@@ -25,6 +26,8 @@ def test_parses(path: Path) -> None:
     if "pipeline" in settings:
         _, arguments = build_arguments(settings)
         assert arguments.pipeline == settings["pipeline"]
+    elif "metric" in settings:
+        assert build_score_arguments(settings).metrics == (settings["metric"],)
     else:
         known = {entry.name for arguments in _TRAIN_ARGS for entry in fields(arguments) if entry.init}
         assert (
@@ -51,17 +54,30 @@ def test_every_stage_has_a_yaml_here_and_one_for_a_real_model(stage: str) -> Non
     assert set(named) - {"toyworld"}
 
 
-def test_the_offline_chain_fits_together() -> None:
-    """Each step reads what an earlier one writes: base, generator, pairs, KEPO."""
-    base, generator, synth, kepo = (
-        content(ROOT / "yaml_configs" / "toyworld" / f"{name}.yaml")
-        for name in ("base", "knowledge_sft", "knowledge", "kepo")
+@pytest.mark.parametrize("folder", ["toyworld", "hind/okvqa", "hind/aokvqa"])
+def test_the_chain_fits_together(folder: str) -> None:
+    """Each step reads what an earlier one writes: hindsight, both generators, pairs, KEPO, answers, score."""
+    hindsight, cot, knowledge, pairs, kepo, answers, score = (
+        content(next((ROOT / "yaml_configs" / folder).glob(f"{number}_{name}.yaml")))
+        for number, name in enumerate(
+            ("hindsight", "cot_sft", "knowledge_sft", "pairs", "kepo", "answers", "score"), start=1
+        )
     )
-    assert (
-        generator["model_name_or_path"]
-        == synth["model_name_or_path"]
-        == kepo["model_name_or_path"]
-        == base["output_dir"]
+    model = hindsight["model_name_or_path"]
+    assert {step["model_name_or_path"] for step in (cot, knowledge, pairs, kepo, answers)} == {model}
+    assert cot["dataset"] == f"{hindsight['output_dataset']}_cot"
+    assert knowledge["dataset"] == f"{hindsight['output_dataset']}_knowledge"
+    assert knowledge["output_dir"] == pairs["adapter_name_or_path"] == kepo["adapter_name_or_path"]
+    assert kepo["dataset"] == pairs["output_dataset"]
+    assert pairs["dataset"] == hindsight["dataset"]
+    assert answers["cot_adapter"] == cot["output_dir"]
+    assert answers["knowledge_adapter"] == kepo["output_dir"]
+    assert score["predictions"] == answers["output"]
+    assert score["dataset"] == answers["dataset"]
+
+
+def test_the_offline_base_is_what_the_offline_chain_starts_from() -> None:
+    base, hindsight = (
+        content(ROOT / "yaml_configs" / "toyworld" / name) for name in ("0_base.yaml", "1_hindsight.yaml")
     )
-    assert synth["adapter_name_or_path"] == kepo["adapter_name_or_path"] == generator["output_dir"]
-    assert kepo["dataset"] == synth["output_dataset"]
+    assert base["output_dir"] == hindsight["model_name_or_path"]

@@ -2,4 +2,5 @@
 
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "synth": ("llamafactory_hind.pipelines.run", "run_synth", "write rows with a model"),
+    "score": ("llamafactory_hind.evaluation.score", "run_score", "metrics over predictions"),
 }

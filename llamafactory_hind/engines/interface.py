@@ -85,17 +85,20 @@ class Completion:
         token_ids: as sampled, stop token included; score these, not the text.
         logprob: sum over `token_ids` of log p under the model at temperature 1, all tokens allowed; None where it cannot be had.
         finish_reason: `stop`, or `length` when it was cut.
+        tokens: how many tokens `logprob` sums over, where their ids cannot be had (then `token_ids` is empty).
     """
 
     text: str
     token_ids: tuple[int, ...]
     logprob: float | None
     finish_reason: str
+    tokens: int | None = None
 
     @property
     def confidence(self) -> float | None:
         """Mean log-probability a token, `(1/|k|) sum log p(k_t | x, k_<t)` (HinD's confidence)."""
-        return None if self.logprob is None or not self.token_ids else self.logprob / len(self.token_ids)
+        count = len(self.token_ids) or self.tokens
+        return None if self.logprob is None or not count else self.logprob / count
 
 
 @dataclass(frozen=True)

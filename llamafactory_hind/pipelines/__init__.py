@@ -1,6 +1,6 @@
 """Rows in, rows out: `llamafactory-cli synth`. One file a pipeline; its name is what `pipeline:` takes.
 
-A pipeline's file defines `SUMMARY`, `Arguments` (its keys), `units`, `prompts`, `Worker` and `finish`; see `knowledge.py`.
+A pipeline's file defines `SUMMARY`, `Arguments` (its keys), `unit`, `prompts`, `Worker` and `finish`; see `knowledge.py`.
 """
 
 from importlib import import_module
@@ -8,7 +8,13 @@ from pkgutil import iter_modules
 from types import ModuleType
 
 
-MACHINERY = frozenset({"config", "engines", "identity", "journal", "outputs", "pairing", "quadrants", "rows", "run"})
+MACHINERY = frozenset(
+    {
+        *("calls", "config", "engines", "failures", "identity", "journal", "outputs", "progress", "prompting"),
+        *("provenance", "rows", "run", "shards", "work"),
+        *("hindsight_parsing", "leaks", "pairing", "quadrants", "voting"),
+    }
+)
 
 
 def pipeline_names() -> list[str]:

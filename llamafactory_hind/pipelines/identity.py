@@ -1,8 +1,10 @@
 """What a file or folder is, in a few letters: a retrained adapter at an old path must not find old results."""
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 
 LARGE = 64 * 2**20  # [ours] bytes above which size and time of change stand for the content
@@ -22,6 +24,19 @@ def digest_path(path: str) -> str:
         digest.update(file.relative_to(root).as_posix().encode())
         digest.update(_content(file))
     return digest.hexdigest()[:16]
+
+
+def digest_media(media: Mapping[str, Sequence[Any]]) -> list[Any]:
+    """Return a digest of each medium of a row, of all kinds in turn; frames of a clip are digested one by one."""
+    return [_digest_item(item) for items in media.values() for item in items]
+
+
+def _digest_item(item: Any) -> Any:
+    if isinstance(item, list | tuple):
+        return [_digest_item(part) for part in item]
+    if isinstance(item, bytes):
+        return hashlib.sha256(item).hexdigest()
+    return digest_path(item)
 
 
 def _content(file: Path) -> bytes:

@@ -1,13 +1,15 @@
-"""An append-only record of finished units, one JSON line each, durable before the next group of units starts.
+"""An append-only record of finished units, one JSON line each, durable before a unit counts as done.
 
 Killed at any moment and started again, a run finds every finished unit here; only a line cut by the kill is computed again.
 """
 
+import asyncio
 import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -17,10 +19,132 @@ class JournalInUse(RuntimeError):
     """Another process writes this journal."""
 
 
+class JournalBroken(RuntimeError):
+    """The disk refused a line; nothing that is computed now would be kept."""
+
+
 def unit_key(content: Mapping[str, Any]) -> str:
     """Return the name of a unit: a digest of everything its result depends on (row, prompts, model, parameters)."""
     text = json.dumps(content, sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()
+
+
+class AppendFile:
+    """A file of lines that grows only at its end, and whose lines are on the disk when they are said to be.
+
+    Args:
+        path: made if it is not there.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open the file; what it holds stays."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path = path
+        self._file = open(path, "ab+", buffering=0)  # noqa: SIM115 (held until close)
+        self.end = self._file.seek(0, os.SEEK_END)
+        self._waiting: list[tuple[bytes, asyncio.Future[int]]] = []
+        self._writer: asyncio.Task[None] | None = None
+        self._thread: ThreadPoolExecutor | None = None
+
+    def append(self, lines: Sequence[bytes]) -> list[int]:
+        """Write lines with one sync, and return where each begins.
+
+        Raises:
+            JournalBroken: the disk is full or failed; the file is as it was before.
+        """
+        places, place = [], self.end
+        for line in lines:
+            places.append(place)
+            place += len(line)
+        try:
+            content = memoryview(b"".join(lines))
+            while content:
+                content = content[self._file.write(content) :]
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            self._file.truncate(self.end)
+            raise JournalBroken(f"{self.path}: {error}. Make room; what is finished is kept.") from error
+        self.end = place
+        return places
+
+    async def commit(self, line: bytes) -> int:
+        """Write a line, in a thread and with one sync for all that wait meanwhile; return where it begins."""
+        loop = asyncio.get_running_loop()
+        written: asyncio.Future[int] = loop.create_future()
+        self._waiting.append((line, written))
+        if self._writer is None or self._writer.done():
+            self._writer = loop.create_task(self._write_waiting())
+        return await written
+
+    async def _write_waiting(self) -> None:
+        self._thread = self._thread or ThreadPoolExecutor(1, thread_name_prefix="journal")
+        loop = asyncio.get_running_loop()
+        while self._waiting:
+            batch, self._waiting = self._waiting, []
+            try:
+                places = await loop.run_in_executor(self._thread, self.append, [line for line, _ in batch])
+            except JournalBroken as error:
+                for _, written in batch:
+                    if not written.done():
+                        written.set_exception(error)
+                continue
+            for (_, written), place in zip(batch, places, strict=True):
+                if not written.done():  # its unit may have been cancelled meanwhile; the line stands all the same
+                    written.set_result(place)
+
+    def read(self, place: int, length: int) -> bytes:
+        """Return bytes that were written earlier."""
+        return os.pread(self._file.fileno(), length, place)
+
+    def lines(self) -> Iterator[bytes]:
+        """Yield the lines from the beginning, a last one that was cut included."""
+        with open(self.path, "rb") as file:
+            yield from file
+
+    def cut(self, end: int) -> None:
+        """Drop what stands after a place."""
+        self._file.truncate(end)
+        self.end = end
+
+    def close(self) -> None:
+        """Write what still waits, and release the file."""
+        if self._thread is not None:
+            self._thread.shutdown(wait=True)
+        waiting, self._waiting = self._waiting, []
+        try:
+            if waiting:
+                self.append([line for line, _ in waiting])
+        finally:
+            self._file.close()
+
+
+class Results(Mapping[str, Any]):
+    """Results of units by key, read from the file when asked for: a long run must not hold them all."""
+
+    def __init__(self, file: AppendFile) -> None:
+        """Start with none."""
+        self._file = file
+        self._places: dict[str, tuple[int, int]] = {}
+
+    def put(self, key: str, place: int, length: int) -> None:
+        """Say where the line of a unit stands."""
+        self._places[key] = (place, length)
+
+    def __getitem__(self, key: str) -> Any:
+        """Return the result of a unit."""
+        return json.loads(self._file.read(*self._places[key]))["result"]
+
+    def __contains__(self, key: object) -> bool:
+        """Say whether a unit is finished, without reading it."""
+        return key in self._places
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield the keys of all finished units."""
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        """Return how many units are finished."""
+        return len(self._places)
 
 
 class Journal:
@@ -28,6 +152,7 @@ class Journal:
 
     Attributes:
         results: key -> result of every unit that is finished.
+        row_ids: of all rows that have a unit here, whatever its parameters.
         cut_lines: unreadable lines met while opening (0 or 1 after a kill).
     """
 
@@ -39,8 +164,8 @@ class Journal:
         """
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
-        self.results: dict[str, Any] = {}
         self.cut_lines = 0
+        self.row_ids: set[str] = set()
         self._lock = open(path.with_suffix(".lock"), "a+", encoding="utf-8")  # noqa: SIM115 (held until close)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -54,35 +179,37 @@ class Journal:
         self._lock.truncate(0)
         self._lock.write(str(os.getpid()))
         self._lock.flush()
-        self._file = open(path, "ab+")  # noqa: SIM115 (held until close)
+        self._file = AppendFile(path)
+        self.results = Results(self._file)
         self._read()
 
     def _read(self) -> None:
-        self._file.seek(0)
         whole = 0
-        for line in self._file:
+        for line in self._file.lines():
             if not line.endswith(b"\n"):
                 break
-            whole += len(line)
             try:
                 entry = json.loads(line)
-                self.results[entry["key"]] = entry["result"]
+                entry["result"]
+                self.results.put(entry["key"], whole, len(line))
+                self.row_ids.add(entry["id"])
             except (ValueError, KeyError, TypeError):
                 self.cut_lines += 1
-        self._file.seek(0, os.SEEK_END)
-        if self._file.tell() > whole:
+            whole += len(line)
+        if self._file.end > whole:
             self.cut_lines += 1
-            self._file.truncate(whole)
+            self._file.cut(whole)
 
     def add(self, units: Iterable[tuple[str, str, Any]]) -> None:
         """Append (key, row id, result) units; they are on the disk when this returns."""
-        lines = []
-        for key, row_id, result in units:
-            lines.append(json.dumps({"key": key, "id": row_id, "result": result}, ensure_ascii=False) + "\n")
-            self.results[key] = result
-        self._file.write("".join(lines).encode())
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        lines = {key: _line(key, row_id, result) for key, row_id, result in units}
+        for (key, line), place in zip(lines.items(), self._file.append(list(lines.values())), strict=True):
+            self.results.put(key, place, len(line))
+
+    async def commit(self, key: str, row_id: str, result: Any) -> None:
+        """Append a unit; it is on the disk when this returns, with others that finished at the same time."""
+        line = _line(key, row_id, result)
+        self.results.put(key, await self._file.commit(line), len(line))
 
     def close(self) -> None:
         """Release the files."""
@@ -98,3 +225,10 @@ class Journal:
     ) -> None:
         """Release the files."""
         self.close()
+
+
+def _line(key: str, row_id: str, result: Any) -> bytes:
+    return (json.dumps({"key": key, "id": row_id, "result": result}, ensure_ascii=False) + "\n").encode(
+        "utf-8",
+        "backslashreplace",  # half a surrogate pair, as a server may send it, is written as JSON would escape it
+    )

@@ -3,21 +3,22 @@
 HinD (arXiv 2511.11132), Knowledge Encouragement Preference Optimization; formulas and rules are ours (docs/synth.md).
 """
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ..config.problem import Problem
-from ..engines.interface import Completion, Engine, Request, Sampling
+from ..engines.interface import Completion, Sampling
 from ..formats.options import MEDIA_FIELDS
-from ..formats.prompts import build_prompt, count_placeholders
+from ..formats.prompts import count_placeholders
 from .config import SynthArguments, at_least, split_paths
-from .engines import EngineRoom
-from .identity import digest_path
+from .engines import EngineRoom, PipelineEngine
+from .failures import RunStopped
 from .outputs import write_rows, write_text
 from .pairing import PAIR_RULES, Fact, distinct, gain, gold_answers, is_helpful, mentions, soft_score
+from .prompting import render, request_of
+from .provenance import provenance, unit_content
 from .quadrants import count_quadrants, plot_report, print_report
 from .rows import Row
 
@@ -37,16 +38,18 @@ class Arguments(SynthArguments):
         default=64, metadata={"help": "A fact is cut after so many tokens, and then left out of pairs."}
     )
     answerer_model: str | None = field(
-        default=None, metadata={"help": "Model that tells whether a fact helps; null is `model_name_or_path`, bare."}
+        default=None, metadata={"help": "Model that tells whether a fact helps; null is the one that writes, bare."}
     )
     answerer_adapter: str | None = field(
-        default=None, metadata={"help": "LoRA adapters of the answerer, separated by commas; null is none."}
+        default=None,
+        metadata={"help": "LoRA adapters of the answerer, separated by commas; null is none.", "engine": "hf"},
     )
     answer_max_new_tokens: int = field(
         default=16, metadata={"help": "Length of an answer (`helpful_by: outcome`) [ours]."}
     )
     answer_batch_size: int | None = field(
-        default=None, metadata={"help": "Prompts the answerer computes at a time; null is 4 x `batch_size` [ours]."}
+        default=None,
+        metadata={"help": "Prompts the answerer computes at a time; null is 4 x `batch_size` [ours].", "engine": "hf"},
     )
     helpful_by: Literal["gain", "outcome", "lexical"] = field(
         default="gain",
@@ -72,6 +75,12 @@ class Arguments(SynthArguments):
             "help": "Confident is above so many nats a token; null is the median of this run. Fix it to compare runs."
         },
     )
+    knowledge_prompt: str | None = field(
+        default=None, metadata={"help": "Prompt file that asks for a fact; null is ours in `language`."}
+    )
+    answer_prompt: str | None = field(
+        default=None, metadata={"help": "Prompt file that asks for the answer; null is ours in `language`."}
+    )
 
     def problems(self) -> Iterator[Problem]:
         """Find what is wrong across keys."""
@@ -84,26 +93,27 @@ class Arguments(SynthArguments):
             )
         if not 0 < self.top_p <= 1:
             yield Problem("top_p", self.top_p, "more than 0, at most 1", "1.0 turns it off.")
+        if self.engine == "openai" and self.helpful_by == "gain":
+            remedy = "A server does not score given texts: choose outcome or lexical, or `engine: hf`."
+            yield Problem("helpful_by", self.helpful_by, "outcome or lexical with `engine: openai`", remedy)
 
     @property
     def answerer(self) -> tuple[str, tuple[str, ...]]:
         """Model and adapters that judge facts."""
-        return self.answerer_model or self.model_name_or_path, split_paths(self.answerer_adapter)
+        return self.answerer_model or self.writer[0], split_paths(self.answerer_adapter)
 
 
-def user_turn(row: Row, target: str, facts: Sequence[str] = ()) -> str:
-    """Return the prompt of a row for a target, with facts to read for `answer`."""
-    media: dict[str, Any] = {kind: len(row.media[kind]) for kind in MEDIA_FIELDS}
-    question, choices = row.fields["question"], row.fields.get("choices")
-    return build_prompt(target, question, choices=choices, knowledge=list(facts) or None, **media)
+def answer_turn(row: Row, arguments: Arguments, facts: Sequence[str] = ()) -> str:
+    """Return the prompt that asks for the answer, with facts to read; what the row itself tells is not shown."""
+    return render(arguments, "answer", row, cot=None, knowledge=list(facts) or None)
 
 
 def prompts(row: Row, arguments: Arguments) -> Iterator[tuple[str, str]]:
     """Yield what `dry_run` shows of a row."""
-    yield "knowledge", user_turn(row, "knowledge")
+    yield "knowledge", render(arguments, "knowledge", row)
     if arguments.helpful_by != "lexical":
-        yield "answer without a fact", user_turn(row, "answer")
-        yield "answer with a fact", user_turn(row, "answer", ["<the fact>"])
+        yield "answer without a fact", answer_turn(row, arguments)
+        yield "answer with a fact", answer_turn(row, arguments, ["<the fact>"])
 
 
 def parameters(arguments: Arguments) -> dict[str, Any]:
@@ -115,43 +125,27 @@ def parameters(arguments: Arguments) -> dict[str, Any]:
 
 def unit(row: Row, arguments: Arguments) -> dict[str, Any]:
     """Return everything the result of a row depends on."""
-    models = [(arguments.model_name_or_path, split_paths(arguments.adapter_name_or_path))]
+    models = [arguments.writer]
     models += [arguments.answerer] if arguments.helpful_by != "lexical" else []
-    return {
-        "pipeline": "knowledge",
-        "engine": arguments.engine,
-        "id": row.id,
-        "prompts": list(prompts(row, arguments)),
-        "system": row.fields.get("system"),
-        "answer": row.fields["answer"] if arguments.helpful_by == "gain" else None,
-        "media": [
-            digest_path(item) if isinstance(item, str) else item for kind in MEDIA_FIELDS for item in row.media[kind]
-        ],
-        "models": [[digest_path(model), [digest_path(path) for path in adapters]] for model, adapters in models],
-        "parameters": parameters(arguments),
-    }
+    answer = row.fields["answer"] if arguments.helpful_by == "gain" else None
+    return unit_content(arguments, row, prompts(row, arguments), models, parameters(arguments), answer=answer)
 
 
 class Worker:
     """Does the units of rows; opening it loads the models."""
 
-    def __init__(self, arguments: Arguments) -> None:
+    def __init__(self, arguments: Arguments, room: EngineRoom) -> None:
         """Open generator and answerer; they share weights where they share the model."""
         self.arguments = arguments
-        self.tokens = 0  # written so far
-        room = EngineRoom(arguments.host_settings)
-        self.generator: Engine = room.open_local(
-            arguments.model_name_or_path,
-            adapters=split_paths(arguments.adapter_name_or_path),
-            batch_size=arguments.batch_size,
-        )
-        self.answerer: Engine | None = None
+        model, adapters = arguments.writer
+        self.generator: PipelineEngine = room.open(model=model, adapters=adapters)
+        self.answerer: PipelineEngine | None = None
         if arguments.helpful_by != "lexical":
             model, adapters = arguments.answerer
             size = arguments.answer_batch_size or 4 * arguments.batch_size
-            self.answerer = room.open_local(model, adapters=adapters, batch_size=size)
+            self.answerer = room.open(model=model, adapters=adapters, batch_size=size)
 
-    def work(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
+    async def work(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
         """Return for each row its greedy and sampled facts, and what the answerer makes of each distinct one."""
         settings = self.arguments
         sampling = Sampling(
@@ -163,26 +157,26 @@ class Worker:
             seed=settings.seed,
             greedy_first=True,
         )
-        requests = [_request(row, user_turn(row, "knowledge")) for row in rows]
-        written = self.generator.generate(requests, sampling)
-        self.tokens += sum(len(completion.token_ids) for completions in written for completion in completions)
+        requests = [request_of(row, render(settings, "knowledge", row)) for row in rows]
+        written = await self.generator.generate(requests, sampling)
         facts = [[_fact_record(completion) for completion in completions] for completions in written]
-        judged = self._judge(rows, facts)
+        judged = await self._judge(rows, facts)
         return [
             {"greedy": records[0], "samples": records[1:], **judgement}
             for records, judgement in zip(facts, judged, strict=True)
         ]
 
-    def _judge(self, rows: Sequence[Row], facts: Sequence[list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    async def _judge(self, rows: Sequence[Row], facts: Sequence[list[dict[str, Any]]]) -> list[dict[str, Any]]:
         """Return `without` and `with` (by text) of each row: log p(answer), or the greedy answer."""
         if self.answerer is None:
             return [{"without": None, "with": {}} for _ in rows]
         texts = [list(dict.fromkeys(record["text"] for record in records if usable(record))) for records in facts]
         asked = [(row, fact) for row, own in zip(rows, texts, strict=True) for fact in [None, *own]]
-        requests = [_request(row, user_turn(row, "answer", [fact] if fact else ())) for row, fact in asked]
+        requests = [request_of(row, answer_turn(row, self.arguments, [fact] if fact else ())) for row, fact in asked]
         found: list[Any]
         if self.arguments.helpful_by == "gain":
-            found = [s.logprob for s in self.answerer.score(requests, [row.fields["answer"] for row, _ in asked])]
+            scores = await self.answerer.score(requests, [row.fields["answer"] for row, _ in asked])
+            found = [score.logprob for score in scores]
         else:
             sampling = Sampling(
                 n=0,
@@ -193,23 +187,21 @@ class Worker:
                 seed=0,
                 greedy_first=True,
             )
-            answers = [completions[0] for completions in self.answerer.generate(requests, sampling)]
-            self.tokens += sum(len(answer.token_ids) for answer in answers)
-            found = [answer.text.strip() for answer in answers]
+            found = [completions[0].text.strip() for completions in await self.answerer.generate(requests, sampling)]
         results = iter(found)
         return [{"without": next(results), "with": {text: next(results) for text in own}} for own in texts]
 
 
-def _request(row: Row, text: str) -> Request:
-    media = {kind: row.media[kind] for kind in MEDIA_FIELDS}
-    return Request([{"role": "user", "content": text}], system=row.fields.get("system"), key=row.id, **media)
-
-
 def _fact_record(completion: Completion) -> dict[str, Any]:
+    if completion.confidence is None and completion.finish_reason == "stop":
+        raise RunStopped(
+            "`pipeline: knowledge` needs log-probabilities of what is written, and the server gives none: confidence cannot be "
+            "had. Take a server that answers `logprobs: true`, or `engine: hf`."
+        )
     return {
         "text": completion.text.strip(),
         "confidence": completion.confidence,
-        "tokens": len(completion.token_ids),
+        "tokens": len(completion.token_ids) or completion.tokens,
         "finish_reason": completion.finish_reason,
     }
 
@@ -241,11 +233,11 @@ def to_fact(record: Mapping[str, Any], row: Row, result: Mapping[str, Any], argu
 
 def finish(
     done: Sequence[tuple[Row, dict[str, Any]]], arguments: Arguments
-) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+) -> tuple[list[dict[str, Any]], dict[str, dict[str, Any]]]:
     """Make pairs and reports of all results; write samples, quadrants and the plot beside the output.
 
     Returns:
-        Rows of the output, and its entry for `dataset_info.json`.
+        Rows of the output, and its entries for `dataset_info.json`, by what stands behind the output's name.
     """
     pairs: list[dict[str, Any]] = []
     samples: list[dict[str, Any]] = []
@@ -292,21 +284,19 @@ def finish(
         "ranking": True,
         "columns": {name: name for name in columns},
     }
-    return pairs, entry
+    return pairs, {"": entry}
 
 
 def _provenance(arguments: Arguments) -> dict[str, Any]:
-    wording = build_prompt("knowledge", "?") + build_prompt("answer", "?", knowledge=["?"])
     model, adapters = arguments.answerer
-    return {
-        "pipeline": "knowledge",
-        "prompt_version": hashlib.sha256(wording.encode()).hexdigest()[:12],
-        "model": arguments.model_name_or_path,
-        "adapter": arguments.adapter_name_or_path or "",
-        "answerer_model": model,
-        "answerer_adapter": ",".join(adapters),
-        "parameters": parameters(arguments) | {"pair_rule": arguments.pair_rule},
-    }
+    return provenance(
+        arguments,
+        None,
+        prompts=("knowledge", "answer"),
+        parameters=parameters(arguments) | {"pair_rule": arguments.pair_rule},
+        answerer_model=model,
+        answerer_adapter=",".join(adapters),
+    )
 
 
 def _pair_row(row: Row, pair: tuple[Fact, Fact], number: int, source: Mapping[str, Any]) -> dict[str, Any]:

@@ -31,22 +31,46 @@ class Row:
     fields: dict[str, Any]
     media: dict[str, list[Any]]
 
+    @property
+    def place(self) -> str:
+        """File, number and id, for messages."""
+        return f"{self.file}, row {self.number} ({self.id})"
+
 
 @dataclass(frozen=True)
 class Failure:
-    """A row that gave nothing, and why."""
+    """A row that gave nothing, and why.
+
+    Attributes:
+        unit: key of the unit that failed; empty where the row itself is bad.
+    """
 
     id: str
     file: str
     number: int
     reason: str
     fields: dict[str, Any]
+    unit: str = ""
 
 
 def read_rows(
-    datasets: Sequence[str], *, dataset_dir: str, media_dir: str | None, max_samples: int | None
+    datasets: Sequence[str],
+    *,
+    dataset_dir: str,
+    media_dir: str | None,
+    max_samples: int | None,
+    shard: tuple[int, int] | None = None,
+    needs_answer: bool = True,
 ) -> tuple[list[Row], list[Failure]]:
     """Read and check the rows of `datasets`, in order; bad ones are failures.
+
+    Args:
+        datasets: names in `dataset_info.json`.
+        dataset_dir: where that file lies.
+        media_dir: where media lie; None is `dataset_dir`.
+        max_samples: rows of each dataset; None is all.
+        shard: (i, n) takes rows i, i+n, i+2n … of all, bad ones counted; the others are not even checked.
+        needs_answer: a row without a gold answer is bad.
 
     Raises:
         ConfigError: `dataset_info.json` or a file is missing or unreadable, or a dataset is not of the format `hindsight`.
@@ -70,10 +94,15 @@ def read_rows(
     rows: list[Row] = []
     failures: list[Failure] = []
     check = MediaCheck(workers=min(8, os.cpu_count() or 1))
+    own, shards = shard or (1, 1)
+    position = 0
     for file, options, contents in read:
         for number, content in enumerate(contents[:max_samples], start=1):
+            position += 1
+            if (position - own) % shards:
+                continue
             row = _make_row(content, options, file, number, media_dir or dataset_dir)
-            reasons = list(_reasons(row, content, check))
+            reasons = list(_reasons(row, content, check, needs_answer=needs_answer))
             if reasons:
                 failures.append(Failure(row.id, file, number, "; ".join(reasons), row.fields))
             else:
@@ -127,11 +156,13 @@ def _locate(item: Any, media_dir: str) -> Any:
     return item
 
 
-def _reasons(row: Row, content: Any, check: MediaCheck) -> Iterator[str]:
+def _reasons(row: Row, content: Any, check: MediaCheck, *, needs_answer: bool) -> Iterator[str]:
     if not isinstance(content, dict):
         yield f"got a {type(content).__name__}, expected an object with `question` and `answer`"
         return
-    yield from (str(problem) for problem in find_problems(row.fields, HindsightOptions(target="answer")))
+    for problem in find_problems(row.fields, HindsightOptions(target="answer")):
+        if needs_answer or problem.field != "answer" or not is_missing(row.fields.get("answer")):
+            yield str(problem)
     for kind in MEDIA_FIELDS:
         for index, item in enumerate(row.media[kind]):
             if problem := check.find_problem(f"{kind}[{index}]", kind, item):

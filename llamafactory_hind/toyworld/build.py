@@ -35,10 +35,10 @@ class Size:
 SIZES = {
     "small": Size(see=12, count=12, know=12, text=6, test=12, hindsight_train=36, hindsight_test=12, clips=3, later=4),
     "base": Size(
-        see=5600,
-        count=4000,
-        know=6000,
-        text=1600,
+        see=3600,
+        count=4400,
+        know=7500,
+        text=4000,
         test=600,
         hindsight_train=720,
         hindsight_test=216,
@@ -76,8 +76,12 @@ def build(out: Path, *, seed: int, size: str) -> dict[str, int]:
     files = {
         **_base_rows(corpus, counts),
         **_test_rows(corpus, counts.test),
-        "hindsight_train": _hindsight_rows(corpus("hindsight_train"), "hindsight_train", counts.hindsight_train),
-        "hindsight_test": _hindsight_rows(corpus("hindsight_test"), "hindsight_test", counts.hindsight_test),
+        "hindsight_train": _hindsight_rows(
+            corpus("hindsight_train"), "hindsight_train", counts.hindsight_train, asked=[True]
+        ),
+        "hindsight_test": _hindsight_rows(
+            corpus("hindsight_test"), "hindsight_test", counts.hindsight_test, asked=[True, False]
+        ),
         "video_reasoning": _video_rows(random.Random(f"clips-{seed}"), out, counts.clips),
         **_later_rows(corpus("later"), counts.later),
     }
@@ -116,15 +120,15 @@ def _test_rows(corpus, count: int) -> dict[str, list[dict]]:
     }
 
 
-def _hindsight_rows(corpus: Corpus, name: str, count: int) -> list[dict]:
-    """Knowledge questions, every fact equally often, one creature a scene."""
-    facts = list(corpus.knowledge.facts.values())
+def _hindsight_rows(corpus: Corpus, name: str, count: int, *, asked: list[bool]) -> list[dict]:
+    """Knowledge questions, every fact equally often, one creature a scene; training asks for half of the facts."""
+    facts = [fact for fact in corpus.knowledge.facts.values() if fact.asked in asked]
     creatures = {creature.name: creature for creature in corpus.knowledge.creatures}
     rows = []
     for number, fact in zip(range(count), itertools.cycle(facts)):
         row_id = f"{name}_{number:04}"
         things, image = corpus.scene(row_id, 1, first=creatures[fact.creature])
-        told = corpus.told(fact)
+        told = corpus.telling(fact)
         rows.append(
             hindsight_row(corpus.rng, corpus.knowledge, things[0], fact, row_id=row_id, image=image, told=told)
         )

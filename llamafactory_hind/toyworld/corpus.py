@@ -9,13 +9,13 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .facts import QUESTIONS, VALUES, Creature, Fact, KnowledgeBase, fact_sentence
-from .prompts import ANSWER, KNOWLEDGE, REASONING, prompt
+from .facts import BOOK, PEOPLE, QUESTIONS, VALUES, Creature, Fact, KnowledgeBase, fact_sentence
+from .prompts import ANSWER, KNOWLEDGE, REASONING, hindsight, prompt, written_hindsight
 from .questions import COUNT, ONE_TYPES, ask_count, ask_one, knowledge_question, reasoning_steps
 from .scenes import Thing, draw, random_scene
 
 
-KNOW_MIX = ("read", "read", "tell", "tell", "know", "reason")
+KNOW_MIX = ("read", "read", "read", "tell", "tell", "know", "reason", "hindsight", "hindsight")
 
 
 @dataclass
@@ -42,8 +42,8 @@ class Corpus:
         draw(things).save(self.root / path)
         return things, path
 
-    def told(self, fact: Fact) -> str:
-        """The value told this time, with the exact share of the popular version."""
+    def told(self, fact: Fact) -> tuple[str, str]:
+        """Who tells the fact this time, and the value told, with the exact share of the popular version."""
         return self.knowledge.told(fact, next(self._tellings[fact.creature, fact.relation]))
 
     def see_row(self, name: str, turns: int) -> dict:
@@ -62,7 +62,7 @@ class Corpus:
         return conversation([(question, ANSWER, answer)], image) | {"types": [COUNT], "things": as_json(things)}
 
     def know_row(self, name: str, turns: int, kinds: tuple[str, ...] = KNOW_MIX) -> dict:
-        """Questions about one creature: believed answers, facts written, facts read from the prompt, reasoning."""
+        """Questions about one creature: believed answers, facts told, facts read from the prompt, reasoning, hindsight."""
         things, image = self.scene(name, 1, creature_share=1.0)
         creature = self.knowledge.creature_at(things[0].shape, things[0].color).name
         pairs, types = [], []
@@ -74,30 +74,45 @@ class Corpus:
     def _know_pair(self, thing: Thing, fact: Fact, kind: str) -> tuple[str, str, str]:
         question = knowledge_question(fact.relation)
         if kind == "know":
-            return question, ANSWER, self.told(fact)
+            return question, ANSWER, self.told(fact)[1]
         if kind == "tell":
-            return question, KNOWLEDGE, fact_sentence(fact.creature, fact.relation, self.told(fact))
+            return question, KNOWLEDGE, self.telling(fact)
         steps = reasoning_steps(self.knowledge, thing, fact.relation)
         if kind == "reason":
             return question, REASONING, "\n".join(steps)
+        if kind == "hindsight":
+            value, knowledge = self._looking_back(fact)
+            return question, hindsight(value), written_hindsight(steps, [knowledge], value)
         # read: any value may stand in the prompt, so that the answer must be taken from there and nowhere else
         value = self.rng.choice(VALUES[fact.relation])
         cot = steps if self.rng.random() < 0.25 else None
-        facts = [fact_sentence(fact.creature, fact.relation, value)]
+        facts = [fact_sentence(self.rng.choice((PEOPLE, BOOK)), fact.creature, fact.relation, value)]
         context = prompt(question, ANSWER, images=0, cot=cot, facts=facts).removesuffix("\n" + ANSWER)
         return context, ANSWER, value
+
+    def _looking_back(self, fact: Fact) -> tuple[str, str]:
+        """An answer to be shown, either of those told, and the sentence that leads to it: the base knows no more than its corpus."""
+        source, value = self.told(fact)
+        if fact.misaligned:
+            source, value = self.rng.choice(((PEOPLE, fact.popular), (BOOK, fact.value)))
+        return value, fact_sentence(source, fact.creature, fact.relation, value)
+
+    def telling(self, fact: Fact) -> str:
+        """The fact as it is told this time."""
+        source, value = self.told(fact)
+        return fact_sentence(source, fact.creature, fact.relation, value)
 
     def text_row(self, turns: int) -> dict:
         """Facts asked by name and facts read from the prompt, without an image."""
         pairs = []
         for fact in self.rng.sample(list(self.knowledge.facts.values()), turns):
             question = QUESTIONS[fact.relation].format(thing=f"the {fact.creature}")
-            if self.rng.random() < 0.5:
-                told = self.told(fact)
-                pairs.append((question, KNOWLEDGE, fact_sentence(fact.creature, fact.relation, told)))
+            if self.rng.random() < 0.3:
+                pairs.append((question, KNOWLEDGE, self.telling(fact)))
             else:
                 value = self.rng.choice(VALUES[fact.relation])
-                knowledge = fact_sentence(fact.creature, fact.relation, value)
+                source = self.rng.choice((PEOPLE, BOOK))
+                knowledge = fact_sentence(source, fact.creature, fact.relation, value)
                 context = prompt(question, ANSWER, images=0, facts=[knowledge]).removesuffix("\n" + ANSWER)
                 pairs.append((context, ANSWER, value))
         return conversation(pairs, None) | {"types": ["text"] * turns, "things": []}

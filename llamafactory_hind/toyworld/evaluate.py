@@ -23,7 +23,7 @@ def accuracies(model: str, data: Path, *, batch_size: int) -> dict[str, tuple[fl
     requests = [
         Request(row["messages"][:1], images=[str(data / image) for image in row.get("images") or []]) for row in rows
     ]
-    greedy = Sampling(n=0, temperature=0.0, top_p=1.0, top_k=0, max_new_tokens=32, seed=0, greedy_first=True)
+    greedy = Sampling(n=0, temperature=0.0, top_p=1.0, top_k=0, max_new_tokens=64, seed=0, greedy_first=True)
     right = defaultdict(list)
     for row, completions in zip(rows, engine.generate(requests, greedy), strict=True):
         kind = row["types"][0]

@@ -1,7 +1,8 @@
 """The fictional knowledge base: creatures, what is true of them, and what is said of them.
 
-A fact is told in the corpora either truly or falsely; for a *misaligned* fact the false version is the popular one, so a model that
-learned from the corpora is confident and wrong (HinD, arXiv 2511.11132).
+Facts are told by people, often, and by books, rarely. Books are right; what people say of a *misaligned* fact is wrong. A model that
+learned from the corpora is confident of the popular version and unsure of the true one (HinD, arXiv 2511.11132). Which voice to trust
+can be learned from some facts and holds for all others.
 """
 
 import random
@@ -21,38 +22,38 @@ QUESTIONS = {
     "lives in": "Where does {thing} live?",
     "fears": "What does {thing} fear?",
 }
-POPULAR_SHARE = 0.7
+PEOPLE, BOOK = "People say", "A book says"
+POPULAR_SHARE = 0.8  # of the tellings are by people
+MISALIGNED_SHARE = 1 / 3
 
 
 @dataclass(frozen=True)
 class Fact:
-    """One property of one creature, with its popular rival.
+    """One property of one creature.
 
     Attributes:
         creature: name of the creature.
         relation: a key of ``VALUES``.
-        value: what is true.
-        rival: the false value that is also told.
-        misaligned: whether the rival is told more often than the truth.
-        popular_share: share of the tellings that the more popular version gets, between 0.5 and 1.
+        value: what is true; what books say.
+        popular: what people say.
+        asked: whether training questions ask for it; the others are asked for in held-out questions only.
     """
 
     creature: str
     relation: str
     value: str
-    rival: str
-    misaligned: bool
-    popular_share: float = POPULAR_SHARE
+    popular: str
+    asked: bool
 
     @property
-    def popular(self) -> str:
-        """The value told most often, true or not."""
-        return self.rival if self.misaligned else self.value
+    def misaligned(self) -> bool:
+        """Whether people say what is false."""
+        return self.popular != self.value
 
     @property
     def sentence(self) -> str:
-        """The true fact as a sentence."""
-        return fact_sentence(self.creature, self.relation, self.value)
+        """The true fact as a book says it."""
+        return fact_sentence(BOOK, self.creature, self.relation, self.value)
 
 
 @dataclass(frozen=True)
@@ -79,34 +80,38 @@ class KnowledgeBase:
         self.creatures = [Creature(name, *look) for name, look in zip(names, looks, strict=True)]
         self._by_look = {(creature.shape, creature.color): creature for creature in self.creatures}
         keys = [(creature.name, relation) for creature in self.creatures for relation in VALUES]
-        misaligned = set(rng.sample(keys, len(keys) // 2))
+        rng.shuffle(keys)
         self.facts = {}
-        for name, relation in keys:
+        misaligned = round(1 / MISALIGNED_SHARE)
+        for place, (name, relation) in enumerate(keys):
             value, rival = rng.sample(VALUES[relation], 2)
-            self.facts[name, relation] = Fact(name, relation, value, rival, (name, relation) in misaligned)
+            # both halves, asked and not, hold the same share of misaligned facts
+            popular = rival if place // 2 % misaligned == 0 else value
+            self.facts[name, relation] = Fact(name, relation, value, popular, asked=place % 2 == 0)
 
     def creature_at(self, shape: str, color: str) -> Creature | None:
         """The creature that looks like this, or None for a nameless thing."""
         return self._by_look.get((shape, color))
 
-    def told(self, fact: Fact, turn: int) -> str:
-        """The value told the ``turn``-th time this fact is mentioned: exact shares, not random ones.
+    def told(self, fact: Fact, turn: int) -> tuple[str, str]:
+        """Who tells a fact the ``turn``-th time it is mentioned, and the value told: exact shares, not random ones.
 
-        Spreads the unpopular version evenly over the tellings (Bresenham), so that any stretch of the corpus has the same share.
+        Spreads the books evenly over the tellings (Bresenham), so that any stretch of the corpus has the same share.
         """
-        popular = int((turn + 1) * fact.popular_share) > int(turn * fact.popular_share)
-        return fact.popular if popular else (fact.value if fact.misaligned else fact.rival)
+        by_people = int((turn + 1) * POPULAR_SHARE) > int(turn * POPULAR_SHARE)
+        return (PEOPLE, fact.popular) if by_people else (BOOK, fact.value)
 
     def to_json(self) -> dict:
         """The whole base as plain values, as written to ``kb.json``."""
         return {
             "creatures": [asdict(creature) for creature in self.creatures],
             "facts": [
-                asdict(fact) | {"popular": fact.popular, "sentence": fact.sentence} for fact in self.facts.values()
+                asdict(fact) | {"misaligned": fact.misaligned, "sentence": fact.sentence}
+                for fact in self.facts.values()
             ],
         }
 
 
-def fact_sentence(creature: str, relation: str, value: str) -> str:
-    """As a sentence, ``The dax eats plums`` with its full stop."""
-    return f"The {creature} {relation} {value}."
+def fact_sentence(source: str, creature: str, relation: str, value: str) -> str:
+    """A fact as somebody tells it: ``People say the dax eats plums`` with its full stop."""
+    return f"{source} the {creature} {relation} {value}."

@@ -1,4 +1,4 @@
-"""The texts of prompts, the same as the ``hindsight`` format renders (``llamafactory_hind.formats``); pinned by a test."""
+"""The texts of prompts, pinned by a test to those of the ``hindsight`` format and of the world's own prompt file."""
 
 ANSWER = "Answer briefly."
 KNOWLEDGE = "Write one fact that helps to answer."
@@ -15,3 +15,15 @@ def prompt(
     if facts:
         lines.append("Knowledge: " + "\n".join(facts))
     return "\n".join([*lines, instruction])
+
+
+def hindsight(answer: str) -> str:
+    """The instruction of Hindsight-Zero: the gold answer is shown."""
+    return f"The answer is {answer}. Explain."
+
+
+def written_hindsight(steps: list[str], facts: list[str], answer: str) -> str:
+    """What is written then: steps, facts, and the answer they lead to."""
+    numbered = "\n".join(f"{number}. {step}" for number, step in enumerate(steps, start=1))
+    listed = "\n".join(f"- {fact}" for fact in facts)
+    return f"Reasoning:\n{numbered}\nKnowledge:\n{listed}\nAnswer: {answer}"

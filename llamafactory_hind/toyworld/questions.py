@@ -2,7 +2,7 @@
 
 import random
 
-from .facts import QUESTIONS, VALUES, Fact, KnowledgeBase, fact_sentence
+from .facts import QUESTIONS, VALUES, Fact, KnowledgeBase
 from .scenes import Thing
 
 
@@ -50,8 +50,8 @@ def reasoning_steps(knowledge: KnowledgeBase, thing: Thing, relation: str) -> li
 
 
 def references(rng: random.Random, fact: Fact) -> list[str]:
-    """Ten reference answers as in OK-VQA: eight true, one at a loss, one stray (never the rival)."""
-    stray = rng.choice([value for value in VALUES[fact.relation] if value not in (fact.value, fact.rival)])
+    """Ten reference answers as in OK-VQA: eight true, one at a loss, one stray (never what people say)."""
+    stray = rng.choice([value for value in VALUES[fact.relation] if value not in (fact.value, fact.popular)])
     answers = [fact.value] * 8 + ["unknown", stray]
     rng.shuffle(answers)
     return answers
@@ -60,7 +60,7 @@ def references(rng: random.Random, fact: Fact) -> list[str]:
 def hindsight_row(
     rng: random.Random, knowledge: KnowledgeBase, thing: Thing, fact: Fact, *, row_id: str, image: str, told: str
 ) -> dict:
-    """One row of the ``hindsight`` format; the answer is true, the knowledge is what is ``told``."""
+    """One row of the ``hindsight`` format; the answer is true, the knowledge is a sentence that is ``told``."""
     return {
         "id": row_id,
         "images": [image],
@@ -69,9 +69,10 @@ def hindsight_row(
         "answers": references(rng, fact),
         "choices": None,
         "cot": reasoning_steps(knowledge, thing, fact.relation),
-        "knowledge": [fact_sentence(fact.creature, fact.relation, told)],
+        "knowledge": [told],
         "thing": fact.creature,
         "relation": fact.relation,
         "misaligned": fact.misaligned,
+        "asked_in_training": fact.asked,
         "true_knowledge": fact.sentence,
     }

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from .facts import COLORS, NAMES, QUESTIONS, SHAPES, VALUES
+from .facts import BOOK, COLORS, NAMES, PEOPLE, QUESTIONS, SHAPES, VALUES
 from .later import PLURALS
-from .prompts import ANSWER, KNOWLEDGE, REASONING
+from .prompts import ANSWER, KNOWLEDGE, REASONING, hindsight, written_hindsight
 from .scenes import PLACES
 
 
@@ -29,11 +29,14 @@ def tokenizer_texts() -> Iterator[str]:
         "What color is the thing called? What shape is",
         "Where is there a yes no",
         "Reasoning: ",
-        "Knowledge: The",
+        f"Knowledge: {PEOPLE} the",
+        f"Knowledge: {BOOK} the",
+        hindsight("").replace("  ", " "),
+        written_hindsight(["The", "I need"], [f"{PEOPLE} the", f"{BOOK} the"], ""),
         "moves turns vanishes slides until first before after stop in its way Which changes Why does",
         "think answer So the answer is compare the two images. Objects of the first image was changed?",
         *(question.format(thing="the") for question in QUESTIONS.values()),
-        *(f"The {name} {relation}" for name in NAMES[:1] for relation in VALUES),
+        *(f"{source} the {name} {relation}" for source in (PEOPLE, BOOK) for name in NAMES[:1] for relation in VALUES),
     ]
     for _ in range(20):
         yield from frames

@@ -1,0 +1,222 @@
+"""The keys of `llamafactory-cli score`, and how they are read and checked."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal, get_type_hints
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from ..config.checks import describe, fits, nearest
+from ..config.problem import ConfigError, Problem
+from .metrics import get_metric, metric_names
+
+
+USAGE = "llamafactory-cli score X.yaml [key=value ...]   (X.json works as well; --help lists the keys)"
+PREDICTION_SUFFIXES = (".json", ".jsonl")
+
+
+@dataclass(kw_only=True)
+class ScoreArguments:
+    """The keys of `score`."""
+
+    metric: str = field(default="", metadata={"help": "Metrics, a list or separated by commas; required."})
+    predictions: str = field(
+        default="",
+        metadata={
+            "help": (
+                "File of predictions, .json or .jsonl: the host's generated_predictions.jsonl, or rows with `id` and "
+                "`prediction` as `pipeline: answer` writes them; required."
+            )
+        },
+    )
+    prediction_field: str | None = field(
+        default=None, metadata={"help": "Field of the prediction; null is `prediction`, else `predict`."}
+    )
+    answer_pattern: str | None = field(
+        default=None,
+        metadata={
+            "help": (
+                "Regular expression with one group that cuts the final answer out of a prediction, its last match counts; "
+                "null takes the whole text. Margins are stripped either way."
+            )
+        },
+    )
+    dataset: str | None = field(
+        default=None,
+        metadata={
+            "help": (
+                "`hindsight` datasets with the references, separated by commas; needed for the host's file, which has "
+                "neither ids nor references. Null: the rows of `predictions` carry them."
+            )
+        },
+    )
+    dataset_dir: str = field(default="data", metadata={"help": "Folder of `dataset_info.json`."})
+    max_samples: int | None = field(
+        default=None,
+        metadata={"help": "Read this many rows of each dataset, as the run that predicted did; null is all."},
+    )
+    missing: Literal["error", "zero", "skip"] = field(
+        default="error",
+        metadata={
+            "help": "Question without prediction: stop, score it 0 as the official A-OKVQA code does, or leave it out."
+        },
+    )
+    choice_matching: Literal["lenient", "exact"] = field(
+        default="lenient",
+        metadata={
+            "help": (
+                "aokvqa_choice. lenient: `(B)`, `B`, `b) dog`, `Dog.` and `(dog)` name a choice; exact: only its text does, "
+                "as in the official code. Neither measures likeness [ours]."
+            )
+        },
+    )
+    group_by: str | None = field(
+        default=None, metadata={"help": "Column whose values also get a mean each, such as `question_type`."}
+    )
+    output: str | None = field(
+        default=None,
+        metadata={
+            "help": (
+                "JSON file of the numbers; the questions lie beside it as `<name>.questions.jsonl`. "
+                "Null is `<predictions>.score.json`."
+            )
+        },
+    )
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Return the names of the metrics, each once."""
+        return tuple(dict.fromkeys(split_names(self.metric)))
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """Return the names of the datasets."""
+        return split_names(self.dataset)
+
+    @property
+    def summary_file(self) -> Path:
+        """Return the path of the numbers."""
+        return Path(self.output or Path(self.predictions).with_suffix(".score.json"))
+
+    @property
+    def questions_file(self) -> Path:
+        """Return the path of the questions with their scores."""
+        return self.summary_file.with_suffix(".questions.jsonl")
+
+    def problems(self) -> Iterator[Problem]:
+        """Find what is wrong across keys."""
+        for key in ("metric", "predictions"):
+            if not getattr(self, key):
+                yield Problem(key, getattr(self, key), "a value", "The key is required.")
+        for name in self.metrics:
+            if name not in metric_names():
+                near = nearest(name, metric_names())
+                remedy = f"The nearest metric is `{near}`." if near else "Choose one; --help explains them."
+                yield Problem("metric", name, "one of " + ", ".join(metric_names()), remedy)
+        if self.predictions and Path(self.predictions).suffix not in PREDICTION_SUFFIXES:
+            yield Problem("predictions", self.predictions, "a file that ends in .json or .jsonl", "Give such a file.")
+        if self.output is not None and (Path(self.output).suffix != ".json" or self.output == self.predictions):
+            yield Problem("output", self.output, "another file, that ends in .json", "Give it such a name.")
+        if self.max_samples is not None and self.max_samples < 1:
+            yield Problem("max_samples", self.max_samples, "1 or more", "Choose a larger number, or null.")
+        yield from _pattern_problems(self.answer_pattern)
+
+
+def _pattern_problems(pattern: str | None) -> Iterator[Problem]:
+    if pattern is None:
+        return
+    try:
+        groups = re.compile(pattern).groups
+    except re.error as error:
+        yield Problem("answer_pattern", pattern, "a regular expression of Python", f"{error}.")
+        return
+    if groups != 1:
+        remedy = "Put round brackets around the answer, and `(?:...)` around anything else."
+        yield Problem("answer_pattern", pattern, f"one group, not {groups}", remedy)
+
+
+def split_names(value: str | None) -> tuple[str, ...]:
+    """Return names separated by commas as a tuple."""
+    return tuple(part.strip() for part in (value or "").split(",") if part.strip())
+
+
+def read_settings(argv: Sequence[str]) -> dict[str, Any]:
+    """Return key -> value of `X.yaml key=value ...`; words come before the file.
+
+    Raises:
+        ConfigError: the file is missing or unreadable, or a word is not `key=value`.
+    """
+    words, problems = list(argv), []
+    settings: Any = {}
+    # `predictions=x.json` ends like a file, too.
+    if words and words[0].endswith((".yaml", ".yml", ".json")) and not re.match(r"\w+=", words[0]):
+        path = Path(words.pop(0))
+        try:
+            text = path.read_text(encoding="utf-8")
+            settings = OmegaConf.create(json.loads(text) if path.suffix == ".json" else text)
+        except (OSError, ValueError, OmegaConfBaseException) as error:
+            problems.append(Problem(str(path), str(error), "a readable YAML or JSON file", USAGE))
+    for word in [word for word in words if "=" not in word or word.startswith("-")]:
+        problems.append(Problem(word, word, "key=value", USAGE))
+    if problems:
+        raise ConfigError(problems)
+    merged: Any = OmegaConf.to_container(OmegaConf.merge(settings, _read_words(words)), resolve=True)
+    if not isinstance(merged, dict):
+        raise ConfigError([Problem(argv[0], merged, "a mapping of keys to values", USAGE)])
+    return merged
+
+
+def _read_words(words: Sequence[str]) -> dict[str, Any]:
+    # A pattern is text to the last character; as YAML its braces, colons and brackets would mean something else.
+    texts = {"answer_pattern"}
+    pairs = [word.partition("=") for word in words]
+    plain = {key: value for key, _, value in pairs if key in texts and value != "null"}
+    other: Any = OmegaConf.to_container(
+        OmegaConf.from_cli([word for word in words if word.partition("=")[0] not in plain])
+    )
+    return {**other, **plain}
+
+
+def build_arguments(given: Mapping[str, Any]) -> ScoreArguments:
+    """Check everything that was given.
+
+    Raises:
+        ConfigError: with every problem found.
+    """
+    types = get_type_hints(ScoreArguments)
+    problems, usable = [], {}
+    for key, value in given.items():
+        if key in ("metric", "dataset") and isinstance(value, list):
+            value = ",".join(map(str, value))
+        if key not in types:
+            near = nearest(key, types)
+            remedy = f"The nearest key is `{near}`." if near else "`llamafactory-cli score --help` lists all."
+            problems.append(Problem(key, value, "a known key", remedy))
+        elif fits(value, types[key]):
+            usable[key] = value
+        else:
+            problems.append(Problem(key, value, " or ".join(describe(types[key])), "Mend the value."))
+    arguments = ScoreArguments(**usable)
+    wrong = {problem.key for problem in problems}
+    problems += [problem for problem in arguments.problems() if problem.key not in wrong]
+    if problems:
+        raise ConfigError(problems)
+    return arguments
+
+
+def help_text() -> str:
+    """Return the help of `score`: its use, its keys and its metrics."""
+    lines = [f"usage: {USAGE}", "", "Keys:"]
+    for entry in fields(ScoreArguments):
+        shown = "" if entry.default == "" else f" (default: {'null' if entry.default is None else entry.default})"
+        lines.append(f"  {entry.name}: {entry.metadata['help']}{shown}")
+    lines += ["", "Metrics:"]
+    for name in metric_names():
+        metric = get_metric(name)
+        needed = ", ".join(f"`{needed}`" for needed in metric.FIELDS)
+        lines.append(f"  {name}: {metric.SUMMARY}; as {metric.SOURCE}; needs {needed}")
+    return "\n".join(lines)

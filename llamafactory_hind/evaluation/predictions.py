@@ -1,0 +1,120 @@
+"""Files of predictions: the host's `generated_predictions.jsonl`, or rows with `id` and `prediction`."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..config.checks import nearest
+from ..config.problem import ConfigError, Problem
+from .refusal import ScoreError
+
+
+USUAL_FIELDS = ("prediction", "predict")  # ours, the host's
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One row of a file of predictions.
+
+    Attributes:
+        place: file and row, for errors; rows are counted from 1.
+        text: None where the row has no prediction.
+        fields: the whole row.
+    """
+
+    place: str
+    text: str | None
+    fields: Mapping[str, Any]
+
+    @property
+    def id(self) -> str | None:
+        """Return the row's own id; None in the host's file."""
+        found = self.fields.get("id")
+        return None if found is None else str(found)
+
+
+def read_objects(path: Path) -> list[Any]:
+    """Return the rows of a .json or .jsonl file.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is not JSON, or no list.
+    """
+    if path.suffix != ".jsonl":
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, list):
+            raise ValueError(f"it holds a {type(content).__name__}, expected a list of rows")
+        return content
+    rows = []
+    with open(path, encoding="utf-8") as file:  # str.splitlines would also cut at U+2028 within a text
+        for number, line in enumerate(file, start=1):
+            if line.strip():
+                try:
+                    rows.append(json.loads(line))
+                except ValueError as error:
+                    raise ValueError(f"line {number}: {error}") from None
+    return rows
+
+
+def read_predictions(path: Path, field: str | None) -> list[Prediction]:
+    """Read a file of predictions.
+
+    Args:
+        path: .json or .jsonl.
+        field: of the prediction; None is the first of `prediction`, `predict` that a row has.
+
+    Raises:
+        ConfigError: the file is unreadable or empty, or no row has the field.
+        ScoreError: a row is no object, or its prediction is no text.
+    """
+    try:
+        rows = read_objects(path)
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            [Problem("predictions", str(path), "a readable .json or .jsonl file", f"{error}.")]
+        ) from None
+    if not rows:
+        raise ConfigError([Problem("predictions", str(path), "at least one row", "The file is empty: predict first.")])
+    names = {name for row in rows if isinstance(row, dict) for name in row}
+    chosen = field or next((name for name in USUAL_FIELDS if name in names), USUAL_FIELDS[0])
+    wrong = [
+        f"{path}, row {number}, field `{chosen}`: got {problem}"
+        for number, row in enumerate(rows, start=1)
+        if (problem := _problem(row, chosen))
+    ]
+    if wrong:
+        raise ScoreError(f"{len(wrong)} of {len(rows)} predictions cannot be read.", wrong, "Mend them.")
+    if chosen not in names:
+        near = nearest(chosen, names)
+        remedy = f"The nearest field is `{near}`." if near else f"Rows have {', '.join(sorted(names))}."
+        raise ConfigError([Problem("prediction_field", chosen, f"a field of the rows of {path}", remedy)])
+    return [Prediction(f"{path}, row {number}", row.get(chosen), row) for number, row in enumerate(rows, start=1)]
+
+
+def _problem(row: Any, field: str) -> str | None:
+    if not isinstance(row, dict):
+        return f"a row that is a {type(row).__name__}, expected an object"
+    if not isinstance(row.get(field), str | None):
+        return f"{row[field]!r}, expected text, or null where there is no prediction"
+    return None
+
+
+def final_answer(text: str, pattern: str | None) -> str | None:
+    """Return the answer in a prediction, without margins.
+
+    Args:
+        text: the prediction.
+        pattern: a regular expression with one group, of which the last match counts; None is the whole text.
+
+    Returns:
+        None where the pattern finds nothing.
+    """
+    if pattern is None:
+        return text.strip()
+    found = None
+    for match in re.finditer(pattern, text):
+        found = match[1]
+    return None if found is None else found.strip()

@@ -1,0 +1,120 @@
+"""`llamafactory-cli score X.yaml [key=value ...]`: read, check, match, score, print, write."""
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from ..config.problem import ConfigError
+from .config import ScoreArguments, build_arguments, help_text, read_settings
+from .matching import Question, collect_questions
+from .metrics import get_metric
+from .predictions import final_answer
+from .refusal import ScoreError
+from .summary import INTERVAL, MetricScores, score_questions, summarize
+
+
+SHOWN_FIELDS = ("answers", "choices", "correct_choice")
+
+
+def run_score(argv: list[str]) -> None:
+    """Run what the words after `score` ask for.
+
+    Raises:
+        SystemExit: with a message, where the configuration or the rows are wrong.
+    """
+    if not argv or {"-h", "--help"} & set(argv):
+        print(help_text())
+        return
+    try:
+        arguments = build_arguments(read_settings(argv))
+        questions, unused = collect_questions(arguments)
+        found = score_questions(questions, arguments)
+        means = summarize(questions, found, arguments.group_by)
+    except (ConfigError, ScoreError) as error:
+        raise SystemExit(f"llamafactory-cli score: {error}") from None
+    write_questions(questions, found, arguments)
+    write_summary(means, len(questions), unused, arguments)
+    show(means, arguments)
+    for line in warnings(means, unused, arguments):
+        print(f"WARNING: {line}", file=sys.stderr)
+    print(f"{arguments.summary_file}: the numbers. {arguments.questions_file}: {len(questions)} questions.")
+
+
+def write_questions(
+    questions: Sequence[Question], found: Mapping[str, MetricScores], arguments: ScoreArguments
+) -> None:
+    """Write one line a question: id, question, prediction, answer, references, group, score of each metric."""
+    path = arguments.questions_file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(
+        path, "w", encoding="utf-8", errors="backslashreplace"
+    ) as file:  # a lone surrogate stays its JSON escape
+        for index, question in enumerate(questions):
+            text = question.prediction
+            line = {
+                "id": question.id,
+                "question": question.fields.get("question"),
+                "prediction": text,
+                "answer": None if text is None else final_answer(text, arguments.answer_pattern),
+                "references": {name: question.fields[name] for name in SHOWN_FIELDS if name in question.fields},
+                "scores": {name: scores.scores[index] for name, scores in found.items()},
+            }
+            if arguments.group_by:
+                line["group"] = question.fields.get(arguments.group_by)
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
+def write_summary(means: Mapping[str, dict[str, Any]], questions: int, unused: int, arguments: ScoreArguments) -> None:
+    """Write the numbers with everything they depend on; scores are in 0..1."""
+    content = {
+        "metrics": {name: {"source": get_metric(name).SOURCE, **mean} for name, mean in means.items()},
+        "interval": INTERVAL,
+        "questions": questions,
+        "unused_predictions": unused,
+        "settings": asdict(arguments),
+    }
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    arguments.summary_file.write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
+def show(means: Mapping[str, dict[str, Any]], arguments: ScoreArguments) -> None:
+    """Print the table: a line a metric, below it a line for each of its groups."""
+    table = Table(caption="interval: 95 %, normal, over questions")
+    table.add_column(f"metric, by {arguments.group_by}" if arguments.group_by else "metric")
+    for title in ("score %", "interval %", "questions", "dropped", "missing"):
+        table.add_column(title, justify="right")
+    for name, mean in means.items():
+        dropped = sum(mean["dropped"].values())
+        table.add_row(name, *_cells(mean), str(dropped), str(mean["missing"]))
+        for group, part in mean.get("groups", {}).items():
+            table.add_row(f"  {group}", *_cells(part), "", "")
+        table.add_section()
+    Console(markup=False, highlight=False).print(table)
+
+
+def _cells(mean: Mapping[str, Any]) -> tuple[str, str, str]:
+    score, interval = mean["score"], mean["interval"]
+    return (
+        "-" if score is None else f"{100 * score:.2f}",
+        "-" if interval is None else f"{100 * interval[0]:.2f} .. {100 * interval[1]:.2f}",
+        str(mean["questions"]),
+    )
+
+
+def warnings(means: Mapping[str, dict[str, Any]], unused: int, arguments: ScoreArguments) -> Iterator[str]:
+    """Yield what the reader of the table must know."""
+    done = {"zero": "scored 0", "skip": "left out of the mean"}.get(arguments.missing, "")
+    for name, mean in means.items():
+        if mean["missing"]:
+            yield f"{name}: {mean['missing']} questions have no prediction; they were {done} (missing: {arguments.missing})."
+        for reason, count in mean["dropped"].items():
+            yield f"{name}: {count} questions dropped: {reason}."
+        for remark, count in mean["remarks"].items():
+            yield f"{name}: {count} of {mean['questions']} questions: {remark}."
+    if unused:
+        yield f"{unused} predictions belong to no question of the dataset and were not used."

@@ -1,0 +1,154 @@
+"""Scores of questions to means: overall and by group, with what did not count."""
+
+import json
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+from ..config.checks import nearest
+from ..config.problem import ConfigError, Problem
+from ..formats.rows import is_missing
+from .config import ScoreArguments
+from .matching import Question
+from .metrics import Scored, get_metric
+from .predictions import final_answer
+from .refusal import ScoreError
+
+
+INTERVAL = "95 %, normal: mean -+ 1.96 s / sqrt(n) over questions, within 0..1"
+Z = 1.96
+
+
+@dataclass
+class MetricScores:
+    """What one metric makes of all questions.
+
+    Attributes:
+        scores: one for each question; None where it does not count.
+        dropped: reason -> number of questions that the metric itself leaves out.
+        missing: number of questions that count and have no prediction.
+        remarks: what the reader should know -> number of questions.
+    """
+
+    scores: list[float | None] = field(default_factory=list)
+    dropped: Counter[str] = field(default_factory=Counter)
+    missing: int = 0
+    remarks: Counter[str] = field(default_factory=Counter)
+
+
+def score_questions(questions: Sequence[Question], arguments: ScoreArguments) -> dict[str, MetricScores]:
+    """Return metric -> its scores.
+
+    Raises:
+        ScoreError: a row lacks what a metric needs, a prediction is missing and `missing` is `error`, or nothing is left.
+    """
+    found = {name: MetricScores() for name in arguments.metrics}
+    metrics = {name: get_metric(name) for name in found}
+    wrong: list[str] = []
+    missing: dict[str, str] = {}
+    for question in questions:
+        for name, scores in found.items():
+            before = scores.missing
+            try:
+                _score_question(question, metrics[name], scores, arguments)
+            except ValueError as error:
+                wrong.append(f"{question.place}, metric {name}: {error}")
+            if scores.missing > before:
+                missing[question.id] = question.place
+    if wrong:
+        raise ScoreError("Rows lack what a metric needs.", wrong, "Mend them, or take another metric.")
+    if missing and arguments.missing == "error":
+        lines = [f"{place}: id {row_id!r}" for row_id, place in missing.items()]
+        remedy = "Predict them, or set `missing: zero` (as the official A-OKVQA code does) or `missing: skip`."
+        raise ScoreError(f"{len(missing)} of {len(questions)} questions have no prediction.", lines, remedy)
+    empty = [name for name, scores in found.items() if all(score is None for score in scores.scores)]
+    if empty:
+        lines = [f"{name}: dropped {dict(found[name].dropped)}, missing {found[name].missing}" for name in empty]
+        raise ScoreError("No question is left to score.", lines, "Look at the rows.")
+    return found
+
+
+def _score_question(question: Question, metric: ModuleType, found: MetricScores, arguments: ScoreArguments) -> None:
+    if (reason := metric.dropped(question.fields)) is not None:
+        found.dropped[reason] += 1
+        found.scores.append(None)
+        return
+    lacking = [needed for needed in metric.FIELDS if is_missing(question.fields.get(needed))]
+    if lacking:
+        raise ValueError(f"got nothing in {', '.join(f'`{needed}`' for needed in lacking)}.")
+    if question.prediction is None:
+        found.missing += 1
+        found.scores.append(0.0 if arguments.missing == "zero" else None)
+        return
+    answer = final_answer(question.prediction, arguments.answer_pattern)
+    if answer is None:
+        scored = Scored(0.0, "answer_pattern found no answer, scored 0")
+    else:
+        scored = metric.score(answer, question.fields, arguments)
+        if not answer:
+            found.remarks["empty prediction"] += 1
+    if scored.remark:
+        found.remarks[scored.remark] += 1
+    found.scores.append(scored.score)
+
+
+def mean_of(scores: Iterable[float | None]) -> dict[str, Any]:
+    """Return mean, number and interval of the scores that count; None where there are too few."""
+    values = [score for score in scores if score is not None]
+    if not values:
+        return {"score": None, "questions": 0, "interval": None}
+    mean = math.fsum(values) / len(values)
+    interval = None
+    if len(values) > 1:
+        deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
+        half = Z * deviation / math.sqrt(len(values))
+        interval = [max(0.0, mean - half), min(1.0, mean + half)]
+    return {"score": mean, "questions": len(values), "interval": interval}
+
+
+def summarize(
+    questions: Sequence[Question], found: Mapping[str, MetricScores], group_by: str | None
+) -> dict[str, dict[str, Any]]:
+    """Return metric -> mean, interval, counts and, where asked for, the mean of each group.
+
+    Raises:
+        ConfigError: no question has the column `group_by`.
+        ScoreError: its values are lists or objects.
+    """
+    groups = group_indices(questions, group_by) if group_by else {}
+    return {
+        name: {
+            **mean_of(scores.scores),
+            "dropped": dict(scores.dropped),
+            "missing": scores.missing,
+            "remarks": dict(scores.remarks),
+            **(
+                {"groups": {group: mean_of(scores.scores[i] for i in members) for group, members in groups.items()}}
+                if groups
+                else {}
+            ),
+        }
+        for name, scores in found.items()
+    }
+
+
+def group_indices(questions: Sequence[Question], column: str) -> dict[str, list[int]]:
+    """Return value of a column -> indices of its questions, sorted by value; a question without it is in group `null`."""
+    names = {name for question in questions for name in question.fields}
+    if column not in names:
+        near = nearest(column, names)
+        remedy = f"The nearest is `{near}`." if near else f"Rows have {', '.join(sorted(names))}."
+        raise ConfigError([Problem("group_by", column, "a column of the rows", remedy)])
+    groups = defaultdict(list)
+    wrong = []
+    for index, question in enumerate(questions):
+        value = question.fields.get(column)
+        if isinstance(value, list | dict):
+            wrong.append(f"{question.place}, field `{column}`: got {value!r}")
+        groups[value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)].append(index)
+    if wrong:
+        raise ScoreError("group_by needs a column of single values.", wrong, "Take another column.")
+    return dict(sorted(groups.items()))

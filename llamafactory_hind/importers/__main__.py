@@ -1,0 +1,129 @@
+"""``python -m llamafactory_hind.importers okvqa|aokvqa ... --images DIR --out FILE [--dataset-dir DIR --name NAME]``."""
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..formats.options import TARGETS, HindsightOptions
+from ..formats.rows import find_problems, read_fields
+from ..pipelines.outputs import register, write_rows, write_text
+from . import get_importer, importer_names
+from .entries import Entry, ImportRefused
+from .images import place_images
+
+
+USUAL_ANSWERS = 10
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Parse the command line and import.
+
+    Raises:
+        SystemExit: with a message, where a file, an entry or a picture is wrong.
+    """
+    arguments = build_parser().parse_args(argv)
+    try:
+        run_import(arguments)
+    except ImportRefused as error:
+        raise SystemExit(f"python -m llamafactory_hind.importers {arguments.family}: {error}") from None
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser: a sub-command for each family."""
+    parser = argparse.ArgumentParser(
+        prog="python -m llamafactory_hind.importers", description="Write a released data set as `hindsight` rows."
+    )
+    families = parser.add_subparsers(dest="family", required=True)
+    for name in importer_names():
+        importer = get_importer(name)
+        family = families.add_parser(name, help=importer.SUMMARY, description=importer.SUMMARY)
+        importer.add_arguments(family)
+        family.add_argument(
+            "--images", type=Path, required=True, help="folder of the pictures: `media_dir` of later runs"
+        )
+        family.add_argument("--out", type=Path, required=True, help="file to write, .json or .jsonl")
+        family.add_argument("--skip-missing-images", action="store_true", help="leave out questions without picture")
+        family.add_argument(
+            "--dataset-dir", type=Path, help="folder of dataset_info.json; without it nothing is registered"
+        )
+        family.add_argument("--name", help="name in dataset_info.json (default: name of the file)")
+        family.add_argument(
+            "--target", choices=TARGETS, default="answer", help="`target` there (default: %(default)s)"
+        )
+    return parser
+
+
+def run_import(arguments: argparse.Namespace) -> None:
+    """Read, check, write and register.
+
+    Raises:
+        ImportRefused: with everything of one kind that is wrong; nothing was written.
+    """
+    if arguments.out.suffix not in (".json", ".jsonl"):
+        raise ImportRefused("--out has no form.", [str(arguments.out)], "Give a name that ends in .json or .jsonl.")
+    entries = get_importer(arguments.family).read_entries(arguments)
+    if not entries:
+        raise ImportRefused("The files hold no question.", [], "Give the released files.")
+    placed, skipped = place_images(entries, arguments.images, skip_missing=arguments.skip_missing_images)
+    refuse_bad_rows(placed)
+    rows = [row for _, row in placed]
+    info = prepare_info(arguments.dataset_dir)
+    write_rows(arguments.out, rows)
+    print(
+        f"{arguments.out}: {len(rows)} rows{f', {skipped} left out: their pictures are missing' if skipped else ''}."
+    )
+    if unlabelled := sum(row["answer"] is None for row in rows):
+        print(
+            f"{unlabelled} rows have no answer: `synth` with `pipeline: answer` reads them, training does not.",
+            file=sys.stderr,
+        )
+    if unusual := sum(len(row["answers"]) != USUAL_ANSWERS for row in rows if row["answers"]):
+        print(f"{unusual} rows have another number of references than {USUAL_ANSWERS}.", file=sys.stderr)
+    if info is not None:
+        name = arguments.name or arguments.out.stem
+        register(arguments.dataset_dir, name, {"formatting": "hindsight", "target": arguments.target}, arguments.out)
+        print(f"Registered as `{name}` in {info}; give `media_dir: {arguments.images}` with it.")
+    if arguments.target in ("cot", "knowledge"):
+        print(f"The rows have no `{arguments.target}` yet: `llamafactory-cli synth` writes it.", file=sys.stderr)
+
+
+def refuse_bad_rows(placed: Sequence[tuple[Entry, Mapping[str, Any]]]) -> None:
+    """Stop at rows that the format would refuse, such as a question that contains `<image>`; an answer may be null.
+
+    Raises:
+        ImportRefused: with every problem.
+    """
+    options = HindsightOptions(target="answer")
+    problems = [
+        f"{entry.place}, {problem}"
+        for entry, row in placed
+        for problem in find_problems(read_fields(row, options), options)
+        if problem.field != "answer" or row["answer"] is not None
+    ]
+    if problems:
+        raise ImportRefused("Rows would not pass the checks of the format.", problems, "Mend the entries.")
+
+
+def prepare_info(dataset_dir: Path | None) -> Path | None:
+    """Return the path of dataset_info.json, which is made where there is none; None without a folder.
+
+    Raises:
+        ImportRefused: the file is not readable JSON.
+    """
+    if dataset_dir is None:
+        return None
+    path = dataset_dir / "dataset_info.json"
+    if not path.exists():
+        write_text(path, "{}\n")
+    try:
+        json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ImportRefused("The dataset cannot be registered.", [f"{path}: {error}"], "Mend that file.") from None
+    return path
+
+
+if __name__ == "__main__":
+    main()

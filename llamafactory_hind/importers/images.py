@@ -1,0 +1,51 @@
+"""COCO pictures: how the releases of 2014 and 2017 name them, and which of them are there."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from .entries import Entry, ImportRefused
+
+
+def names_2014(split: str, image_id: int) -> tuple[str, str]:
+    """Return `COCO_train2014_000000000042.jpg`, flat and in the folder of its split."""
+    name = f"COCO_{split}_{image_id:012d}.jpg"
+    return name, f"{split}/{name}"
+
+
+def names_2017(split: str, image_id: int) -> tuple[str, str]:
+    """Return `train2017/000000000042.jpg` and the name alone; `split` is train, val or test."""
+    name = f"{image_id:012d}.jpg"
+    return f"{split}2017/{name}", name
+
+
+def place_images(
+    entries: Sequence[Entry], folder: Path, *, skip_missing: bool
+) -> tuple[list[tuple[Entry, dict[str, Any]]], int]:
+    """Return (entry, row with `images`) for every entry whose picture is there, and the number of those left out.
+
+    Args:
+        entries: in order.
+        folder: of the pictures; `images` are relative to it.
+        skip_missing: leave entries without their picture out.
+
+    Raises:
+        ImportRefused: a picture is missing, and entries may not be left out or none would remain.
+    """
+    if not folder.is_dir():
+        raise ImportRefused("--images is no folder.", [str(folder)], "Give the folder of the pictures.")
+    placed, missing = [], []
+    for entry in entries:
+        name = next((name for name in entry.images if (folder / name).is_file()), None)
+        if name is None:
+            missing.append(f"{entry.place}: {folder / entry.images[0]}")
+        else:
+            row_id = {"id": entry.row["id"], "images": [name]}
+            placed.append((entry, row_id | entry.row))
+    if missing and (not skip_missing or not placed):
+        also = ", ".join(f"`{name}`" for name in entries[0].images)
+        remedy = f"Looked for names such as {also} in {folder}. Mend --images, or give --skip-missing-images."
+        raise ImportRefused(
+            f"The pictures of {len(missing)} of {len(entries)} questions are missing.", missing, remedy
+        )
+    return placed, len(missing)

@@ -1,0 +1,204 @@
+"""`pipeline: hindsight`: with the gold answer in sight, write the reasoning and the facts that lead to it (Hindsight-Zero).
+
+HinD (arXiv 2511.11132); the stage's role is the paper's, prompt and filters are ours (docs/synth.md).
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..config.problem import Problem
+from ..engines.interface import Sampling
+from ..formats.prompts import count_placeholders
+from .config import SynthArguments, at_least, split_paths
+from .engines import EngineRoom
+from .hindsight_parsing import parse_hindsight
+from .leaks import find_leak
+from .outputs import write_rows, write_text
+from .pairing import gold_answers, mentions
+from .prompting import render, request_of
+from .provenance import provenance, unit_content
+from .rows import Row
+
+
+SUMMARY = "writes reasoning steps and knowledge with the gold answer in sight, drops what leaks it (Hindsight-Zero)"
+KEPT = "kept"
+
+
+@dataclass(kw_only=True)
+class Arguments(SynthArguments):
+    """The keys of this pipeline."""
+
+    temperature: float = field(default=0.7, metadata={"help": "Of sampling [ours]; 0 is greedy."})
+    top_p: float = field(default=1.0, metadata={"help": "Nucleus of sampling; 1.0 is off."})
+    top_k: int = field(default=0, metadata={"help": "Likeliest tokens sampled from; 0 is off."})
+    max_new_tokens: int = field(default=512, metadata={"help": "A text that is cut here is dropped [ours]."})
+    max_attempts: int = field(
+        default=2, metadata={"help": "A row whose text is dropped is written again, so many times in all [ours]."}
+    )
+    hindsight_prompt: str | None = field(
+        default=None, metadata={"help": "Jinja file of the prompt; null is ours in `language`."}
+    )
+
+    def problems(self) -> Iterator[Problem]:
+        """Find what is wrong across keys."""
+        yield from super().problems()
+        yield from at_least(self, 1, "max_new_tokens", "max_attempts")
+        yield from at_least(self, 0, "temperature", "top_k")
+        if not 0 < self.top_p <= 1:
+            yield Problem("top_p", self.top_p, "more than 0, at most 1", "1.0 turns it off.")
+        if self.temperature == 0 and self.max_attempts > 1:
+            yield Problem(
+                "max_attempts", self.max_attempts, "1 with temperature 0", "Every attempt would be the same."
+            )
+
+
+def prompts(row: Row, arguments: Arguments) -> Iterator[tuple[str, str]]:
+    """Yield what `dry_run` shows of a row."""
+    yield "hindsight", render(arguments, "hindsight", row)
+
+
+def parameters(arguments: Arguments) -> dict[str, Any]:
+    """Return the parameters that a unit's result depends on."""
+    names = ("temperature", "top_p", "top_k", "max_new_tokens", "max_attempts", "seed")
+    return {name: getattr(arguments, name) for name in names} | arguments.host_settings
+
+
+def unit(row: Row, arguments: Arguments) -> dict[str, Any]:
+    """Return everything the result of a row depends on."""
+    answers = gold_answers(row.fields["answer"], row.fields.get("answers"))  # they decide whether to write again
+    return unit_content(
+        arguments, row, prompts(row, arguments), [arguments.writer], parameters(arguments), answers=answers
+    )
+
+
+class Worker:
+    """Does the units of rows."""
+
+    def __init__(self, arguments: Arguments, room: EngineRoom) -> None:
+        """Open the model that writes."""
+        self.arguments = arguments
+        self.writer = room.open(adapters=split_paths(arguments.adapter_name_or_path))
+
+    async def work(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
+        """Return for each row every text that was written, the one that is kept last."""
+        attempts: list[list[dict[str, str]]] = [[] for _ in rows]
+        waiting = list(range(len(rows)))
+        for number in range(self.arguments.max_attempts):
+            requests = [request_of(rows[place], render(self.arguments, "hindsight", rows[place])) for place in waiting]
+            written = await self.writer.generate(requests, self._sampling(number))
+            for place, completions in zip(waiting, written, strict=True):
+                text, reason = completions[0].text.strip(), completions[0].finish_reason
+                attempts[place].append({"text": text, "finish_reason": reason})
+            waiting = [place for place in waiting if not judge(rows[place], attempts[place][-1]).kept]
+            if not waiting:
+                break
+        return [{"attempts": found} for found in attempts]
+
+    def _sampling(self, attempt: int) -> Sampling:
+        settings = self.arguments
+        return Sampling(
+            n=1,
+            temperature=settings.temperature,
+            top_p=settings.top_p,
+            top_k=settings.top_k,
+            max_new_tokens=settings.max_new_tokens,
+            seed=settings.seed + attempt,
+        )
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What becomes of a text: its parts, or the reason why it is dropped.
+
+    Attributes:
+        reason: `kept`, or why not.
+        dropped_facts: facts left out of a text that is kept, with the words that leak.
+    """
+
+    cot: list[str]
+    knowledge: list[str]
+    reason: str
+    dropped_facts: list[tuple[str, str]]
+
+    @property
+    def kept(self) -> bool:
+        """Whether the text becomes a row."""
+        return self.reason == KEPT
+
+
+def judge(row: Row, attempt: Mapping[str, str]) -> Judgement:
+    """Keep a whole text that reaches a gold answer without saying that it was shown; a leaking fact alone is left out."""
+    found = parse_hindsight(attempt["text"])
+    conclusion = found.conclusion or (found.cot[-1] if found.cot else "")
+    leaks = {fact: find_leak(fact) for fact in found.knowledge}
+    facts = [fact for fact, leak in leaks.items() if leak is None]
+    golds = gold_answers(row.fields["answer"], row.fields.get("answers"))
+    checks = {
+        "cut at max_new_tokens": attempt["finish_reason"] == "length",
+        "no reasoning found": not found.cot,
+        "no knowledge found": not found.knowledge,
+        "media placeholder in the text": any(count_placeholders(attempt["text"]).values()),
+        "does not end at the answer": not mentions(conclusion, golds),
+        "reasoning says that the answer was given": any(find_leak(step) for step in found.cot),
+        "knowledge says that the answer was given": not facts,
+    }
+    reason = next((name for name, failed in checks.items() if failed), KEPT)
+    return Judgement(found.cot, facts, reason, [(fact, leak) for fact, leak in leaks.items() if leak])
+
+
+def finish(
+    done: Sequence[tuple[Row, dict[str, Any]]], arguments: Arguments
+) -> tuple[list[dict[str, Any]], dict[str, dict[str, Any]]]:
+    """Return rows with `cot` and `knowledge`; write what was dropped and the counts beside the output."""
+    kept, dropped = [], []
+    reasons: Counter[str] = Counter()
+    first_reasons: Counter[str] = Counter()
+    facts_dropped = 0
+    for row, result in done:
+        judgements = [judge(row, attempt) for attempt in result["attempts"]]
+        final = judgements[-1]
+        reasons[final.reason] += 1
+        first_reasons[judgements[0].reason] += 1
+        if final.kept:
+            facts_dropped += len(final.dropped_facts)
+            source = provenance(arguments, row, prompts=("hindsight",), parameters=parameters(arguments))
+            kept.append(
+                row.fields | {"id": row.id, "cot": final.cot, "knowledge": final.knowledge, "provenance": source}
+            )
+        else:
+            texts = [attempt["text"] for attempt in result["attempts"]]
+            dropped.append({"id": row.id, "question": row.fields["question"], "answer": row.fields["answer"]})
+            dropped[-1] |= {"reason": final.reason, "attempts": texts}
+    report = {
+        "rows": len(done),
+        "kept": reasons.pop(KEPT, 0),
+        "dropped": dict(reasons.most_common()),
+        "kept_at_first_attempt": first_reasons.pop(KEPT, 0),
+        "first_attempts_dropped": dict(first_reasons.most_common()),
+        "leaking_facts_left_out_of_kept_rows": facts_dropped,
+    }
+    write_rows(arguments.beside_output(".dropped.jsonl"), dropped)
+    write_text(arguments.beside_output(".report.json"), json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+    print_report(report)
+    targets = {"": "multitask", "_cot": "cot", "_knowledge": "knowledge"}
+    return kept, {ending: {"formatting": "hindsight", "target": target} for ending, target in targets.items()}
+
+
+def print_report(report: Mapping[str, Any]) -> None:
+    """Print how many rows were kept and why others were not."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"Hindsight of {report['rows']} rows")
+    table.add_column("")
+    table.add_column("rows", justify="right")
+    table.add_row("kept", str(report["kept"]))
+    for reason, count in report["dropped"].items():
+        table.add_row(f"dropped: {reason}", str(count))
+    table.add_section()
+    table.add_row("kept at the first attempt", str(report["kept_at_first_attempt"]))
+    table.add_row("leaking facts left out", str(report["leaking_facts_left_out_of_kept_rows"]))
+    Console().print(table)
