@@ -32,6 +32,23 @@ FAULTS = 0.2
 KINDS = "error,busy,hang,cut,empty,schema"
 GOAL_SHARE = 0.95
 GOAL_GROWTH_MB = 100
+BARE = """
+import asyncio, json, sys, time, aiohttp
+url, rows, width = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+async def main():
+    numbers = iter(range(rows))
+    async def post(session):
+        for row in numbers:
+            question = {"role": "user", "content": f"How much is {row} and {row}?\\nAnswer briefly."}
+            body = {"model": "test", "max_tokens": 16, "temperature": 0.0, "logprobs": True, "messages": [question]}
+            async with session.post(url, data=json.dumps(body), headers={"Content-Type": "application/json"}) as reply:
+                json.loads(await reply.read())
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+        start = time.perf_counter()
+        await asyncio.gather(*(post(session) for _ in range(width)))
+        print(time.perf_counter() - start)
+asyncio.run(main())
+"""  # the least a Python client does: nothing is kept
 COMMAND = "import sys; from llamafactory_hind.pipelines.run import run_synth; run_synth(sys.argv[1:])"
 TOLD = re.compile(r"^(\d+) rows in ([\d.]+) s \(.* (\d+) failed", re.MULTILINE)
 
@@ -89,7 +106,10 @@ def stats(url: str) -> dict[str, int]:
 
 def write_rows(folder: Path, rows: int) -> None:
     """Write a dataset of text questions."""
-    content = [{"id": f"row-{row}", "question": f"How much is {row} and {row}?", "answer": str(2 * row)} for row in range(rows)]
+    content = [
+        {"id": f"row-{row}", "question": f"How much is {row} and {row}?", "answer": str(2 * row)}
+        for row in range(rows)
+    ]
     (folder / "rows.json").write_text(json.dumps(content))
     (folder / "dataset_info.json").write_text(json.dumps({"d": {"file_name": "rows.json", "formatting": "hindsight"}}))
 
@@ -144,17 +164,25 @@ def measure(folder: Path, url: str, name: str, *words: str) -> Measured:
     whole = time.perf_counter() - begin
     assert process.stdout is not None
     told = TOLD.search(process.stdout.read())
-    if process.returncode or told is None:
-        raise RuntimeError(f"The run ended with status {process.returncode}; expected 0 and a line that sums it up.")
+    if process.returncode:
+        raise RuntimeError(f"The run ended with status {process.returncode}, expected 0.")
     after = stats(url)
     return Measured(
-        seconds=float(told[2]),
+        seconds=float(told[2]) if told else 0.0,  # nothing was left to do
         whole_seconds=whole,
-        failed=int(told[3]),
+        failed=int(told[3]) if told else 0,
         growth_mb=peak - least,
         answered=after["successes"] - before["successes"],
         calls=after["calls"] - before["calls"],
     )
+
+
+def measure_bare(url: str, rows: int) -> float:
+    """Return the seconds that a bare loop of posts takes for as many calls."""
+    words = [sys.executable, "-c", BARE, f"{url}/chat/completions", str(rows), str(CONCURRENCY)]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+    os.sched_setaffinity(process.pid, processors()[0])
+    return float(process.communicate()[0])
 
 
 def check_rows(file: Path, rows: int) -> tuple[int, int]:
@@ -168,9 +196,10 @@ def check_rows(file: Path, rows: int) -> tuple[int, int]:
 def throughput(folder: Path, rows: int, runs: int) -> bool:
     """Measure runs without faults."""
     ideal = rows * LATENCY / CONCURRENCY
-    found = []
+    found, bare = [], []
     with server() as url:
         for number in range(runs):
+            bare.append(measure_bare(url, rows))
             found.append(measure(folder, url, f"plain-{number}"))
     lost, twice = check_rows(folder / "plain-0" / "answers.jsonl", rows)
     seconds = statistics.median(run.seconds for run in found)
@@ -178,8 +207,14 @@ def throughput(folder: Path, rows: int, runs: int) -> bool:
     share = ideal / seconds
     print(f"{rows} rows, {LATENCY * 1000:.0f} ms, {CONCURRENCY} at a time; median of {runs} runs")
     print(f"  {seconds:.2f} s, ideal {ideal:.2f} s: {share:.1%} of the ideal throughput ({rows / seconds:.0f} rows/s)")
+    least = statistics.median(bare)
+    print(
+        f"  a bare loop of posts, in turn: {least:.2f} s, {ideal / least:.1%}; ours takes {seconds / least - 1:+.1%}"
+    )
     print(f"  whole command {statistics.median(run.whole_seconds for run in found):.1f} s")
-    print(f"  memory grew by {growth:.0f} MB at most; lost {lost}, twice {twice}, calls beyond need {found[0].calls - rows}")
+    print(
+        f"  memory grew by {growth:.0f} MB at most; lost {lost}, twice {twice}, calls beyond need {found[0].calls - rows}"
+    )
     print(f"  goals: at least {GOAL_SHARE:.0%}, less than {GOAL_GROWTH_MB} MB")
     return share >= GOAL_SHARE and growth < GOAL_GROWTH_MB and not lost and not twice
 
@@ -193,8 +228,12 @@ def with_faults(folder: Path, rows: int) -> bool:
     calls = first.calls + (again.calls if again else 0)
     answered = first.answered + (again.answered if again else 0)
     print(f"the same with faults in {FAULTS:.0%} of the calls ({KINDS})")
-    print(f"  {first.seconds:.2f} s, memory grew by {first.growth_mb:.0f} MB, {first.failed} rows left for a second start")
-    print(f"  lost {lost}, twice {twice}; {calls} calls for {rows} rows, well answered {answered}, paid twice {answered - rows}")
+    print(
+        f"  {first.seconds:.2f} s, memory grew by {first.growth_mb:.0f} MB, {first.failed} rows left for a second start"
+    )
+    print(
+        f"  lost {lost}, twice {twice}; {calls} calls for {rows} rows, well answered {answered}, paid twice {answered - rows}"
+    )
     return not lost and not twice and answered == rows
 
 
@@ -226,7 +265,9 @@ def with_kills(folder: Path, rows: int, kills: int, seed: int) -> bool:
             unrecorded_all += unrecorded
     print(f"{kills} runs of {rows} rows killed at a random moment and started again")
     print(f"  exact {exact} of {kills}; recorded calls paid again {repeated + paid_all}")
-    print(f"  answered but not yet on the disk at the kill, and so paid twice: {unrecorded_all} of {kills * rows} calls")
+    print(
+        f"  answered but not yet on the disk at the kill, and so paid twice: {unrecorded_all} of {kills * rows} calls"
+    )
     return exact == kills and not repeated and not paid_all
 
 

@@ -1,6 +1,6 @@
 """A real HTTP server that speaks the OpenAI protocol, for tests (in a thread) and benchmarks (a process of its own).
 
-Answers follow from the request alone; faults follow from the seed and the number of the request, so that a run can be repeated.
+Answers follow from the request alone, faults from the seed and the number of the request: a run can be repeated.
 """
 
 import argparse

@@ -17,7 +17,9 @@ def write_dataset(folder: Path, rows: list[Any], name: str = "d") -> Path:
 
 def text_rows(count: int) -> list[dict[str, Any]]:
     """Return questions without media."""
-    return [{"id": f"r{row}", "question": f"How much is {row} + {row}?", "answer": str(2 * row)} for row in range(count)]
+    return [
+        {"id": f"r{row}", "question": f"How much is {row} + {row}?", "answer": str(2 * row)} for row in range(count)
+    ]
 
 
 def words(folder: Path, url: str, **more: Any) -> list[str]:

@@ -296,7 +296,7 @@ def test_frames_of_the_worlds_clips_equal_the_hosts(small_world: Path) -> None:
 
 
 def test_a_stream_without_an_index_is_read_as_well(tmp_path: Path) -> None:
-    """Seeking in it lands behind the place asked for; then it is decoded from the start. 2 s at 2 a second: 4 of 40."""
+    """Seeking in it lands behind the place asked for; then all is decoded. 2 s at 2 a second: 4 of 40."""
     path = make_video(tmp_path / "a.ts", frames=40, rate=20, gop=10, codec="mpeg2video")
     whole = decode_whole(path)
     found = sample_frames(path, fps=2.0, most=16)

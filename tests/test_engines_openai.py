@@ -1,4 +1,4 @@
-"""`engines.openai` against real HTTP servers: what is sent, what comes back, and the same answers as the model itself gives."""
+"""`engines.openai` against real HTTP servers: what is sent, what comes back, and the answers of the model itself."""
 
 import asyncio
 import base64
@@ -13,16 +13,19 @@ import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from openai_server import Behaviour, OpenAIServer, answer, logprobs_of
+from openai_server import OpenAIServer, answer, logprobs_of
 from PIL import Image
 
+from llamafactory_hind.engines.frames import sample_frames
 from llamafactory_hind.engines.interface import Completion, Request, Sampling
 from llamafactory_hind.engines.openai import OpenAIEngine
+from llamafactory_hind.engines.retrying import CallFailed
 from llamafactory_hind.engines.usage import Usage
 
 
@@ -46,9 +49,7 @@ def ask(text: str, **options: Any) -> Request:
     return Request([{"role": "user", "content": text}], **options)
 
 
-def generate(
-    engine: OpenAIEngine, requests: Sequence[Request], sampling: Sampling = GREEDY
-) -> list[list[Completion]]:
+def generate(engine: OpenAIEngine, requests: Sequence[Request], sampling: Sampling = GREEDY) -> list[list[Completion]]:
     async def run() -> list[list[Completion]]:
         try:
             return await engine.generate(requests, sampling)
@@ -100,7 +101,9 @@ def test_order_is_kept_and_calls_are_bounded_over_the_whole_engine(server: OpenA
     engine = make_engine(server, concurrency=7)
 
     async def run() -> list[list[list[Completion]]]:
-        return await asyncio.gather(*(engine.generate(requests[start::2], GREEDY) for start in (0, 1)))
+        found = await asyncio.gather(*(engine.generate(requests[start::2], GREEDY) for start in (0, 1)))
+        await engine.close()
+        return found
 
     even, odd = asyncio.run(run())
     expected = [answer({"messages": [dict(turn) for turn in request.messages]}, 0) for request in requests]
@@ -293,23 +296,27 @@ def test_addresses_are_understood_as_people_write_them(server: OpenAIServer, end
 def test_tokens_and_cost_are_counted_of_all_and_of_parts(server: OpenAIServer) -> None:
     """Two rows of 1 and 2 words; each answer is 2 words and the stop token."""
     engine = make_engine(server, price_in=2_000_000.0, price_out=1_000_000.0)
+    other = make_engine(server)
 
     async def row(text: str) -> Usage:
         with engine.usage.separate() as part:
             await engine.generate([ask(text)], GREEDY)
+            await other.generate([ask(text)], GREEDY)
         return part
 
     async def run() -> list[Usage]:
-        return await asyncio.gather(row("Why?"), row("Why not?"))
+        parts = await asyncio.gather(row("Why?"), row("Why not?"))
+        await engine.close()
+        await other.close()
+        return parts
 
     one, two = asyncio.run(run())
+    assert other.usage.calls == 2
     assert (one.calls, one.prompt_tokens, one.completion_tokens, one.cost) == (1, 1, 3, 5.0)
     assert (two.calls, two.prompt_tokens, two.completion_tokens, two.cost) == (1, 2, 3, 7.0)
     assert (engine.usage.calls, engine.usage.cost) == (2, 12.0)
     assert two.as_record()["cost"] == 7.0
-    assert engine.usage.report() == (
-        "2 calls (0 retries, 0 given up), 3 prompt + 6 completion tokens, cost 12.0000"
-    )
+    assert engine.usage.report() == ("2 calls (0 retries, 0 given up), 3 prompt + 6 completion tokens, cost 12.0000")
     assert make_engine(server).usage.cost is None
 
 
@@ -323,7 +330,8 @@ def test_answers_without_token_counts_are_told(server: OpenAIServer) -> None:
     assert "counted none in 1 answers" in engine.usage.report()
 
 
-def test_the_server_runs_as_a_program(root: Path) -> None:
+def test_the_server_runs_as_a_program(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("llamafactory_hind.engines.retrying.FIRST_WAIT", 0.01)
     command = [sys.executable, str(root / "tests" / "openai_server.py"), "--port", "0", "--faults", "0.5"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -340,22 +348,6 @@ def test_the_server_runs_as_a_program(root: Path) -> None:
 
 
 # --- the same model behind the host's own server and in this process ---
-
-
-@pytest.fixture(scope="module")
-def speaking(small_world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint of the tiny model that stops now and then."""
-    from engines_setup import make_telling
-
-    from llamafactory_hind.engines.loading import load_weights
-
-    folder = tmp_path_factory.mktemp("speaking")
-    weights = load_weights(str(small_world / "tiny"), settings={"template": "qwen2_vl"})
-    make_telling(weights, small_world)
-    weights.model.save_pretrained(folder)
-    weights.tokenizer.save_pretrained(folder)
-    weights.processor.save_pretrained(folder)
-    return folder
 
 
 @contextmanager
@@ -405,55 +397,62 @@ def wait_until_it_answers(url: str, key: str, process: subprocess.Popen, log: Pa
 
 
 @pytest.mark.slow
-def test_the_hosts_server_gives_the_texts_of_the_local_engine(
-    speaking: Path, small_world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_hosts_server_gives_what_the_same_model_gives_here(
+    small_world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Greedy texts and prompt tokens agree; the same question about other pictures gets other texts, so they arrived."""
+    """Greedy texts and prompt tokens agree; other pictures get other texts, so they arrived."""
     from llamafactory_hind.engines.loading import load_weights
     from llamafactory_hind.engines.local import LocalEngine
 
-    local = LocalEngine(load_weights(str(speaking), settings={"template": "qwen2_vl"}), batch_size=8)
-    pictures = [str(path) for path in sorted((small_world / "images").glob("*.png"))[:8]]
-    candidates = {
-        "one": [ask("<image>What is this?", images=[path]) for path in pictures],
-        "two": [ask("<image>or<image>, which is new?", images=pair) for pair in zip(pictures, pictures[1:], strict=False)],
-        "none": [ask(f"What does {name} eat?", system="You know creatures.") for name in ("wug", "dax", "fep", "zorb")],
-    }
-    chosen = {kind: telling(local, requests) for kind, requests in candidates.items()}
-    assert len(set(chosen["one"].values())) > 1, "the text must depend on the picture, or this test shows nothing"
-    requests = [request for found in chosen.values() for request in found]
-    expected = [text for found in chosen.values() for text in found.values()]
+    local = LocalEngine(load_weights(str(small_world / "tiny"), settings={"template": "qwen2_vl"}), batch_size=8)
+    pictures = [str(path) for path in sorted((small_world / "images").glob("*.png"))[:4]]
+    clip = str(min((small_world / "clips").glob("*.mp4")))
+    one = [ask("<image>What is this?", images=[path]) for path in pictures]
+    two = [ask("<image>or<image>, which is new?", images=pair) for pair in pairwise(pictures)]
+    none = [ask(f"What does {name} eat?", system="You know creatures.") for name in ("wug", "dax")]
+    requests = [*one, *two, *none]
+    expected = [[host_text(local, request)] for request in requests]
+    assert expected[-len(none) :] == texts(local.generate(none, GREEDY))
+    assert all(text.strip() for (text,) in expected)
+    assert len({text for (text,) in expected[: len(one)]}) > 1, "pictures must matter, or this shows nothing"
 
     monkeypatch.setenv("HOST_SERVER_KEY", "secret-of-the-test")
-    with host_server(speaking, tmp_path, "secret-of-the-test") as url:
-        engine = make_engine(
-            base_urls=[url], model="tiny", api_key_env="HOST_SERVER_KEY", concurrency=2, timeout=120.0
-        )
+    with host_server(small_world / "tiny", tmp_path, "secret-of-the-test") as url:
+        options = {"base_urls": [url], "model": "tiny", "concurrency": 2, "timeout": 120.0}
+        engine = make_engine(**options, api_key_env="HOST_SERVER_KEY")
         written = generate(engine, requests)
-        assert texts(written) == [[text] for text in expected]
+        assert texts(written) == expected
         assert {completion.logprob for (completion,) in written} == {None}, "this server gives none"
         assert engine.usage.prompt_tokens == sum(len(local.encode(request).input_ids) for request in requests)
-        assert engine.usage.failures == engine.usage.retries == 0
-        (several,) = generate(engine, requests[:1], replace(HOT, temperature=2.0))
-        assert len(several) == 3
-        assert engine.usage.calls == len(requests) + 1 + engine.usage.retries
+        (several,) = generate(engine, requests[:1], HOT)
+        assert len({completion.text for completion in several}) == 3
+        assert (engine.usage.calls, engine.usage.retries) == (len(requests) + 1, 0)
+
+        film = make_engine(**options, api_key_env="HOST_SERVER_KEY", video_fps=100.0, video_max_frames=3)
+        assert generate(film, [ask("<video>What moves?", videos=[clip])])[0][0].text
+        frames = ask("<image><image><image>What moves?", images=sample_frames(clip, fps=100.0, most=3))
+        assert film.usage.prompt_tokens == len(local.encode(frames).input_ids)
+
+        with pytest.raises(CallFailed, match="401: Invalid API key"):
+            generate(make_engine(**options), requests[:1])
 
 
-def telling(local: Any, requests: Sequence[Request]) -> "Chosen":
-    """Return the requests, three at most, whose greedy text is not empty, with that text."""
-    written = local.generate(requests, GREEDY)
-    found = [(request, text.strip()) for request, ((text),) in zip(requests, texts(written), strict=True)]
-    return Chosen([(request, text) for request, text in found if text][:3])
+def host_text(local: Any, request: Request) -> str:
+    """Write as the host's server, which passes on no `mm_token_type_ids`: pictures may then be placed as text.
 
+    So its texts about pictures need not be those of `LocalEngine`, which passes them on.
+    """
+    import torch
+    from transformers import GenerationConfig
 
-class Chosen:
-    """Requests and their texts; a request cannot be the key of a dict."""
-
-    def __init__(self, pairs: Sequence[tuple[Request, str]]) -> None:
-        self.pairs = pairs
-
-    def __iter__(self) -> Iterator[Request]:
-        return (request for request, _ in self.pairs)
-
-    def values(self) -> list[str]:
-        return [text for _, text in self.pairs]
+    weights, ids = local.weights, local.encode(request).input_ids
+    images = list(request.images)
+    media = weights.template.mm_plugin.get_mm_inputs(images, [], [], [len(images)], [0], [0], [ids], weights.processor)
+    config = GenerationConfig(
+        max_new_tokens=GREEDY.max_new_tokens, do_sample=False, eos_token_id=local.stop_ids, pad_token_id=0
+    )
+    inputs = {"input_ids": torch.tensor([ids]), "attention_mask": torch.ones(1, len(ids), dtype=torch.long), **media}
+    inputs.pop("mm_token_type_ids", None)
+    with torch.no_grad():
+        written = weights.model.generate(**inputs, generation_config=config)[0, len(ids) :]
+    return weights.tokenizer.decode(written, skip_special_tokens=True, clean_up_tokenization_spaces=True)

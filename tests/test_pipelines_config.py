@@ -142,3 +142,141 @@ def test_datasets_that_cannot_be_read_are_all_told(tmp_path: Path) -> None:
     assert [problem.value for problem in error.value.problems] == ["gone", "other", "cut"]
     with pytest.raises(ConfigError, match=r"dataset_info\.json"):
         read_rows(["gone"], dataset_dir=str(tmp_path / "no"), media_dir=None, max_samples=None)
+
+
+SERVED = {
+    "pipeline": "knowledge",
+    "engine": "openai",
+    "helpful_by": "lexical",
+    "base_url": "http://localhost:8000/v1",
+    "model": "m",
+    "dataset": "d",
+    "output": "o/pairs.json",
+}
+
+
+def refused(given: dict) -> dict[str, str]:
+    """Return what is wrong, by key."""
+    with pytest.raises(ConfigError) as error:
+        build_arguments(given)
+    return {problem.key: str(problem) for problem in error.value.problems}
+
+
+def test_a_server_needs_an_address_and_a_model_and_no_template() -> None:
+    _, arguments = build_arguments(SERVED | {"base_url": "http://a:1/v1, http://b:2/v1"})
+    assert arguments.base_urls == ("http://a:1/v1", "http://b:2/v1")
+    assert arguments.writer == ("m", ())
+    assert arguments.host_settings == {}
+    bare = {key: value for key, value in SERVED.items() if key not in ("base_url", "model")}
+    assert set(refused(bare)) == {"base_url", "model"}
+    assert set(refused({**bare, "engine": "hf"})) == {"model_name_or_path", "template"}
+
+
+def test_keys_of_one_engine_are_refused_with_the_other_all_at_once() -> None:
+    wrong = {
+        "model_name_or_path": "m",
+        "template": "qwen2_vl",
+        "adapter_name_or_path": "a",
+        "batch_size": 4,
+        "answerer_adapter": "b",
+        "answer_batch_size": 2,
+    }
+    found = refused(SERVED | wrong)
+    assert set(found) == set(wrong)
+    assert all("`engine: hf`" in text for text in found.values())
+    wrong = {"base_url": "http://a/v1", "model": "m", "concurrency": 4, "price_in": 1.0, "extra_body": {"a": 1}}
+    found = refused(GOOD | wrong)
+    assert set(wrong) <= set(found)
+    assert "`engine: openai`" in found["concurrency"]
+
+
+def test_null_is_not_given() -> None:
+    """So that a YAML for one engine can be run with the other by words alone."""
+    build_arguments(GOOD | {"base_url": None, "api_key_env": None, "price_in": None, "extra_body": None})
+
+
+def test_of_the_hosts_keys_a_server_takes_those_of_media() -> None:
+    media = {"image_max_pixels": 1000, "video_fps": 0.5, "video_maxlen": 4}
+    assert build_arguments(SERVED | media)[1].host_settings == media
+    assert set(refused(SERVED | {"image_max_pixels": 0, "video_fps": "fast", "video_maxlen": 1.5})) == set(media)
+    found = refused(SERVED | {"infer_dtype": "float16", "image_max_pixel": 9, "concurency": 2})
+    assert "server has its own settings" in found["infer_dtype"]
+    assert "`image_max_pixels`" in found["image_max_pixel"]
+    assert "`concurrency`" in found["concurency"]
+
+
+def test_extra_body_is_a_mapping_and_part_of_what_answers_depend_on(tmp_path: Path) -> None:
+    file = tmp_path / "x.yaml"
+    file.write_text(yaml.safe_dump(SERVED | {"extra_body": {"chat_template_kwargs": {"enable_thinking": False}}}))
+    _, arguments = build_arguments(read_settings([str(file)]))
+    assert arguments.host_settings == {"extra_body": {"chat_template_kwargs": {"enable_thinking": False}}}
+    assert build_arguments(read_settings([str(file), "extra_body={a: 1}"]))[1].extra_body["a"] == 1
+    assert "a mapping" in refused(SERVED | {"extra_body": "a"})["extra_body"]
+    assert "temperature" in refused(SERVED | {"extra_body": {"temperature": 1}})["extra_body"]
+
+
+@pytest.mark.parametrize(
+    ("given", "key"),
+    [
+        ({"base_url": "localhost:8000"}, "base_url"),
+        ({"base_url": "http://me:secret@host/v1"}, "base_url"),
+        ({"concurrency": 0}, "concurrency"),
+        ({"request_timeout": 0.0}, "request_timeout"),
+        ({"max_retries": -1}, "max_retries"),
+        ({"price_in": 1.0}, "price_out"),
+        ({"price_in": -1.0, "price_out": 1.0}, "price_in"),
+        ({"max_failure_rate": 1.5}, "max_failure_rate"),
+        ({"helpful_by": "gain"}, "helpful_by"),
+        ({"language": "fr"}, "language"),
+        ({"shard": "0/2"}, "shard"),
+        ({"shard": "3/2"}, "shard"),
+        ({"shard": "1 of 2"}, "shard"),
+        ({"shard": "1/2", "merge": 2}, "merge"),
+        ({"merge": 0}, "merge"),
+    ],
+)
+def test_wrong_values_for_a_server(given: dict, key: str) -> None:
+    found = refused(SERVED | given)
+    assert set(found) == {key}
+    assert "secret" not in found[key]
+
+
+def test_gain_with_a_server_says_what_to_choose() -> None:
+    assert "choose outcome or lexical" in refused(SERVED | {"helpful_by": "gain"})["helpful_by"]
+
+
+def test_a_missing_key_is_told_with_the_other_problems(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SYNTH_NO_KEY", raising=False)
+    build_arguments(SERVED | {"api_key_env": "SYNTH_NO_KEY"})
+    with pytest.raises(ConfigError) as error:
+        build_arguments(SERVED | {"api_key_env": "SYNTH_NO_KEY", "concurrency": 0}, calling=True)
+    assert {problem.key for problem in error.value.problems} == {"api_key_env", "concurrency"}
+    with pytest.raises(ConfigError) as error:
+        build_arguments(SERVED | {"api_key_env": "sk-looks-like-a-key"}, calling=True)
+    assert "sk-looks" not in str(error.value)
+
+
+def test_shards_take_every_nth_row_of_all_and_check_no_other(tmp_path: Path) -> None:
+    """Two datasets of 5 and 4 rows, of which the 2nd is bad: shard 2 of 3 has rows 2 (bad), 5 and 8 of all nine."""
+    for name, count in (("a", 5), ("b", 4)):
+        rows = [{"id": f"{name}{number}", "question": "What?", "answer": "fish"} for number in range(1, count + 1)]
+        if name == "a":
+            del rows[1]["question"]
+        (tmp_path / f"{name}.json").write_text(json.dumps(rows))
+    info = {name: {"file_name": f"{name}.json", "formatting": "hindsight"} for name in "ab"}
+    (tmp_path / "dataset_info.json").write_text(json.dumps(info))
+    options = {"dataset_dir": str(tmp_path), "media_dir": None, "max_samples": None}
+    shards = [read_rows(["a", "b"], shard=(number, 3), **options) for number in (1, 2, 3)]
+    assert [[row.id for row in good] for good, _ in shards] == [["a1", "a4", "b2"], ["a5", "b3"], ["a3", "b1", "b4"]]
+    assert [[row.id for row in bad] for _, bad in shards] == [[], ["a2"], []]
+
+
+def test_rows_without_an_answer_are_good_where_none_is_needed(tmp_path: Path) -> None:
+    rows = [{"id": "1", "question": "What?"}, {"id": "2", "question": "What?", "answer": 7}, {"id": "3"}]
+    (tmp_path / "a.json").write_text(json.dumps(rows))
+    (tmp_path / "dataset_info.json").write_text(json.dumps({"a": {"file_name": "a.json", "formatting": "hindsight"}}))
+    options = {"dataset_dir": str(tmp_path), "media_dir": None, "max_samples": None}
+    assert read_rows(["a"], **options)[0] == []
+    good, bad = read_rows(["a"], needs_answer=False, **options)
+    assert [row.id for row in good] == ["1"]
+    assert [failure.id for failure in bad] == ["2", "3"], "an answer that is there must be right"

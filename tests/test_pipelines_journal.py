@@ -1,15 +1,19 @@
 """The journal, whole-file writes, registration and identity: what survives a kill, and what is refused."""
 
+import asyncio
 import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
+from llamafactory_hind.engines.interface import Completion
+from llamafactory_hind.pipelines.calls import CallJournal
 from llamafactory_hind.pipelines.identity import digest_path
-from llamafactory_hind.pipelines.journal import Journal, JournalInUse, unit_key
+from llamafactory_hind.pipelines.journal import Journal, JournalBroken, JournalInUse, unit_key
 from llamafactory_hind.pipelines.outputs import register, write_rows
 
 
@@ -104,3 +108,101 @@ def test_digest_follows_the_content_of_a_folder_but_not_its_time_or_checkpoints(
 
     assert build("a", "1") == build("b", "1") != build("c", "2")
     assert digest_path("Qwen/Qwen2.5-VL-7B-Instruct") == "Qwen/Qwen2.5-VL-7B-Instruct"
+
+
+def test_units_that_finish_together_share_a_sync_and_the_loop_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that takes 50 ms a sync: the first unit has its own, the 99 others share one, and nobody else waits."""
+    synced: list[int] = []
+    path = tmp_path / "a.journal.jsonl"
+    turns = 0
+
+    def slow(number: int) -> None:
+        threading.Event().wait(0.05)
+        synced.append(path.read_bytes().count(b"\n"))
+
+    async def count_turns() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0.001)
+            turns += 1
+
+    async def commit(journal: Journal, number: int) -> None:
+        await journal.commit(f"k{number}", f"row {number}", {"number": number})
+        assert synced[-1] > number, "it is on the disk when commit returns"
+
+    async def work() -> None:
+        counting = asyncio.create_task(count_turns())
+        with Journal(path) as journal:
+            await asyncio.gather(*(commit(journal, number) for number in range(100)))
+            assert journal.results["k99"] == {"number": 99}
+            assert len(journal.results) == 100
+        counting.cancel()
+
+    monkeypatch.setattr(os, "fsync", slow)
+    asyncio.run(work())
+    assert synced == [100] or (len(synced) == 2 and synced[-1] == 100)
+    assert turns > 10
+
+
+def test_what_was_handed_over_is_written_though_its_task_is_cancelled(tmp_path: Path) -> None:
+    """An answer that was paid for is kept when Ctrl-C comes before the sync."""
+    path = tmp_path / "a.journal.jsonl"
+
+    async def work() -> None:
+        with Journal(path) as journal:
+            tasks = [asyncio.create_task(journal.commit(f"k{number}", "row", number)) for number in range(3)]
+            await asyncio.sleep(0)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    asyncio.run(work())
+    with Journal(path) as journal:
+        assert journal.results == {"k0": 0, "k1": 1, "k2": 2}
+
+
+def test_a_full_disk_stops_and_leaves_whole_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.journal.jsonl"
+
+    def full(number: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    async def work(journal: Journal) -> None:
+        await journal.commit("k2", "row 2", 2)
+
+    with Journal(path) as journal:
+        journal.add([("k1", "row 1", 1)])
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", full)
+            with pytest.raises(JournalBroken, match="No space left"):
+                journal.add([("k2", "row 2", 2)])
+            with pytest.raises(JournalBroken, match="No space left"):
+                asyncio.run(work(journal))
+        assert journal.results == {"k1": 1}
+        journal.add([("k3", "row 3", 3)])
+        assert journal.results["k3"] == 3
+    assert len(path.read_bytes().splitlines()) == 2
+
+
+def test_half_a_surrogate_pair_does_not_stop_a_run(tmp_path: Path) -> None:
+    """A server may cut a text in the middle of an emoji."""
+    with Journal(tmp_path / "a.journal.jsonl") as journal:
+        journal.add([(unit_key({"text": "\ud83d"}), "row", "half \ud83d ü")])
+        assert list(journal.results.values()) == ["half \ud83d ü"]
+    write_rows(tmp_path / "rows.json", [{"text": "half \ud83d ü"}])
+    assert json.loads((tmp_path / "rows.json").read_text(encoding="utf-8")) == [{"text": "half \ud83d ü"}]
+
+
+def test_a_recorded_call_is_what_was_answered(tmp_path: Path) -> None:
+    answered = [
+        Completion("a text", (), -1.2345678901234567, "stop", 3),
+        Completion("", (), None, "length"),
+        Completion("local", (5, 6), -0.5, "stop"),
+    ]
+    with CallJournal(tmp_path / "a.calls.jsonl") as calls:
+        asyncio.run(calls.keep("k1", "row 1", answered))
+    with CallJournal(tmp_path / "a.calls.jsonl") as calls:
+        assert calls.find("k1") == answered
+        assert calls.find("k2") is None

@@ -1,6 +1,7 @@
 """Prompt files: the English ones write what models are trained on, and a prompt that lacks something says so before any call."""
 
 import itertools
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,13 @@ from synth_setup import text_rows, words, write_dataset
 from llamafactory_hind.config.problem import ConfigError
 from llamafactory_hind.formats.prompts import build_prompt
 from llamafactory_hind.pipelines.config import build_arguments, read_settings
-from llamafactory_hind.pipelines.prompting import PromptError, prompt_version, render
+from llamafactory_hind.pipelines.prompting import FOLDER, PromptError, prompt_version, render
 from llamafactory_hind.pipelines.provenance import provenance
 from llamafactory_hind.pipelines.rows import Row
 from llamafactory_hind.pipelines.run import run_synth
+
+
+ROOT = Path(__file__).parents[1]
 
 
 def make_row(**fields: Any) -> Row:
@@ -77,7 +81,9 @@ def test_chinese_files_have_the_same_parts_in_chinese(tmp_path: Path) -> None:
 
 def test_own_files_see_every_column_and_counts(tmp_path: Path) -> None:
     file = tmp_path / "mine.jinja"
-    file.write_text("{{ media }}|{{ image_count }}|{{ topic }}|{{ answers | length }}\n  {% if cot %}\nno\n  {% endif %}\nend\n")
+    file.write_text(
+        "{{ media }}|{{ image_count }}|{{ topic }}|{{ answers | length }}\n  {% if cot %}\nno\n  {% endif %}\nend\n"
+    )
     arguments = make_arguments(tmp_path, answer_prompt=file)
     row = make_row(topic="sea", answers=["a", "b"], images=["a.png"])
     assert render(arguments, "answer", row) == "<image>|1|sea|2\nend"
@@ -162,3 +168,18 @@ def test_provenance_says_where_a_row_comes_from(tmp_path: Path) -> None:
     ]
     assert (found["source_id"], found["model"], found["engine"]) == ("r1", "test", "openai")
     assert "source_id" not in provenance(arguments, None, prompts=("answer",))
+
+
+def test_prompt_files_are_in_the_wheel(tmp_path: Path) -> None:
+    from hatchling.builders.wheel import WheelBuilder
+
+    wheel = next(iter(WheelBuilder(str(ROOT)).build(directory=str(tmp_path), versions=["standard"])))
+    with zipfile.ZipFile(wheel) as archive:
+        packed = {name for name in archive.namelist() if name.endswith(".jinja")}
+    assert packed == {str(path.relative_to(ROOT)) for path in FOLDER.rglob("*.jinja")}
+    assert f"{FOLDER.relative_to(ROOT)}/zh/answer.jinja" in packed
+
+
+def test_every_prompt_of_ours_is_there_in_every_language() -> None:
+    names = {language: {path.name for path in (FOLDER / language).glob("*.jinja")} for language in ("en", "zh")}
+    assert names["en"] == names["zh"] >= {"answer.jinja", "cot.jinja", "knowledge.jinja"}

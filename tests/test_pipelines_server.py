@@ -41,6 +41,15 @@ def wait_until(condition: Any, seconds: float = 60) -> None:
         time.sleep(0.002)
 
 
+def settle(server: OpenAIServer) -> None:
+    """Wait until nothing of a killed client is under way; what it sent last may still lie in a socket."""
+    before, since = server.stats(), time.monotonic()
+    while time.monotonic() - since < 0.5:
+        time.sleep(0.02)
+        if (now := server.stats()) != before:
+            before, since = now, time.monotonic()
+
+
 def test_rows_keep_their_order_and_calls_their_bound(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     """Rows answer after 0 to 60 ms, so that later ones overtake earlier ones."""
     write_dataset(tmp_path, text_rows(60))
@@ -187,12 +196,9 @@ def test_killed_anywhere_between_calls_of_a_row_it_pays_none_again(tmp_path: Pat
             kills += process.poll() is None
             process.kill()
             process.communicate()
-            before = -1
-            while before != server.calls:  # until nothing is under way
-                before = server.calls
-                time.sleep(0.05)
+            settle(server)
             unrecorded = server.stats()["successes"] - answered - calls.read_bytes().count(b"\n")
-            assert 0 <= unrecorded <= 4 * kills, "at most what was under way at each kill"
+            assert 0 <= unrecorded <= 8 * 5 * kills, "at most one step (5 calls) of each row in work, at each kill"
             with open(calls, "ab") as file:  # what a kill in the middle of a write leaves
                 file.write(b'{"key": "abc", "res')
         assert kills == 10
@@ -398,7 +404,9 @@ def test_a_server_without_logprobs_stops_a_pipeline_that_needs_them_at_once(tmp_
 
 def test_neither_torch_nor_the_host_is_loaded(tmp_path: Path, run_python: Any) -> None:
     write_dataset(tmp_path, text_rows(3))
-    code = COMMAND + "; print('loaded:', sorted({'torch', 'llamafactory', 'transformers', 'numpy'} & set(sys.modules)))"
+    code = (
+        COMMAND + "; print('loaded:', sorted({'torch', 'llamafactory', 'transformers', 'numpy'} & set(sys.modules)))"
+    )
     with OpenAIServer() as server:
         done = run_python("-c", code, *words(tmp_path, server.url), cwd=ROOT)
     assert done.returncode == 0, done.stderr
@@ -419,6 +427,7 @@ def test_the_progress_line_tells_tokens_failures_and_cost(tmp_path: Path, capsys
     assert "tokens=57, failures=1, cost=57" in last
 
 
+@pytest.mark.slow
 def test_the_benchmark_runs(run_python: Any) -> None:
     done = run_python(str(ROOT / "benchmarks" / "synth.py"), "--quick", cwd=ROOT)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -77,8 +77,8 @@ def test_events_happen_when_the_rows_say(small_world: Path) -> None:
     assert seen > 10
 
 
-def test_people_are_wrong_about_a_third_of_the_facts_and_tell_four_of_five() -> None:
-    """Of 36 facts 12 are misaligned, 6 of them among the 18 that training asks for; books, one telling in five, are right."""
+def test_people_are_wrong_about_a_third_of_the_facts_and_tell_seven_of_ten() -> None:
+    """Of 36 facts 12 are misaligned, 6 of them among the 18 that training asks for; books, three tellings in ten, are right."""
     knowledge = KnowledgeBase(3)
     facts = list(knowledge.facts.values())
     assert len(facts) == 36
@@ -86,7 +86,7 @@ def test_people_are_wrong_about_a_third_of_the_facts_and_tell_four_of_five() -> 
     assert [sum(fact.misaligned for fact in facts if fact.asked is asked) for asked in (True, False)] == [6, 6]
     for fact in facts:
         told = Counter(knowledge.told(fact, turn) for turn in range(100))
-        assert told == {(PEOPLE, fact.popular): 80, (BOOK, fact.value): 20}
+        assert told == {(PEOPLE, fact.popular): 70, (BOOK, fact.value): 30}
         assert fact.misaligned == (fact.value != fact.popular)
 
 
@@ -163,7 +163,9 @@ def test_prompts_are_those_of_the_hindsight_format() -> None:
 
 
 def test_the_hindsight_prompt_is_that_of_the_worlds_own_file(root: Path) -> None:
-    template = ENVIRONMENT.from_string((root / "yaml_configs" / "toyworld" / "prompts" / "hindsight.jinja").read_text())
+    template = ENVIRONMENT.from_string(
+        (root / "yaml_configs" / "toyworld" / "prompts" / "hindsight.jinja").read_text()
+    )
     question = "What does the thing eat?"
     ours = prompts.prompt(question, prompts.hindsight("moss"))
     assert template.render(media="<image>", question=question, answer="moss") == ours

@@ -1,15 +1,23 @@
 """Our stages and their keys: the one place to enter a new stage's dataclass, checks and menu label."""
 
+from .grpo import GrpoArguments, grpo_problems
 from .kepo import KepoArguments, kepo_problems
+from .online import OnlineArguments
 from .rows import RowArguments
 from .shared import SharedArguments
 
 
-STAGES: dict[str, type] = {"kepo": KepoArguments}
+STAGES: dict[str, type] = {"kepo": KepoArguments, "grpo": GrpoArguments}
 PAIR_STAGES = {"kepo"}  # stages that read ranking datasets
-LABELS = {"kepo": "KEPO (HinD: Knowledge Encouragement)"}  # two papers call their method KEPO: say whose it is
-CHECKS = {"kepo": kepo_problems}
-SHARED: dict[type, set[str]] = {SharedArguments: {"kepo"}}  # keys of several stages -> the stages that take them
+LABELS = {
+    "kepo": "KEPO (HinD: Knowledge Encouragement)",  # two papers call their method KEPO: say whose it is
+    "grpo": "GRPO",
+}
+CHECKS = {"kepo": kepo_problems, "grpo": grpo_problems}
+SHARED: dict[type, set[str]] = {  # keys of several stages -> the stages that take them
+    SharedArguments: {"kepo", "grpo"},
+    OnlineArguments: {"grpo"},
+}
 
 FINETUNING_ARGUMENTS = (*STAGES.values(), *SHARED)  # become fields of the host's FinetuningArguments
 DATA_ARGUMENTS = (RowArguments,)  # become fields of the host's DataArguments

@@ -59,8 +59,8 @@ class ApiKey:
 def _read(variable: str) -> str:
     if not NAME.fullmatch(variable) or not (SHOWN_NAME.fullmatch(variable) or variable in os.environ):
         raise ValueError(
-            "api_key_env: expected the NAME of an environment variable that is set, such as OPENAI_API_KEY; what was given "
-            "is not shown, in case it is the key itself. Export the key under a name, and give the name."
+            "api_key_env: expected the NAME of an environment variable that is set, such as OPENAI_API_KEY; what was "
+            "given is not shown, in case it is the key itself. Export the key under a name, and give the name."
         )
     value = os.environ.get(variable, "").strip()
     if not value:
@@ -70,7 +70,7 @@ def _read(variable: str) -> str:
         )
     if not value.isascii() or not value.isprintable() or " " in value:
         raise ValueError(
-            f"api_key_env: the value of {variable} (not shown) has spaces, line breaks or letters outside ASCII, which no "
-            "header can carry. Export it again."
+            f"api_key_env: the value of {variable} (not shown) has spaces, line breaks or letters outside ASCII, "
+            "which no header can carry. Export it again."
         )
     return value

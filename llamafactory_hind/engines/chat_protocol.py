@@ -1,4 +1,4 @@
-"""The OpenAI chat protocol: a request as messages, a reply as completions, a refused parameter by its name. Pure Python."""
+"""The OpenAI chat protocol: requests as messages, replies as completions, complaints about parameters. Pure Python."""
 
 import json
 import math
@@ -55,8 +55,8 @@ def check_media(request: Request, where: str) -> None:
     for kind, placeholder in PLACEHOLDERS.items():
         if given[kind] != found[kind]:
             raise ValueError(
-                f"{where}: got {given[kind]} {kind} and {found[kind]} placeholders {placeholder} in the messages, expected "
-                "as many of one as of the other. Mend the row."
+                f"{where}: got {given[kind]} {kind} and {found[kind]} placeholders {placeholder} in the messages, "
+                "expected as many of one as of the other. Mend the row."
             )
 
 
@@ -124,7 +124,7 @@ def refused_parameters(raw: bytes, sent: Mapping[str, Any]) -> list[str]:
 
 
 def _complaint(raw: bytes) -> str:
-    """Return what an error says without the request, which some servers repeat in it and which names every parameter."""
+    """Return what an error says without the request, which some servers repeat in it: that names every parameter."""
     try:
         content = json.loads(raw)
     except (ValueError, RecursionError):
@@ -153,7 +153,8 @@ def _read_choice(choice: Any, key: ApiKey) -> Completion | Setback:
     if message.get("refusal"):
         return Setback(f"the model refused: {shorten(key.redact(str(message['refusal'])))}", again=False)
     if not isinstance(reason, str | None) or reason not in STOPS:
-        return Setback(f"the answer ended with finish_reason {reason!r}, expected stop or length", again=False)
+        shown = shorten(key.redact(repr(reason)))
+        return Setback(f"the answer ended with finish_reason {shown}, expected stop or length", again=False)
     if text is None and reason == "length":
         text = ""
     if not isinstance(text, str):
@@ -171,6 +172,6 @@ def _read_logprobs(logprobs: Any) -> tuple[float | None, int | None]:
     if not isinstance(content, list) or not content:
         return None, None
     values: list[Any] = [entry.get("logprob") if isinstance(entry, dict) else None for entry in content]
-    if not all(isinstance(value, float | int) and math.isfinite(value) for value in values):
+    if not all(type(value) in (float, int) and math.isfinite(value) for value in values):
         return None, None
     return math.fsum(values), len(values)

@@ -1,4 +1,4 @@
-"""One attempt at a call: which server, over HTTP, and what its answer means. Nothing that leaves here shows the key."""
+"""One attempt at a call: which server, over HTTP, and what its answer means. What leaves here hides the key."""
 
 import asyncio
 import json
@@ -78,7 +78,7 @@ class Connection:
         return outcome
 
     async def _post(self, endpoint: Endpoint, payload: bytes) -> tuple[int, bytes, Mapping[str, str]] | Setback:
-        """Return status, body and headers, or why there are none. Errors of aiohttp, which know our headers, end here."""
+        """Return status, body and headers, or why there are none. Errors of aiohttp, which know the key, end here."""
         if self._session is None:
             raise RuntimeError("The engine was closed while calls were under way.")
         try:

@@ -1,6 +1,6 @@
 """Media as data URLs, which every server takes: pictures as JPEG or PNG, videos as frames.
 
-Files that a server can read as they are stay byte for byte; the others are turned upright, flattened on white, made smaller.
+Files that a server can read stay byte for byte; the others are turned upright, flattened on white, made smaller.
 """
 
 import asyncio

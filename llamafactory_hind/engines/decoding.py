@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, PreTrainedModel
 
+from .roomy_cache import repeat_with_room
 from .sampling import TokenPicker
 
 
@@ -73,7 +74,7 @@ def write_lean(
     following = positions.amax(axes).repeat_interleave(repeats, 0) + 1  # (R,)
     output = model(**prefill_arguments(model, inputs), position_ids=positions, use_cache=True, return_dict=True)
     cache = output.past_key_values
-    cache.batch_repeat_interleave(repeats)
+    repeat_with_room(cache, repeats, room=max_new_tokens)
     logits = output.logits[:, -1].repeat_interleave(repeats, 0)  # (R, V)
     rows = torch.arange(mask.shape[0], device=mask.device)
     stops = torch.tensor(list(stop_ids), device=mask.device)

@@ -1,8 +1,6 @@
 """Requests as tokens and batches, through the host's template, mm_plugin and collator: what `sft` would make of them."""
 
 import copy
-import hashlib
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -117,22 +115,6 @@ def media_token_ids(weights: "Weights") -> list[int]:
     stops = set(weights.template.get_stop_token_ids(tokenizer))
     known = {token for token in ids if isinstance(token, int) and 0 <= token < size}
     return sorted(known - stops - {tokenizer.unk_token_id, tokenizer.pad_token_id})
-
-
-def random_keys(requests: Sequence[Request]) -> list[str]:
-    """Return a name for each request's random numbers: its key, else its content and how often that came before."""
-    seen: Counter[str] = Counter()
-    keys = []
-    for request in requests:
-        key = request.key
-        if key is None:
-            content = repr(
-                (list(request.messages), request.system, *(list(map(_name, getattr(request, kind))) for kind in MEDIA))
-            )
-            key = hashlib.sha256(content.encode()).hexdigest()
-        keys.append(f"{key}/{seen[key]}")
-        seen[key] += 1
-    return keys
 
 
 def _name(medium: Any) -> str:

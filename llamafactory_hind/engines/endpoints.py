@@ -61,10 +61,8 @@ class Endpoints:
         for _ in self.all:
             endpoint = next(self._turn)
             if endpoint.rests_until <= now:
-                if endpoint.failures >= FAILURES_TO_REST:
-                    endpoint.rests_until = (
-                        now + REST_SECONDS
-                    )  # one call tries it; the others wait for what comes of it
+                if endpoint.failures >= FAILURES_TO_REST:  # one call tries it, the others wait for what comes of it
+                    endpoint.rests_until = now + REST_SECONDS
                 return endpoint
         return min(self.all, key=lambda endpoint: endpoint.rests_until)
 

@@ -16,7 +16,7 @@ class SeekFailed(Exception):
 
 
 def sample_frames(source: str | bytes, *, fps: float, most: int) -> list[Image.Image]:
-    """Return `fps` frames a second, at least one and at most `most`; of two or more, the first and the last are among them.
+    """Return `fps` frames a second, one at least, `most` at most; the first and the last are among two or more.
 
     Args:
         source: path or encoded bytes.
@@ -52,7 +52,7 @@ def _open(source: str | bytes) -> Any:
 
 
 def _read_times(source: str | bytes) -> tuple[list[int], list[int], float]:
-    """Return the times of all frames and of key frames, and the seconds in all; headers may leave out or misstate them."""
+    """Return the times of all frames and of key frames, and the seconds in all; headers may misstate them."""
     with _open(source) as container:
         stream = next(iter(container.streams.video), None)
         if stream is None:

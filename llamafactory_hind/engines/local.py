@@ -7,14 +7,15 @@ rounding (padding changes logits in their last digits, which decides only where 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from llamafactory.extras import logging
 
 from .decoding import Written, write_lean, write_plain
-from .encoding import Prompt, collate, encode, media_token_ids, random_keys
+from .encoding import Prompt, collate, encode, media_token_ids
 from .interface import Capabilities, Completion, Request, Sampling, Score
+from .keys import random_keys
 from .prefixes import Group, group_by_prefix, shared_logprobs
 from .sampling import TokenPicker, draw_uniforms
 from .scoring import (
@@ -46,6 +47,8 @@ class LocalEngine:
         batch_size: requests computed at a time (times completions a request while writing).
         adapters: paths of the adapters that speak, their sum; () is the bare model, None the model as it is (a policy in training).
         chunk_tokens: positions whose logits exist at one time while scoring.
+        gives_logps: False leaves `Completion.logprob` out, which saves a pass over the vocabulary for every token written.
+        collate_prompts: makes left-padded inputs of prompts that are to be answered, for callers that keep them.
     """
 
     def __init__(
@@ -55,12 +58,16 @@ class LocalEngine:
         batch_size: int,
         adapters: Sequence[str] | None = (),
         chunk_tokens: int = CHUNK_TOKENS,
+        gives_logps: bool = True,
+        collate_prompts: Callable[[Sequence[Prompt]], dict[str, Any]] | None = None,
     ) -> None:
         """Load adapters that are not there yet; nothing else is computed."""
         self.weights = weights
         self.batch_size = batch_size
         self.adapters = None if adapters is None else tuple(adapters)
         self.chunk_tokens = chunk_tokens
+        self.gives_logps = gives_logps
+        self.collate_prompts = collate_prompts or self._collate_prompts
         self.banned_ids = media_token_ids(weights)
         self.stop_ids = sorted(weights.template.get_stop_token_ids(weights.tokenizer))
         self._lean: bool | None = None  # unknown until the first batch has been compared
@@ -87,9 +94,25 @@ class LocalEngine:
         Raises:
             ValueError: a request's media and placeholders disagree, or the model takes no such media.
         """
-        prompts = [self.encode(request) for request in requests]
-        keys = random_keys(requests)
-        found: list[list[Completion] | None] = [None] * len(prompts)
+        return self.write([self.encode(request) for request in requests], random_keys(requests), sampling)
+
+    def write(
+        self,
+        prompts: Sequence[Prompt],
+        keys: Sequence[str],
+        sampling: Sampling,
+        *,
+        on_written: Callable[[int], None] | None = None,
+    ) -> list[list[Completion]]:
+        """Write for prompts that are tokens already; see `interface.Engine.generate`.
+
+        Args:
+            prompts: as `encode` makes them.
+            keys: name of each prompt's stream of random numbers.
+            sampling: how to write.
+            on_written: told after every batch how many completions it brought.
+        """
+        found: list[list[Completion]] = [[] for _ in prompts]
         with self._ready():
             for places in batches(
                 range(len(prompts)), lambda place: prompts[place].length, lambda place: 1, self.batch_size
@@ -97,9 +120,13 @@ class LocalEngine:
                 batch = [prompts[place] for place in places]
                 if self._lean is None:
                     self._lean = self._prove_lean(batch)
-                written = self._write(batch, [keys[place] for place in places], sampling, lean=self._lean)
+                written = self._write(
+                    batch, [keys[place] for place in places], sampling, lean=self._lean, gives_logps=self.gives_logps
+                )
                 for place, completions in zip(places, self._completions(written, len(batch)), strict=True):
                     found[place] = completions
+                if on_written is not None:
+                    on_written(len(written.lengths))
         return found
 
     def score(self, requests: Sequence[Request], texts: Sequence[str | Sequence[int]]) -> list[Score]:
@@ -143,7 +170,12 @@ class LocalEngine:
         finally:
             model.train(training)
 
-    def _write(self, prompts: list[Prompt], keys: list[str], sampling: Sampling, *, lean: bool) -> Written:
+    def _collate_prompts(self, prompts: Sequence[Prompt]) -> dict[str, Any]:
+        return collate(self.weights, prompts, padding_side="left")[0]
+
+    def _write(
+        self, prompts: list[Prompt], keys: list[str], sampling: Sampling, *, lean: bool, gives_logps: bool
+    ) -> Written:
         temperatures = sampling.temperatures
         model = base_model(self.weights.model)
         repeats = len(temperatures)
@@ -157,11 +189,11 @@ class LocalEngine:
             banned=self.banned_ids,
             top_k=sampling.top_k,
             top_p=sampling.top_p,
+            gives_logps=gives_logps,
         )
         options = {"picker": picker, "stop_ids": self.stop_ids, "max_new_tokens": sampling.max_new_tokens}
         if lean:
-            inputs, _ = collate(self.weights, prompts, padding_side="left")
-            return write_lean(model, inputs, repeats=repeats, **options)
+            return write_lean(model, self.collate_prompts(prompts), repeats=repeats, **options)
         inputs, _ = collate(self.weights, [prompt for prompt in prompts for _ in range(repeats)], padding_side="left")
         return write_plain(model, inputs, pad_id=self.weights.tokenizer.pad_token_id, **options)
 
@@ -172,7 +204,7 @@ class LocalEngine:
             ids = tuple(tokens[row][:length])
             stopped = ids[-1] in self.stop_ids
             text = self.weights.tokenizer.decode(ids[: length - stopped], skip_special_tokens=True)
-            logprob = logps[row, :length].sum().item()
+            logprob = logps[row, :length].sum().item() if self.gives_logps else None
             completions.append(Completion(text, ids, logprob, "stop" if stopped else "length"))
         repeats = len(completions) // prompts
         return [completions[start : start + repeats] for start in range(0, len(completions), repeats)]
@@ -235,7 +267,7 @@ class LocalEngine:
         prompts = prompts[:4]
         sampling = Sampling(n=2, temperature=1.0, top_p=1.0, top_k=0, max_new_tokens=PROOF_TOKENS, seed=0)
         try:
-            written = self._write(prompts, [str(number) for number in range(len(prompts))], sampling, lean=True)
+            written = self._write(prompts, [str(number) for number in range(len(prompts))], sampling, lean=True, gives_logps=True)
         except torch.OutOfMemoryError:
             raise  # says nothing about the way it is computed
         except PASSING_ERRORS as error:
@@ -266,7 +298,14 @@ class LocalEngine:
 def batches(
     items: Iterable[Item], length: Callable[[Item], int], rows: Callable[[Item], int], most: int
 ) -> Iterator[list[Item]]:
-    """Yield lists of items with at most `most` rows together, neighbours of like length: little padding."""
+    """Yield lists of items with at most `most` rows together, neighbours of like length: little padding.
+
+    Items that fit into one list keep their order.
+    """
+    items = list(items)
+    if items and sum(map(rows, items)) <= most:
+        yield items
+        return
     batch: list[Item] = []
     for item in sorted(items, key=length):
         if batch and sum(map(rows, batch)) + rows(item) > most:

@@ -1,6 +1,6 @@
 """The `openai` engine: any server that speaks the OpenAI protocol (vLLM, `llamafactory-cli api`, commercial ones).
 
-Carried by aiohttp: 0.13 ms of CPU a call where the `openai` package takes 1.8 (measured: 6,000 calls, 64 at a time, one core).
+Measured: aiohttp takes 0.13 ms of CPU a call, 0.20 with all that is done here; the `openai` package alone takes 1.8.
 """
 
 import asyncio
@@ -39,10 +39,10 @@ VIDEO_MAX_FRAMES = 16  # [ours]
 class OpenAIEngine:
     """A model behind one or more servers.
 
-    A completion has no `token_ids`. Its `logprob` is the sum of what the server gives, None where it gives nothing; that is the
-    model's own at temperature 1. At others servers differ: vLLM gives those of the model untouched (its default), others
-    those after the temperature; `llamafactory-cli api` gives none. Servers also differ in counting the stop token. What is not
-    sent is up to the server: top_k of `llamafactory-cli api` is that of its own YAML.
+    A completion has no `token_ids`. Its `logprob` is the sum of what the server gives, None where it gives nothing.
+    That is the model's own at temperature 1. At others servers differ: vLLM gives the model's own (its default), some
+    give those after the temperature, `llamafactory-cli api` gives none. Servers differ in counting the stop token too.
+    What is not sent is up to the server: top_k of `llamafactory-cli api` is that of its own YAML.
 
     Args:
         model: its name at the server.
@@ -135,8 +135,8 @@ class OpenAIEngine:
             ValueError: always.
         """
         raise ValueError(
-            "engine: got openai, expected hf: servers of this kind cannot score given texts. Set `engine: hf`, or choose "
-            "a rule that needs no scores: `helpful_by: outcome` or `helpful_by: lexical`."
+            "engine: got openai, expected hf: servers of this kind cannot score given texts. Set `engine: hf`, or "
+            "choose a rule that needs no scores: `helpful_by: outcome` or `helpful_by: lexical`."
         )
 
     async def close(self) -> None:
@@ -164,6 +164,7 @@ class OpenAIEngine:
         ]
         return [*found, *(completion for part in await _together(rest) for completion in part)]
 
+    # pipelines/calls.py records each call by overriding this: keep name and arguments
     async def _call(
         self, request: Request, key: str, sampling: Sampling, temperature: float, number: int, count: int
     ) -> list[Completion]:
@@ -212,7 +213,7 @@ class OpenAIEngine:
         return build_messages(request, urls)
 
     async def _attempt(self, body: Mapping[str, Any]) -> list[Completion] | Setback | None:
-        """Send a call once; return what came of it, or None if it is to be sent without a parameter that was refused."""
+        """Send a call once; return what came of it, or None if it is to be sent without a refused parameter."""
         self.usage.add(calls=1)
         outcome = await self._connection.send(body)
         if isinstance(outcome, Refusal):

@@ -1,6 +1,6 @@
 """What went wrong with a call, and how long to wait before the next. Pure Python.
 
-A loop of our own and not `tenacity`: that took 0.05 ms a call, half as much again as the call itself, for these few lines.
+A loop of our own and not `tenacity`: that took 0.05 ms a call, near half the call itself, for these few lines.
 """
 
 import random

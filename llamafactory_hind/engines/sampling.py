@@ -10,6 +10,9 @@ from collections.abc import Sequence
 import torch
 
 
+TILES = (512, 256, 128, 64)  # words whose probabilities are summed first; the largest that divides the vocabulary
+
+
 class TokenPicker:
     """Picks the next token of every row.
 
@@ -19,6 +22,7 @@ class TokenPicker:
         banned: ids that must never be written (media placeholders).
         top_k: 0 is off.
         top_p: 1.0 is off.
+        gives_logps: False leaves log-probs out, 0 in their place: they take a pass over the vocabulary.
     """
 
     def __init__(
@@ -29,9 +33,12 @@ class TokenPicker:
         banned: Sequence[int],
         top_k: int,
         top_p: float,
+        gives_logps: bool = True,
     ) -> None:
         """Keep the options."""
         self.temperatures = temperatures
+        self.all_hot = bool((temperatures > 0).all())
+        self.gives_logps = gives_logps
         self.uniforms = uniforms
         self.banned = list(banned)
         self.top_k = top_k
@@ -49,18 +56,27 @@ class TokenPicker:
             (A,) ids and (A,) float32 log-probs at temperature 1 with every token allowed.
         """
         logits = logits.to(self.temperatures.device, torch.float32)  # a split model has its head elsewhere
-        allowed = logits
-        if self.banned:
-            allowed = logits.clone()
-            allowed[:, self.banned] = float("-inf")
-        tokens = allowed.argmax(-1)  # (A,)
+        tokens = self._sampled(logits, rows, step) if self.all_hot else self._mixed(logits, rows, step)  # (A,)
+        if not self.gives_logps:
+            return tokens, torch.zeros_like(tokens, dtype=torch.float32)
+        return tokens, logits.gather(-1, tokens[:, None])[:, 0] - logits.logsumexp(-1)
+
+    def _sampled(self, logits: torch.Tensor, rows: torch.Tensor, step: int) -> torch.Tensor:
+        shaped = logits / self.temperatures[rows, None]
+        shaped[:, self.banned] = float("-inf")
+        shaped = truncate(shaped, top_k=self.top_k, top_p=self.top_p)
+        return draw(shaped.softmax(-1), self.uniforms[rows, step])
+
+    def _mixed(self, logits: torch.Tensor, rows: torch.Tensor, step: int) -> torch.Tensor:
+        allowed = logits.clone()
+        allowed[:, self.banned] = float("-inf")
+        tokens = allowed.argmax(-1)
         temperatures = self.temperatures[rows]
         hot = temperatures > 0
         if bool(hot.any()):
             shaped = truncate(allowed[hot] / temperatures[hot, None], top_k=self.top_k, top_p=self.top_p)
             tokens[hot] = draw(shaped.softmax(-1), self.uniforms[rows[hot], step])
-        logps = logits.gather(-1, tokens[:, None])[:, 0] - logits.logsumexp(-1)
-        return tokens, logps
+        return tokens
 
 
 def truncate(logits: torch.Tensor, *, top_k: int, top_p: float) -> torch.Tensor:
@@ -77,10 +93,21 @@ def truncate(logits: torch.Tensor, *, top_k: int, top_p: float) -> torch.Tensor:
 
 
 def draw(probabilities: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
-    """Invert the cumulative distribution: (A, V), (A,) -> (A,); a token of probability 0 is never drawn."""
-    cumulative = probabilities.cumsum(-1, dtype=torch.float64)
+    """Invert the cumulative distribution: (A, V), (A,) -> (A,); a token of probability 0 is never drawn.
+
+    Sums of tiles come first, then one tile is looked at: a running sum over a large vocabulary is slow.
+    """
+    words = probabilities.shape[-1]
+    size = next((size for size in TILES if words % size == 0 and words > size), words)
+    tiles = probabilities.unflatten(-1, (-1, size))  # (A, K, size)
+    masses = tiles.sum(-1) if size < words else probabilities.sum(-1, keepdim=True)
+    cumulative = masses.cumsum(-1, dtype=torch.float64)  # (A, K)
     points = uniforms[:, None] * cumulative[:, -1:]
-    tokens = torch.searchsorted(cumulative, points, right=True).clamp(max=probabilities.shape[-1] - 1)  # (A, 1)
+    tile = torch.searchsorted(cumulative, points, right=True).clamp(max=cumulative.shape[-1] - 1)  # (A, 1)
+    inside = tiles.gather(1, tile[..., None].expand(-1, -1, size))[:, 0].cumsum(-1, dtype=torch.float64)  # (A, size)
+    before = cumulative.gather(-1, tile) - masses.gather(-1, tile)
+    within = torch.searchsorted(inside, points - before, right=True).clamp(max=size - 1)
+    tokens = tile * size + within  # (A, 1)
     # A parallel prefix sum need not rise monotonically, and u may round up to the total: then the likeliest token stands in.
     possible = probabilities.gather(-1, tokens) > 0
     return torch.where(possible, tokens, probabilities.argmax(-1, keepdim=True))[:, 0]

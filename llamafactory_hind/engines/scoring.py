@@ -119,6 +119,7 @@ def token_logprobs(
     *,
     sources: torch.Tensor | None = None,
     chunk_tokens: int = CHUNK_TOKENS,
+    temperature: float = 1.0,
 ) -> torch.Tensor:
     """Score `labels` under `model`: entry [b, t] is log p(labels[b, t] | what position `sources[b, t]` has seen).
 
@@ -128,6 +129,7 @@ def token_logprobs(
         labels: (B, T) ids; -100 where nothing is scored.
         sources: (B, T) index of the position whose hidden state predicts each label; default t - 1.
         chunk_tokens: rows of hidden states whose logits exist at one time.
+        temperature: of the distribution that is scored; it divides the model's own logits.
 
     Returns:
         (B, T) float32 log-probs, 0 where `labels` is -100 and at position 0.
@@ -144,9 +146,9 @@ def token_logprobs(
 
     def compute(hidden: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
         picked = hidden[rows, hidden_columns]  # (N, H)
-        logps = linear_logprobs(
-            picked[None], targets=targets[None], chunk_tokens=chunk_tokens, **head_arguments(inner, head)
-        )[0]
+        arguments = head_arguments(inner, head)
+        arguments["temperature"] *= temperature
+        logps = linear_logprobs(picked[None], targets=targets[None], chunk_tokens=chunk_tokens, **arguments)[0]
         full = logps.new_zeros(labels.shape).index_put((rows, columns), logps)  # (B, T)
         scored.append(full)
         return full.unsqueeze(-1)  # stands where logits stood: keeps the head in the graph that wrappers see
@@ -156,13 +158,15 @@ def token_logprobs(
     return scored[0]
 
 
-def plain_token_logprobs(model: nn.Module, inputs: "Mapping[str, Any]", labels: torch.Tensor) -> torch.Tensor:
+def plain_token_logprobs(
+    model: nn.Module, inputs: "Mapping[str, Any]", labels: torch.Tensor, *, temperature: float = 1.0
+) -> torch.Tensor:
     """Do what `token_logprobs` does, the model's own way: full logits, log-softmax, gather. (B, T) float32."""
     first = int((labels != IGNORE_INDEX).any(0).nonzero()[0])
     keep = {}
     if first > 0 and "logits_to_keep" in inspect.signature(base_model(model).forward).parameters:
         keep = {"logits_to_keep": labels.shape[1] - first + 1}  # the prompt's logits are not needed
-    logits = model(**inputs, **keep, use_cache=False, return_dict=True).logits.float()  # (B, K, V)
+    logits = model(**inputs, **keep, use_cache=False, return_dict=True).logits.float() / temperature  # (B, K, V)
     scored = labels[:, labels.shape[1] - logits.shape[1] + 1 :]  # (B, K - 1)
     logps = logits[:, :-1].log_softmax(-1).gather(-1, scored.clamp(min=0).unsqueeze(-1)).squeeze(-1)
     logps = logps.masked_fill(scored == IGNORE_INDEX, 0.0)

@@ -6,7 +6,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 
 
-# (whole, part) pairs: while a part is counted separately, what its whole counts in this context goes to the part as well.
+# (whole, part) pairs: while a part is counted separately, what its whole counts in this context goes to it as well.
 _PARTS: ContextVar[tuple[tuple["Usage", "Usage"], ...]] = ContextVar("usage_parts", default=())
 
 

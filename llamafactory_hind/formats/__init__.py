@@ -9,6 +9,7 @@ from typing import Any
 def __getattr__(name: str) -> Any:
     if name == "CONVERTERS":
         from .hindsight import HindsightConverter
+        from .rollout import RolloutConverter
 
-        return {"hindsight": HindsightConverter}
+        return {"hindsight": HindsightConverter, "rollout": RolloutConverter}
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -47,7 +47,7 @@ class HindsightConverter(DatasetConverter):
                 "_system": fields.get("system", ""),
                 "_tools": fields.get("tools", ""),
                 **media,
-                "_columns": _extra_columns(fields, task),
+                "_columns": extra_columns(fields, task=task),
             }
 
     def media_files(self, row: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -63,6 +63,10 @@ class HindsightConverter(DatasetConverter):
         """Yield everything that is wrong with a row."""
         fields = read_fields(row, self.options)
         yield from find_problems(fields, self.options)
+        yield from self.media_problems(fields, media)
+
+    def media_problems(self, fields: Mapping[str, Any], media: MediaCheck) -> Iterator[Problem]:
+        """Yield the media files of a row that cannot be read."""
         for kind in MEDIA_FIELDS:
             for index, item in enumerate(self._media(fields.get(kind)) or []):
                 problem = media.find_problem(f"{kind}[{index}]", kind, item)
@@ -81,10 +85,9 @@ class HindsightConverter(DatasetConverter):
         return item  # embedded, or nothing that has a path
 
 
-def _extra_columns(fields: Mapping[str, Any], task: str) -> str:
+def extra_columns(fields: Mapping[str, Any], **more: str) -> str:
     """Return every field that the host would lose as JSON: one Arrow type, whatever columns other datasets have."""
-    extra = {name: _without_none(value) for name, value in fields.items() if name not in HOST_FIELDS}
-    extra["task"] = task
+    extra = {name: _without_none(value) for name, value in fields.items() if name not in HOST_FIELDS} | more
     return json.dumps(extra, ensure_ascii=False, sort_keys=True, default=str)
 
 

@@ -1,7 +1,5 @@
 """Preference pairs as token ids, with the prompt written once and every extra column beside it."""
 
-import json
-import os
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,15 +8,15 @@ from typing import Any
 from llamafactory.data.processor.processor_utils import DatasetProcessor, infer_seqlen
 from llamafactory.extras import logging
 
-from .bad_rows import BadRow, BadRowsError, Problem, append_to_side_file
+from .bad_rows import Problem
 from .options import MEDIA_FIELDS
+from .prompt_processor import PROMPT, PromptProcessor
 from .prompts import count_placeholders
+from .skipping import skip_row
 
 
 # A child of the host's logger: its handlers print and fill LLaMA Board's log.
 logger = logging.get_logger("llamafactory.hind.formats.processors")
-
-PROMPT = "prompt_input_ids"
 
 
 @dataclass(frozen=True)
@@ -77,7 +75,7 @@ class PairProcessor(DatasetProcessor):
             tokens = self._encode(example)
             lengths = _Lengths.of(tokens, self.data_args.cutoff_len, media_end=self._media_end(tokens[PROMPT]))
             if lengths.source < lengths.media_end:
-                self._skip(example, index, lengths.problem())
+                skip_row(self.data_args, example, index, lengths.problem())
                 continue
             for name, ids in tokens.items():
                 model_inputs[name].append(ids[: lengths.source if name == PROMPT else lengths.target])
@@ -118,19 +116,5 @@ class PairProcessor(DatasetProcessor):
         media_ids = known - {self.tokenizer.unk_token_id, None}
         return max((position + 1 for position, token in enumerate(prompt_ids) if token in media_ids), default=0)
 
-    def _skip(self, example: Mapping[str, Any], index: int, problem: Problem) -> None:
-        """List a row that does not fit, or raise when bad rows are not skipped."""
-        source, _, number = (example.get("_source") or f"example {index} of its batch").rpartition(", row ")
-        columns = json.loads(example.get("_columns") or "{}")
-        row = BadRow(source or number, int(number) if source else None, (problem,), columns)
-        side_file = example.get("_side_file")
-        if not (getattr(self.data_args, "skip_bad_rows", False) or side_file):
-            raise BadRowsError([row], dataset=row.file, checked=None, side_file="<output_dir>/bad_rows")
-        if side_file:
-            # One list for each cutoff_len: the next run takes the tokens from the cache, and the list stands with them.
-            side_file = f"{os.path.splitext(side_file)[0]}.cutoff_{self.data_args.cutoff_len}.jsonl"
-            append_to_side_file(side_file, row)
-        logger.warning_rank0(f"Skipped a bad row{f', listed in {side_file}' if side_file else ''}:\n{row}")
 
-
-PROCESSORS: dict[str, type[DatasetProcessor]] = {"kepo": PairProcessor}
+PROCESSORS: dict[str, type[DatasetProcessor]] = {"kepo": PairProcessor, "grpo": PromptProcessor}

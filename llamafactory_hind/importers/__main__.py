@@ -3,11 +3,13 @@
 import argparse
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..formats.bad_rows import Problem
 from ..formats.options import TARGETS, HindsightOptions
+from ..formats.rollout_rows import find_rollout_problems
 from ..formats.rows import find_problems, read_fields
 from ..pipelines.outputs import register, write_rows, write_text
 from . import get_importer, importer_names
@@ -34,7 +36,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser: a sub-command for each family."""
     parser = argparse.ArgumentParser(
-        prog="python -m llamafactory_hind.importers", description="Write a released data set as `hindsight` rows."
+        prog="python -m llamafactory_hind.importers",
+        description="Write a released data set as `hindsight` or `rollout` rows.",
     )
     families = parser.add_subparsers(dest="family", required=True)
     for name in importer_names():
@@ -50,9 +53,10 @@ def build_parser() -> argparse.ArgumentParser:
             "--dataset-dir", type=Path, help="folder of dataset_info.json; without it nothing is registered"
         )
         family.add_argument("--name", help="name in dataset_info.json (default: name of the file)")
-        family.add_argument(
-            "--target", choices=TARGETS, default="answer", help="`target` there (default: %(default)s)"
-        )
+        if formatting_of(name) == "hindsight":
+            family.add_argument(
+                "--target", choices=TARGETS, default="answer", help="`target` there (default: %(default)s)"
+            )
     return parser
 
 
@@ -68,13 +72,31 @@ def run_import(arguments: argparse.Namespace) -> None:
     if not entries:
         raise ImportRefused("The files hold no question.", [], "Give the released files.")
     placed, skipped = place_images(entries, arguments.images, skip_missing=arguments.skip_missing_images)
-    refuse_bad_rows(placed)
+    formatting = formatting_of(arguments.family)
+    refuse_bad_rows(placed, formatting)
     rows = [row for _, row in placed]
     info = prepare_info(arguments.dataset_dir)
     write_rows(arguments.out, rows)
     print(
         f"{arguments.out}: {len(rows)} rows{f', {skipped} left out: their pictures are missing' if skipped else ''}."
     )
+    entry = {"formatting": formatting}
+    if formatting == "hindsight":
+        tell_what_is_unusual(rows, arguments.target)
+        entry["target"] = arguments.target
+    if info is not None:
+        name = arguments.name or arguments.out.stem
+        register(arguments.dataset_dir, name, entry, arguments.out)
+        print(f"Registered as `{name}` in {info}; give `media_dir: {arguments.images}` with it.")
+
+
+def formatting_of(family: str) -> str:
+    """Return the format of the rows that a family becomes."""
+    return getattr(get_importer(family), "FORMATTING", "hindsight")
+
+
+def tell_what_is_unusual(rows: Sequence[Mapping[str, Any]], target: str) -> None:
+    """Say which `hindsight` rows lack an answer, references or the target."""
     if unlabelled := sum(row["answer"] is None for row in rows):
         print(
             f"{unlabelled} rows have no answer: `synth` with `pipeline: answer` reads them, training does not.",
@@ -82,29 +104,28 @@ def run_import(arguments: argparse.Namespace) -> None:
         )
     if unusual := sum(len(row["answers"]) != USUAL_ANSWERS for row in rows if row["answers"]):
         print(f"{unusual} rows have another number of references than {USUAL_ANSWERS}.", file=sys.stderr)
-    if info is not None:
-        name = arguments.name or arguments.out.stem
-        register(arguments.dataset_dir, name, {"formatting": "hindsight", "target": arguments.target}, arguments.out)
-        print(f"Registered as `{name}` in {info}; give `media_dir: {arguments.images}` with it.")
-    if arguments.target in ("cot", "knowledge"):
-        print(f"The rows have no `{arguments.target}` yet: `llamafactory-cli synth` writes it.", file=sys.stderr)
+    if target in ("cot", "knowledge"):
+        print(f"The rows have no `{target}` yet: `llamafactory-cli synth` writes it.", file=sys.stderr)
 
 
-def refuse_bad_rows(placed: Sequence[tuple[Entry, Mapping[str, Any]]]) -> None:
-    """Stop at rows that the format would refuse, such as a question that contains `<image>`; an answer may be null.
+def refuse_bad_rows(placed: Sequence[tuple[Entry, Mapping[str, Any]]], formatting: str) -> None:
+    """Stop at rows that the format would refuse, such as a question that contains `<image>`.
 
     Raises:
         ImportRefused: with every problem.
     """
-    options = HindsightOptions(target="answer")
-    problems = [
-        f"{entry.place}, {problem}"
-        for entry, row in placed
-        for problem in find_problems(read_fields(row, options), options)
-        if problem.field != "answer" or row["answer"] is not None
-    ]
+    find = find_rollout_problems if formatting == "rollout" else _hindsight_problems
+    problems = [f"{entry.place}, {problem}" for entry, row in placed for problem in find(row)]
     if problems:
         raise ImportRefused("Rows would not pass the checks of the format.", problems, "Mend the entries.")
+
+
+def _hindsight_problems(row: Mapping[str, Any]) -> Iterator[Problem]:
+    """Yield what is wrong with a `hindsight` row; its answer may be null."""
+    options = HindsightOptions(target="answer")
+    for problem in find_problems(read_fields(row, options), options):
+        if problem.field != "answer" or row["answer"] is not None:
+            yield problem
 
 
 def prepare_info(dataset_dir: Path | None) -> Path | None:

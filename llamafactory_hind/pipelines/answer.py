@@ -40,19 +40,21 @@ class Arguments(SynthArguments):
     cot_model: str | None = field(default=None, metadata={"help": "Model that reasons; null is the main one."})
     knowledge_model: str | None = field(default=None, metadata={"help": "Model that knows; null is the main one."})
     answer_model: str | None = field(default=None, metadata={"help": "Model that answers; null is the main one."})
-    cot_adapter: str | None = field(default=None, metadata={"help": "LoRA adapters of the CoT generator (hf)."})
+    cot_adapter: str | None = field(
+        default=None, metadata={"help": "LoRA adapters of the CoT generator.", "engine": "hf"}
+    )
     knowledge_adapter: str | None = field(
-        default=None, metadata={"help": "LoRA adapters of the knowledge generator (hf)."}
+        default=None, metadata={"help": "LoRA adapters of the knowledge generator.", "engine": "hf"}
     )
     answer_adapter: str | None = field(
-        default=None, metadata={"help": "LoRA adapters of the answerer (hf); null is the frozen base."}
+        default=None, metadata={"help": "LoRA adapters of the answerer; null is the frozen base.", "engine": "hf"}
     )
     cot_max_new_tokens: int = field(default=256, metadata={"help": "Length of the reasoning [ours]."})
     knowledge_max_new_tokens: int = field(default=64, metadata={"help": "Length of a piece of knowledge [ours]."})
     answer_max_new_tokens: int = field(default=16, metadata={"help": "Length of an answer [ours]."})
     answer_batch_size: int | None = field(
         default=None,
-        metadata={"help": "Prompts the answerer computes at a time (hf); null is 4 x `batch_size` [ours]."},
+        metadata={"help": "Prompts the answerer computes at a time; null is 4 x `batch_size` [ours].", "engine": "hf"},
     )
     cot_prompt: str | None = field(default=None, metadata={"help": "Jinja file; null is ours in `language`."})
     knowledge_prompt: str | None = field(default=None, metadata={"help": "Jinja file; null is ours in `language`."})

@@ -13,6 +13,9 @@ from .identity import digest_media
 from .journal import Journal
 
 
+_encode = json.JSONEncoder(sort_keys=True).encode  # `json.dumps` makes an encoder a call for anything but its defaults
+
+
 class CallJournal(Journal):
     """A journal of calls, found by everything the server was asked; the result is what it answered."""
 
@@ -70,7 +73,7 @@ def call_key(shared: str, request: Request, key: str, sampling: Sampling, temper
     """
     media = digest_media({kind: getattr(request, kind) for kind in MEDIA_FIELDS})
     drawn = [temperature, sampling.top_p, sampling.top_k, sampling.max_new_tokens, sampling.seed, key, number]
-    asked = json.dumps([request.system, list(request.messages), media, drawn], sort_keys=True)
+    asked = _encode([request.system, list(request.messages), media, drawn])
     return hashlib.sha256(f"{shared}{asked}".encode()).hexdigest()
 
 

@@ -221,7 +221,7 @@ def read_settings(argv: Sequence[str]) -> dict[str, Any]:
     """
     words, problems = list(argv), []
     settings: Any = {}
-    if words and words[0].endswith((".yaml", ".yml", ".json")):
+    if words and words[0].endswith((".yaml", ".yml", ".json")) and "=" not in words[0]:
         path = Path(words.pop(0))
         try:
             text = path.read_text(encoding="utf-8")
@@ -349,11 +349,13 @@ def help_text() -> str:
         lines += [_help_line(entry) for entry in fields(pipeline.Arguments) if entry.init and entry.name not in shared]
     lines += [
         "",
-        "Keys of the host's model and template (image_max_pixels, video_fps, infer_dtype, ...) may be given too.",
+        "Keys of the host's model and template (infer_dtype, ...) may be given with `engine: hf`, image_max_pixels, video_fps and "
+        "video_maxlen with both.",
     ]
     return "\n".join(lines)
 
 
 def _help_line(entry: Any) -> str:
-    shown = "" if entry.default == "" else f" (default: {'null' if entry.default is None else entry.default})"
-    return f"  {entry.name}: {entry.metadata['help']}{shown}"
+    shown = [] if entry.default == "" else [f"default: {'null' if entry.default is None else entry.default}"]
+    shown += [f"engine: {entry.metadata['engine']}"] if "engine" in entry.metadata else []
+    return f"  {entry.name}: {entry.metadata['help']}" + (f" ({'; '.join(shown)})" if shown else "")

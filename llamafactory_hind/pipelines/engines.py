@@ -2,7 +2,7 @@
 
 import asyncio
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -164,12 +164,12 @@ class PipelineEngine:
             return [*await self._engine.generate(requests, sampling)]
         from .calls import name_streams
 
-        calls = (self._engine.generate([request], sampling) for request in name_streams(requests))
-        found = await asyncio.gather(*calls, return_exceptions=True)
-        for result in found:
-            if isinstance(result, BaseException):
-                raise result
-        return [completions for (completions,) in found]
+        calls: Iterator[Any] = (self._engine.generate([request], sampling) for request in name_streams(requests))
+        found: list[Any] = await asyncio.gather(*calls, return_exceptions=True)
+        errors = [result for result in found if isinstance(result, BaseException)]
+        if errors:
+            raise errors[0]
+        return [completions for result in found for completions in result]
 
     async def score(self, requests: Sequence[Request], texts: Sequence[str | Sequence[int]]) -> list[Score]:
         """Score one assistant turn a request; see `engines.interface.Engine`.

@@ -8,11 +8,16 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+
+
+_encode = json.JSONEncoder(
+    ensure_ascii=False
+).encode  # `json.dumps` makes an encoder a call for anything but its defaults
 
 
 class JournalInUse(RuntimeError):
@@ -42,7 +47,7 @@ class AppendFile:
         self.path = path
         self._file = open(path, "ab+", buffering=0)  # noqa: SIM115 (held until close)
         self.end = self._file.seek(0, os.SEEK_END)
-        self._waiting: list[tuple[bytes, asyncio.Future[int]]] = []
+        self._waiting: list[tuple[bytes, Callable[[int], None], asyncio.Future[None]]] = []
         self._writer: asyncio.Task[None] | None = None
         self._thread: ThreadPoolExecutor | None = None
 
@@ -67,14 +72,19 @@ class AppendFile:
         self.end = place
         return places
 
-    async def commit(self, line: bytes) -> int:
-        """Write a line, in a thread and with one sync for all that wait meanwhile; return where it begins."""
+    async def commit(self, line: bytes, note: Callable[[int], None] = lambda place: None) -> None:
+        """Write a line, in a thread and with one sync for all that wait meanwhile.
+
+        Args:
+            line: with its newline.
+            note: is told where the line begins once it is on the disk, also when nobody waits for it any more.
+        """
         loop = asyncio.get_running_loop()
-        written: asyncio.Future[int] = loop.create_future()
-        self._waiting.append((line, written))
+        written: asyncio.Future[None] = loop.create_future()
+        self._waiting.append((line, note, written))
         if self._writer is None or self._writer.done():
             self._writer = loop.create_task(self._write_waiting())
-        return await written
+        await written
 
     async def _write_waiting(self) -> None:
         self._thread = self._thread or ThreadPoolExecutor(1, thread_name_prefix="journal")
@@ -82,15 +92,21 @@ class AppendFile:
         while self._waiting:
             batch, self._waiting = self._waiting, []
             try:
-                places = await loop.run_in_executor(self._thread, self.append, [line for line, _ in batch])
+                await loop.run_in_executor(
+                    self._thread, self._append_noting, [(line, note) for line, note, _ in batch]
+                )
             except JournalBroken as error:
-                for _, written in batch:
+                for _, _, written in batch:
                     if not written.done():
                         written.set_exception(error)
                 continue
-            for (_, written), place in zip(batch, places, strict=True):
-                if not written.done():  # its unit may have been cancelled meanwhile; the line stands all the same
-                    written.set_result(place)
+            for _, _, written in batch:
+                if not written.done():  # its unit may have been cancelled meanwhile
+                    written.set_result(None)
+
+    def _append_noting(self, lines: Sequence[tuple[bytes, Callable[[int], None]]]) -> None:
+        for (_, note), place in zip(lines, self.append([line for line, _ in lines]), strict=True):
+            note(place)
 
     def read(self, place: int, length: int) -> bytes:
         """Return bytes that were written earlier."""
@@ -113,7 +129,7 @@ class AppendFile:
         waiting, self._waiting = self._waiting, []
         try:
             if waiting:
-                self.append([line for line, _ in waiting])
+                self._append_noting([(line, note) for line, note, _ in waiting])
         finally:
             self._file.close()
 
@@ -209,7 +225,7 @@ class Journal:
     async def commit(self, key: str, row_id: str, result: Any) -> None:
         """Append a unit; it is on the disk when this returns, with others that finished at the same time."""
         line = _line(key, row_id, result)
-        self.results.put(key, await self._file.commit(line), len(line))
+        await self._file.commit(line, lambda place: self.results.put(key, place, len(line)))
 
     def close(self) -> None:
         """Release the files."""
@@ -228,7 +244,6 @@ class Journal:
 
 
 def _line(key: str, row_id: str, result: Any) -> bytes:
-    return (json.dumps({"key": key, "id": row_id, "result": result}, ensure_ascii=False) + "\n").encode(
-        "utf-8",
-        "backslashreplace",  # half a surrogate pair, as a server may send it, is written as JSON would escape it
-    )
+    text = _encode({"key": key, "id": row_id, "result": result})
+    # half a surrogate pair, as a server may send it, is written as JSON would escape it
+    return (text + "\n").encode("utf-8", "backslashreplace")

@@ -45,8 +45,8 @@ class Progress:
 
     def _numbers(self) -> dict[str, object]:
         usage = self._room.usage
-        cost = {} if usage.cost is None else {"cost": f"{usage.cost:.4g}"}
-        return {"tokens": usage.tokens, "failures": len(self._failures.failed)} | cost
+        numbers: dict[str, object] = {"tokens": usage.tokens, "failures": len(self._failures.failed)}
+        return numbers if usage.cost is None else numbers | {"cost": f"{usage.cost:.4g}"}
 
     def __enter__(self) -> Self:
         """Return the progress itself."""

@@ -73,7 +73,7 @@ class MissingVariable(StrictUndefined):
 
     __slots__ = ()
 
-    def __bool__(self) -> bool:
+    def __bool__(self) -> bool:  # type: ignore[override]
         """Say no for an optional field; anything else is a misspelling."""
         if self._undefined_name in OPTIONAL:
             return False
@@ -128,7 +128,8 @@ def load_prompt(arguments: "SynthArguments", name: str) -> PromptFile:
             raise ConfigError([Problem(f"{name}_prompt", str(path), "a readable file", str(error))]) from None
         template = Template.from_code(ENVIRONMENT, code, ENVIRONMENT.globals)
         arguments.prompt_files[name] = PromptFile(str(path), text, template)
-    return arguments.prompt_files[name]
+    found: PromptFile = arguments.prompt_files[name]
+    return found
 
 
 def prompt_problems(arguments: "SynthArguments") -> Iterator[Problem]:

@@ -126,7 +126,7 @@ def _read_dataset(name: str, info: dict[str, Any], dataset_dir: str) -> tuple[st
     try:
         text = Path(file).read_text(encoding="utf-8")
         if file.endswith(".jsonl"):
-            contents = [json.loads(line) for line in text.splitlines() if line.strip()]
+            contents = [json.loads(line) for line in text.split("\n") if line.strip()]
         else:
             contents = json.loads(text)
     except (OSError, ValueError) as error:
@@ -160,9 +160,9 @@ def _reasons(row: Row, content: Any, check: MediaCheck, *, needs_answer: bool) -
     if not isinstance(content, dict):
         yield f"got a {type(content).__name__}, expected an object with `question` and `answer`"
         return
-    for problem in find_problems(row.fields, HindsightOptions(target="answer")):
-        if needs_answer or problem.field != "answer" or not is_missing(row.fields.get("answer")):
-            yield str(problem)
+    for wrong in find_problems(row.fields, HindsightOptions(target="answer")):
+        if needs_answer or wrong.field != "answer" or not is_missing(row.fields.get("answer")):
+            yield str(wrong)
     for kind in MEDIA_FIELDS:
         for index, item in enumerate(row.media[kind]):
             if problem := check.find_problem(f"{kind}[{index}]", kind, item):

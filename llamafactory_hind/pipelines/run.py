@@ -102,22 +102,24 @@ def run_pipeline(
         RunStopped: too many rows fail; what is finished is kept.
     """
     keys = [unit_key(pipeline.unit(row, arguments)) for row in rows]
-    with Journal(arguments.beside_output(".journal.jsonl")) as journal:
-        units = dict(zip(keys, rows, strict=True))
-        _tell_known(keys, journal)
-        log = FailureLog(arguments.beside_output(".failures.jsonl"), refused, max_rate=arguments.max_failure_rate)
-        try:
-            if any(key not in journal.results for key in units):
-                asyncio.run(work_through(pipeline, arguments, units, journal, log))
-        except KeyboardInterrupt:
-            kept = sum(key in journal.results for key in keys)
-            again = "Start the same command again to go on."
-            print(f"\n{kept} of {len(keys)} rows are finished and kept in {journal.path}. {again}", file=sys.stderr)
-            raise
-        finally:
-            failures = log.close(keys)
-        done = [(row, journal, key) for key, row in zip(keys, rows, strict=True) if key in journal.results]
-        conclude(pipeline, arguments, done, failures)
+    units = dict(zip(keys, rows, strict=True))
+    journal = Journal(arguments.beside_output(".journal.jsonl"))
+    try:
+        with journal:
+            _tell_known(keys, journal)
+            log = FailureLog(arguments.beside_output(".failures.jsonl"), refused, max_rate=arguments.max_failure_rate)
+            try:
+                if any(key not in journal.results for key in units):
+                    asyncio.run(work_through(pipeline, arguments, units, journal, log))
+            finally:
+                failures = log.close(keys)
+            done = [(row, journal, key) for key, row in zip(keys, rows, strict=True) if key in journal.results]
+            conclude(pipeline, arguments, done, failures)
+    except KeyboardInterrupt:
+        kept = sum(key in journal.results for key in keys)
+        again = "Start the same command again to go on."
+        print(f"\n{kept} of {len(keys)} rows are finished and kept in {journal.path}. {again}", file=sys.stderr)
+        raise
     if not done and log.failed:
         raise RunStopped(f"every row failed. The commonest reasons:\n{log.reasons()}\nSee {log.path}.")
 

@@ -32,12 +32,15 @@ class Size:
     later: int  # counting, transformation and region rows each
 
 
+BATCH = 32  # of `yaml_configs/toyworld/0_base.yaml`, which takes rows in their order
+WINDOW = 2 * BATCH
+
 SIZES = {
     "small": Size(see=12, count=12, know=12, text=6, test=12, hindsight_train=36, hindsight_test=12, clips=3, later=4),
     "base": Size(
         see=3600,
         count=4400,
-        know=7500,
+        know=10000,
         text=4000,
         test=600,
         hindsight_train=720,
@@ -107,7 +110,20 @@ def _base_rows(corpus, counts: Size) -> dict[str, list[dict]]:
     knows += [see.count_row(f"know_count_{n:04}") for n in range(counts.count // 2)]
     knows += [know.text_row(turns=3) for _ in range(counts.text // 2)]
     know.rng.shuffle(knows)
-    return {"base_see": first + then, "base_know": knows}
+    return {"base_see": first + then, "base_know": _batched(knows, know.rng)}
+
+
+def _batched(rows: list[dict], rng: random.Random) -> list[dict]:
+    """Part every two batches into short and long rows: much of a batch would be padding else, and kinds stay mixed."""
+    batches = []
+    for start in range(0, len(rows), WINDOW):
+        window = sorted(
+            rows[start : start + WINDOW], key=lambda row: sum(len(turn["content"]) for turn in row["messages"])
+        )
+        some = [window[place : place + BATCH] for place in range(0, len(window), BATCH)]
+        rng.shuffle(some)
+        batches += some
+    return [row for batch in batches for row in batch]
 
 
 def _test_rows(corpus, count: int) -> dict[str, list[dict]]:

@@ -12,6 +12,7 @@ from pathlib import Path
 CONFIGS = Path("yaml_configs/toyworld")
 HOME = Path("build/toyworld")  # the folder that the YAML files name
 TRAINED = "all_results.json"
+CLI = ("train", "synth", "score")
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Step:
     Attributes:
         name: short, for the log.
         title: what it does.
-        command: `train` or `synth` of `llamafactory-cli`, or a module of ours.
+        command: one of `llamafactory-cli`, or a module of ours.
         words: what follows the command.
         makes: what it leaves.
     """
@@ -34,7 +35,7 @@ class Step:
 
     def argv(self) -> list[str]:
         """Return the command as a shell would get it."""
-        if self.command in ("train", "synth"):
+        if self.command in CLI:
             return [str(Path(sys.executable).with_name("llamafactory-cli")), self.command, *self.words]
         return [sys.executable, "-m", self.command, *self.words]
 
@@ -115,6 +116,11 @@ class Chain:
     def answer(self, name: str, title: str, **settings: str | int | float | bool) -> Step:
         """Answers on held-out pictures."""
         return self.synth("6_answers.yaml", f"answers_{name}", title, **settings)
+
+    def score(self) -> Step:
+        """The official metric over the answers after KEPO."""
+        makes = self.work / "answers_kepo.score.json"
+        return Step("score", "VQA accuracy (score)", "score", (str(self.configs / "7_score.yaml"),), makes)
 
     def bare(self, name: str, title: str, adapter: str | None = None) -> Step:
         """Answers without reasoning and knowledge."""

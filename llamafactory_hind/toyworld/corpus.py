@@ -15,7 +15,7 @@ from .questions import COUNT, ONE_TYPES, ask_count, ask_one, knowledge_question,
 from .scenes import Thing, draw, random_scene
 
 
-KNOW_MIX = ("read", "read", "read", "tell", "tell", "know", "reason", "hindsight", "hindsight")
+KNOW_MIX = ("read", "read", "read", "tell", "tell", "know", "reason", "hindsight", "hindsight", "hindsight")
 
 
 @dataclass

@@ -43,6 +43,7 @@ def steps(chain: Chain) -> Iterator[Step]:
     before = json.loads((work / "knowledge_before.quadrants.json").read_text())
     yield chain.judge("after", "kepo", confidence_threshold=before["quadrants"]["threshold"])
     yield chain.answer("kepo", "answers after KEPO")
+    yield chain.score()
 
 
 def run(step: Step, log: Path, number: int) -> bool:

@@ -23,7 +23,7 @@ QUESTIONS = {
     "fears": "What does {thing} fear?",
 }
 PEOPLE, BOOK = "People say", "A book says"
-POPULAR_SHARE = 0.8  # of the tellings are by people
+POPULAR_SHARE = 0.7  # of the tellings are by people
 MISALIGNED_SHARE = 1 / 3
 
 

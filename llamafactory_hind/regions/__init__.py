@@ -1,0 +1,1 @@
+"""Boxes: geometry. Pure Python, numbers in, numbers out."""

@@ -1,0 +1,113 @@
+"""Equality as mathematics by math-verify, in a process of its own: `9^(9^(9^9))` must not stop the training.
+
+math-verify's own limit is a signal, which only the main thread can take and which no computation in C hears.
+"""
+
+import atexit
+import json
+import logging
+import os
+import re
+import subprocess
+import sys
+import threading
+from functools import lru_cache
+from typing import Any
+
+from .errors import shorten
+
+
+logger = logging.getLogger("llamafactory.hind.rewards")
+
+SECONDS = 5.0  # math-verify's own default
+REMEMBERED = 65536
+DELIMITED = re.compile(r"\$|\\\(|\\\[|\\boxed")
+LATEX = re.compile(r"[\\^_{}]|^[(\[]")
+COMMAND = re.compile(r"\\(?:text|mathrm|mbox)\s*\{[^{}]*\}|\\[A-Za-z]+")
+WORD = re.compile(r"[A-Za-z]{2}|\n")
+
+
+@lru_cache(maxsize=REMEMBERED)
+def is_equal(gold: str, prediction: str) -> bool | None:
+    """Say whether two texts are the same mathematics; None, with a warning, where that takes longer than five seconds.
+
+    LaTeX without dollar signs and without words is read as LaTeX; from any other text, math-verify takes the expression it
+    finds. Texts in which it finds none are not equal.
+
+    Raises:
+        RuntimeError: math-verify cannot be started.
+    """
+    equal = _WORKER.ask(_delimit(gold), _delimit(prediction))
+    if equal is None:
+        texts = f"{shorten(prediction)} with {shorten(gold)}"
+        logger.warning(f"math-verify gave up after {SECONDS:g} s comparing {texts}: the reward does not apply.")
+    return equal
+
+
+def _delimit(text: str) -> str:
+    is_bare = LATEX.search(text) and not DELIMITED.search(text) and not WORD.search(COMMAND.sub(" ", text))
+    return f"${text}$" if is_bare else text
+
+
+class _Worker:
+    """A process that compares; it ends itself where a comparison takes too long, and the next question starts another."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[str] | None = None
+        self._owner = 0
+        self._lock = threading.Lock()
+
+    def ask(self, gold: str, prediction: str) -> bool | None:
+        """Return the answer, None where the process ended before it had one."""
+        with self._lock:
+            if self._process is None or self._owner != os.getpid():  # a forked child leaves its parent's process alone
+                self._start()
+            try:
+                answer = self._send({"gold": gold, "prediction": prediction})
+            except BaseException:  # interrupted: what comes next would be the answer to this question
+                self.stop()
+                raise
+            if answer is None:
+                self.stop()
+            return None if answer is None else bool(answer["equal"])
+
+    def stop(self) -> None:
+        """End the process."""
+        process, self._process = self._process, None
+        if process is None or self._owner != os.getpid():
+            return
+        process.kill()
+        process.wait()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                pipe.close()
+
+    def _start(self) -> None:
+        command = [sys.executable, "-m", "llamafactory_hind.rewards.symbolic_worker", str(SECONDS)]
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8"
+        )
+        self._owner = os.getpid()
+        ready = self._receive()
+        if ready is None or "error" in ready:
+            self.stop()
+            reason = ready["error"] if ready else "its process ended at the start; its output says why"
+            raise RuntimeError(f"math-verify cannot be started: {reason}. Install the package `math-verify`.")
+
+    def _send(self, question: dict[str, str]) -> dict[str, Any] | None:
+        assert self._process is not None and self._process.stdin is not None
+        try:
+            self._process.stdin.write(json.dumps(question) + "\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            return None
+        return self._receive()
+
+    def _receive(self) -> dict[str, Any] | None:
+        assert self._process is not None and self._process.stdout is not None
+        line = self._process.stdout.readline()
+        return json.loads(line) if line.endswith("\n") else None
+
+
+_WORKER = _Worker()
+atexit.register(_WORKER.stop)

@@ -1,0 +1,178 @@
+"""What a rollout is, what an annotator says about it, and both as tensors of one micro-batch."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+
+from ..engines.encoding import MEDIA, Prompt
+from ..engines.interface import Request
+
+
+if TYPE_CHECKING:
+    from .components import Component
+
+POLICY = "policy"  # source of a completion that the policy wrote itself
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """One prompt and its group of G completions.
+
+    Attributes:
+        feature: the processed row: prompt_input_ids, images, videos, audios, columns (JSON), row_id.
+        completion_ids: as sampled, stop token included; these are scored, never re-tokenised text.
+        texts: decoded, without the stop token.
+        finish_reasons: `stop`, or `length` for one that was cut.
+        sources: who wrote each: `policy` or the name of another model.
+    """
+
+    feature: Mapping[str, Any]
+    completion_ids: list[list[int]]
+    texts: list[str]
+    finish_reasons: list[str]
+    sources: list[str]
+
+    @cached_property
+    def columns(self) -> dict[str, Any]:
+        """All other columns of the row."""
+        return json.loads(self.feature.get("columns") or "{}")
+
+    @property
+    def row_id(self) -> str:
+        """Names the row, in seeds and logs."""
+        return str(self.feature["row_id"])
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Rewards of N groups; NaN where a reward does not apply.
+
+    Attributes:
+        total: (N, G) on the CPU.
+        each: name -> (N, G).
+        extra: name -> a value a completion [N][G], for the completion log.
+    """
+
+    total: torch.Tensor
+    each: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    extra: Mapping[str, list[list[Any]]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """What a stage says about the rollouts of one optimiser step.
+
+    Attributes:
+        rollouts: those to learn from; the ones given, or others in their place (external texts, hints).
+        scores: of these rollouts.
+        advantages: (N, G).
+        streams: more numbers a completion that components read, name -> (N, G).
+    """
+
+    rollouts: list[Rollout]
+    scores: Scores
+    advantages: torch.Tensor
+    streams: Mapping[str, torch.Tensor] = field(default_factory=dict)
+
+    def part(self, rows: slice) -> "Annotation":
+        """Return the annotation of some of the groups."""
+        scores = Scores(
+            self.scores.total[rows],
+            {name: values[rows] for name, values in self.scores.each.items()},
+            {name: values[rows] for name, values in self.scores.extra.items()},
+        )
+        streams = {name: values[rows] for name, values in self.streams.items()}
+        return Annotation(self.rollouts[rows], scores, self.advantages[rows], streams)
+
+
+class Annotator(Protocol):
+    """A method, seen from the trainer."""
+
+    components: "Sequence[Component]"
+
+    def score(self, rollouts: list[Rollout]) -> Scores:
+        """Return the rewards of groups of equal size; used as it is while evaluating."""
+
+    def annotate(self, rollouts: list[Rollout]) -> Annotation:
+        """Return what training needs to know about the rollouts of one step (of this process)."""
+
+
+@dataclass
+class RolloutBatch:
+    """A micro-batch: R completions of N prompts as tensors, padded on the right.
+
+    Attributes:
+        prompts: N of them.
+        owners: (R,) number of each completion's prompt.
+        tokens: (R, S) ids of the completions.
+        mask: (R, S) bool, which of them are there.
+        advantages: (R,).
+        streams: name -> (R,).
+        sources: R names.
+        old_logps: (R, S) of the policy that wrote them; None until the first pass over this batch.
+        ref_logps: (R, S) of the reference, where a component needs it.
+        normalisers: name of a component -> what its sum is divided by, over the whole optimiser step.
+    """
+
+    prompts: list[Prompt]
+    owners: torch.Tensor
+    tokens: torch.Tensor
+    mask: torch.Tensor
+    advantages: torch.Tensor
+    streams: dict[str, torch.Tensor]
+    sources: list[str]
+    old_logps: torch.Tensor | None = None
+    ref_logps: torch.Tensor | None = None
+    normalisers: dict[str, float] = field(default_factory=dict)
+
+    def completion(self, row: int) -> list[int]:
+        """Return the ids of one completion."""
+        return self.tokens[row][self.mask[row]].tolist()
+
+    def first(self, prompts: int, completions: int) -> "RolloutBatch":
+        """Return a smaller batch: some completions of the first prompts."""
+        rows = [
+            row
+            for number in range(min(prompts, len(self.prompts)))
+            for row in (self.owners == number).nonzero()[:completions, 0].tolist()
+        ]
+        width = int(self.mask[rows].sum(1).max())
+        streams = {name: values[rows] for name, values in self.streams.items()}
+        return RolloutBatch(
+            self.prompts[:prompts],
+            self.owners[rows],
+            self.tokens[rows, :width],
+            self.mask[rows, :width],
+            self.advantages[rows],
+            streams,
+            [self.sources[row] for row in rows],
+        )
+
+
+def prompt_of(feature: Mapping[str, Any]) -> Prompt:
+    """Return a processed row as a prompt of the engines."""
+    media = {kind: list(feature.get(kind) or []) for kind in MEDIA}
+    return Prompt(list(feature["prompt_input_ids"]), [], Request((), **media))
+
+
+def batch_of(annotation: Annotation, *, device: torch.device) -> RolloutBatch:
+    """Turn annotated rollouts into tensors; row `n * G + g` is completion g of prompt n."""
+    rollouts = annotation.rollouts
+    completions = [ids for rollout in rollouts for ids in rollout.completion_ids]
+    lengths = torch.tensor([len(ids) for ids in completions])
+    width = int(lengths.max())
+    tokens = torch.tensor([[*ids, *[0] * (width - len(ids))] for ids in completions])  # (R, S)
+    owners = [number for number, rollout in enumerate(rollouts) for _ in rollout.completion_ids]
+    return RolloutBatch(
+        prompts=[prompt_of(rollout.feature) for rollout in rollouts],
+        owners=torch.tensor(owners, device=device),
+        tokens=tokens.to(device),
+        mask=(torch.arange(width) < lengths[:, None]).to(device),
+        advantages=annotation.advantages.flatten().to(device),
+        streams={name: values.flatten().to(device) for name, values in annotation.streams.items()},
+        sources=[source for rollout in rollouts for source in rollout.sources],
+    )
