@@ -17,7 +17,7 @@ from llamafactory_hind.engines.loading import Weights
 from llamafactory_hind.losses.policy import clipped_surrogate, group_advantages, k3_kl
 from llamafactory_hind.trainers.components import Component
 from llamafactory_hind.trainers.generation import RolloutOptions
-from llamafactory_hind.trainers.rollout_batch import Annotation, Rollout, RolloutBatch, Scores, batch_of
+from llamafactory_hind.trainers.rollout_batch import Annotation, Rollout, RolloutBatch, Scores, batch_of, prompt_of
 from llamafactory_hind.trainers.rollouts import RolloutTrainer
 
 
@@ -131,7 +131,7 @@ class RolloutSetup:
             lengths = torch.randint(1, 9, (group,), generator=generator).tolist()
             ids = [torch.randint(20, 400, (length,), generator=generator).tolist() for length in lengths]
             texts = [self.weights.tokenizer.decode(some) for some in ids]
-            found.append(Rollout(feature, ids, texts, ["stop"] * group, ["policy"] * group))
+            found.append(Rollout(feature, prompt_of(feature), ids, texts, ["stop"] * group, ["policy"] * group))
         return found
 
     def batch(self, kinds: Sequence[str] = KINDS, *, group: int = 3, seed: int = 0) -> RolloutBatch:

@@ -17,6 +17,9 @@ import torch
 from safetensors.torch import load_file
 from test_kepo_stage import command, extensions, finished, history, lora, run, same, weights
 
+from llamafactory_hind.config import ConfigError, check_train
+from llamafactory_hind.config.checks import defaults
+
 
 BASE = {
     "stage": "grpo",
@@ -224,7 +227,7 @@ def test_evaluation_alone(settings: dict[str, Any], plain_run: Path) -> None:
 
 def test_a_wrong_reward_stops_the_run_before_the_model_is_loaded(settings: dict[str, Any], prompts: Path) -> None:
     (prompts / "short.py").write_text("def short(completions, **columns):\n    return [1.0]\n")
-    with pytest.raises(ValueError, match="accurracy.*Did you mean `accuracy`"):
+    with pytest.raises(ValueError, match=r"accurracy.*Did you mean `accuracy`"):
         run(settings, reward_funcs=["accurracy"], model_name_or_path=settings["model_name_or_path"])
     with pytest.raises(ValueError, match="short"):
         run(settings, reward_funcs=[f"{prompts / 'short.py'}:short"])
@@ -285,3 +288,58 @@ def test_lora_through_the_command_line(settings: dict[str, Any], tmp_path: Path)
     assert load_file(out / "adapter_model.safetensors")
     assert "completions of step" in (tmp_path / "cli.log").read_text()  # the table on screen
     assert history(out, "rewards/accuracy") == [0.0, 0.0]
+
+
+def test_all_problems_are_named_at_once() -> None:
+    """Out of range, missing rewards, keys of the host and of another stage; each with what to do."""
+    given = {
+        "stage": "grpo", "num_generations": 1, "rollout_temperature": 0, "rollout_top_p": 1.5, "num_iterations": 0,
+        "reward_weights": [1.0], "kl_beta": -1, "temperature": 0.7, "streaming": True, "pref_beta": 0.1, "kepo_beta": 0.2,
+        "metric_for_best_model": "loss", "deepspeed": {"zero_optimization": {"stage": 3}}, "num_generation": 4,
+        "max_new_tokens": 0, "fsdp": "full_shard",
+    }  # fmt: skip
+    found = found_problems(given)
+    assert found.keys() == {*given, "reward_funcs"} - {"stage", "reward_weights"}
+    assert "2 or more" in found["num_generations"]
+    assert "Use `rollout_temperature`" in found["temperature"]
+    assert "`num_generations`" in found["num_generation"]
+    assert "`stage: kepo`" in found["kepo_beta"]
+    assert "eval_reward" in found["metric_for_best_model"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"reward_weights": [1.0]}, "reward_weights"),
+        ({"reward_weights": [0, 0]}, "reward_weights"),
+        ({"reward_weights": ["one", 1]}, "reward_weights"),
+        ({"reward_funcs": [3]}, "reward_funcs"),
+        ({"ref_model": "a"}, "ref_model"),
+        ({"kl_beta": 0.1, "pissa_init": True}, "pissa_init"),
+        ({"clip_low": 1.5}, "clip_low"),
+    ],
+)
+def test_one_wrong_key_is_one_problem(changes: dict, key: str) -> None:
+    good = {"stage": "grpo", "reward_funcs": ["accuracy", "format"], "reward_weights": [1, 0.5], "share_prefix": "on"}
+    assert found_problems(good) == {}
+    assert found_problems(good | {"reward_funcs": "accuracy", "reward_weights": 2}) == {}  # one word of a command line
+    assert found_problems(good | changes).keys() == {key}
+
+
+def found_problems(given: dict) -> dict[str, str]:
+    host_keys = {
+        "stage",
+        "temperature",
+        "streaming",
+        "pref_beta",
+        "metric_for_best_model",
+        "deepspeed",
+        "max_new_tokens",
+    }
+    known = {*defaults(), *host_keys, "fsdp", "ref_model", "pissa_init"}
+    try:
+        check_train(given, known=known, host_stages=["sft"])
+    except ConfigError as error:
+        assert len({problem.key for problem in error.problems}) == len(error.problems)
+        return {problem.key: str(problem) for problem in error.problems}
+    return {}

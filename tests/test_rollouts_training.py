@@ -19,6 +19,8 @@ from llamafactory_hind.engines.encoding import media_token_ids
 from llamafactory_hind.losses.reduce import masked_mean
 from llamafactory_hind.trainers.block_sampler import BlockSampler
 from llamafactory_hind.trainers.components import masked_sum, normaliser
+from llamafactory_hind.trainers.group_logps import GroupScorer
+from llamafactory_hind.trainers.rollout_batch import batch_of
 
 
 # A step is the gradient itself: Adam would hide its size.
@@ -114,9 +116,6 @@ def test_the_gradient_is_the_one_of_the_formula(full: RolloutSetup, tmp_path: Pa
     found, _ = moved(
         full, tmp_path, annotator=Watching(even_share, reduction="token"), per_device_train_batch_size=4, **STILL,
     )  # fmt: skip
-    from llamafactory_hind.trainers.group_logps import GroupScorer
-    from llamafactory_hind.trainers.rollout_batch import batch_of
-
     batch = batch_of(seen[0], device=torch.device("cpu"))
     logps = GroupScorer(full.weights, temperature=0.9, share_prefix="off").plain(full.model, batch)
     full.model.zero_grad()
@@ -141,18 +140,31 @@ def test_rows_without_any_reward_teach_nothing_and_break_nothing(full: RolloutSe
     assert math.isfinite(log[0]["loss"])
 
 
-@pytest.mark.parametrize("way", ["off", "auto"])
-def test_sharing_and_checkpointing_change_nothing(
-    small_world: Path, full: RolloutSetup, way: str, tmp_path: Path
-) -> None:
-    shared = {"per_device_train_batch_size": 4, **STILL}
-    expected, _ = moved(full, tmp_path / "plain", options={"share_prefix": "off"}, **shared)
+def test_sharing_and_checkpointing_change_nothing(small_world: Path, full: RolloutSetup, tmp_path: Path) -> None:
+    shared = {"per_device_train_batch_size": 4, "options": {"share_prefix": "on"}, **STILL}
+    expected, _ = moved(full, tmp_path / "plain", **{**shared, "options": {"share_prefix": "off"}})
+    found, _ = moved(full, tmp_path / "shared", **shared)
+    same(expected, found, atol=3e-5)
     checkpointed = RolloutSetup(small_world, checkpointing=True)
     checkpointed.model.load_state_dict(full.model.state_dict())
-    found, _ = moved(checkpointed, tmp_path / "checkpointed", options={"share_prefix": way}, **shared)
+    found, _ = moved(checkpointed, tmp_path / "checkpointed", **shared)
     same(expected, found, atol=3e-5)
-    shared_found, _ = moved(full, tmp_path / "shared", options={"share_prefix": way}, **shared)
-    same(expected, shared_found, atol=3e-5)
+
+
+def test_a_model_that_cannot_share_says_why_or_stops(
+    full: RolloutSetup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: Any, model: Any, batch: Any) -> None:
+        raise RuntimeError("no cache here")
+
+    monkeypatch.setattr(GroupScorer, "cached", refuse)
+    trainer = full.trainer(tmp_path, max_steps=1, features=full.features(["text", "image"]))
+    trainer.train()
+    assert trainer.scorer.way == "plain"
+    with pytest.raises(
+        ValueError, match="`share_prefix: on` is not possible with this model: RuntimeError: no cache here"
+    ):
+        full.trainer(tmp_path, options={"share_prefix": "on"}, features=full.features(["text", "image"])).train()
 
 
 def test_several_iterations_learn_from_the_same_rollouts(full: RolloutSetup, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Our stages and their keys: the one place to enter a new stage's dataclass, checks and menu label."""
 
+from .external_grpo import ExternalGrpoArguments, external_grpo_problems
 from .grpo import GrpoArguments, grpo_problems
 from .kepo import KepoArguments, kepo_problems
 from .online import OnlineArguments
@@ -7,16 +8,17 @@ from .rows import RowArguments
 from .shared import SharedArguments
 
 
-STAGES: dict[str, type] = {"kepo": KepoArguments, "grpo": GrpoArguments}
+STAGES: dict[str, type] = {"kepo": KepoArguments, "grpo": GrpoArguments, "external_grpo": ExternalGrpoArguments}
 PAIR_STAGES = {"kepo"}  # stages that read ranking datasets
 LABELS = {
     "kepo": "KEPO (HinD: Knowledge Encouragement)",  # two papers call their method KEPO: say whose it is
     "grpo": "GRPO",
+    "external_grpo": "GRPO with external actions (Vision-EKIPL)",
 }
-CHECKS = {"kepo": kepo_problems, "grpo": grpo_problems}
+CHECKS = {"kepo": kepo_problems, "grpo": grpo_problems, "external_grpo": external_grpo_problems}
 SHARED: dict[type, set[str]] = {  # keys of several stages -> the stages that take them
-    SharedArguments: {"kepo", "grpo"},
-    OnlineArguments: {"grpo"},
+    SharedArguments: {"kepo", "grpo", "external_grpo"},
+    OnlineArguments: {"grpo", "external_grpo"},
 }
 
 FINETUNING_ARGUMENTS = (*STAGES.values(), *SHARED)  # become fields of the host's FinetuningArguments

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, PreTrainedModel
 
-from .roomy_cache import repeat_with_room
+from .roomy_cache import make_room
 from .sampling import TokenPicker
 
 
@@ -74,7 +74,8 @@ def write_lean(
     following = positions.amax(axes).repeat_interleave(repeats, 0) + 1  # (R,)
     output = model(**prefill_arguments(model, inputs), position_ids=positions, use_cache=True, return_dict=True)
     cache = output.past_key_values
-    repeat_with_room(cache, repeats, room=max_new_tokens)
+    cache.batch_repeat_interleave(repeats)
+    make_room(cache, room=max_new_tokens)
     logits = output.logits[:, -1].repeat_interleave(repeats, 0)  # (R, V)
     rows = torch.arange(mask.shape[0], device=mask.device)
     stops = torch.tensor(list(stop_ids), device=mask.device)

@@ -1,5 +1,6 @@
 """Vision and audio towers that are not trained: what they make of the same picture is computed once a step."""
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -47,10 +48,15 @@ def _equal(ours: nn.Module, theirs: nn.Module) -> bool:
 
 
 class MediaMemo:
-    """Remembers what frozen towers returned for which tensors, until it is cleared."""
+    """Remembers what frozen towers returned for which tensors, until it is cleared.
 
-    def __init__(self) -> None:
-        """Remember nothing."""
+    Args:
+        models: whose towers; those that are trained stay as they are.
+    """
+
+    def __init__(self, *models: nn.Module) -> None:
+        """Find the towers, remember nothing."""
+        self.towers = list({id(tower): tower for model in models for tower in frozen_towers(model)}.values())
         self._kept: list[tuple[nn.Module, tuple[Any, ...], dict[str, Any], Any]] = []
 
     def clear(self) -> None:
@@ -58,10 +64,9 @@ class MediaMemo:
         self._kept.clear()
 
     @contextmanager
-    def active(self, *models: nn.Module) -> Iterator[None]:
-        """Answer the calls of the towers of `models` from memory while the block runs."""
-        towers = {id(tower): tower for model in models for tower in frozen_towers(model)}.values()
-        hidden = [(tower, tower.__dict__.get("forward")) for tower in towers]
+    def active(self) -> Iterator[None]:
+        """Answer the calls of the towers from memory while the block runs."""
+        hidden = [(tower, tower.__dict__.get("forward")) for tower in self.towers]
         for tower, _ in hidden:
             tower.forward = self._remembering(tower, tower.forward)
         try:
@@ -77,10 +82,10 @@ class MediaMemo:
         def call(*args: Any, **kwargs: Any) -> Any:
             for owner, known_args, known_kwargs, found in self._kept:
                 if owner is tower and _same(args, known_args) and _same(kwargs, known_kwargs):
-                    return found
+                    return copy.copy(found)
             with torch.no_grad():
                 found = forward(*args, **kwargs)
-            self._kept.append((tower, args, kwargs, found))
+            self._kept.append((tower, args, kwargs, copy.copy(found)))  # models write into what they are given
             return found
 
         return call
@@ -92,7 +97,10 @@ def _same(one: Any, other: Any) -> bool:
         return False
     if isinstance(one, torch.Tensor):
         return one is other or (
-            one.shape == other.shape and one.dtype == other.dtype and one.device == other.device and torch.equal(one, other)
+            one.shape == other.shape
+            and one.dtype == other.dtype
+            and one.device == other.device
+            and torch.equal(one, other)
         )
     if isinstance(one, dict):
         return one.keys() == other.keys() and all(_same(value, other[name]) for name, value in one.items())

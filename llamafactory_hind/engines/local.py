@@ -267,7 +267,9 @@ class LocalEngine:
         prompts = prompts[:4]
         sampling = Sampling(n=2, temperature=1.0, top_p=1.0, top_k=0, max_new_tokens=PROOF_TOKENS, seed=0)
         try:
-            written = self._write(prompts, [str(number) for number in range(len(prompts))], sampling, lean=True, gives_logps=True)
+            written = self._write(
+                prompts, [str(number) for number in range(len(prompts))], sampling, lean=True, gives_logps=True
+            )
         except torch.OutOfMemoryError:
             raise  # says nothing about the way it is computed
         except PASSING_ERRORS as error:

@@ -15,16 +15,15 @@ if LAYERS:
 
         Args:
             layer: whose keys and values (B, heads, T, width) it takes over.
-            repeats: times that each row of the batch is repeated.
             room: tokens that may come.
         """
 
-        def __init__(self, layer: "cache_utils.DynamicLayer", *, repeats: int, room: int) -> None:
+        def __init__(self, layer: "cache_utils.DynamicLayer", *, room: int) -> None:
             """Copy what there is."""
             super().__init__()
             self.dtype, self.device, self.is_initialized = layer.keys.dtype, layer.keys.device, True
             self.room = room
-            self._take(layer.keys.repeat_interleave(repeats, 0), layer.values.repeat_interleave(repeats, 0))
+            self._take(layer.keys, layer.values)
 
         def _take(self, keys: torch.Tensor, values: torch.Tensor) -> None:
             length = keys.shape[2]
@@ -54,9 +53,7 @@ if LAYERS:
             self._take(self.keys[indices], self.values[indices])
 
 
-def repeat_with_room(cache: Cache, repeats: int, *, room: int) -> None:
-    """Repeat every row of a cache `repeats` times, in place; full-attention layers get room for `room` more tokens."""
-    if not LAYERS or not all(type(layer) is cache_utils.DynamicLayer for layer in getattr(cache, "layers", ())):
-        cache.batch_repeat_interleave(repeats)
-        return
-    cache.layers = [RoomyLayer(layer, repeats=repeats, room=room) for layer in cache.layers]
+def make_room(cache: Cache, *, room: int) -> None:
+    """Give the full-attention layers of a cache room for `room` more tokens, in place; other caches stay as they are."""
+    if LAYERS and all(type(layer) is cache_utils.DynamicLayer for layer in getattr(cache, "layers", ())):
+        cache.layers = [RoomyLayer(layer, room=room) for layer in cache.layers]

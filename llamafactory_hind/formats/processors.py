@@ -9,6 +9,7 @@ from llamafactory.data.processor.processor_utils import DatasetProcessor, infer_
 from llamafactory.extras import logging
 
 from .bad_rows import Problem
+from .external_processor import PlacedPromptProcessor
 from .options import MEDIA_FIELDS
 from .prompt_processor import PROMPT, PromptProcessor
 from .prompts import count_placeholders
@@ -117,4 +118,8 @@ class PairProcessor(DatasetProcessor):
         return max((position + 1 for position, token in enumerate(prompt_ids) if token in media_ids), default=0)
 
 
-PROCESSORS: dict[str, type[DatasetProcessor]] = {"kepo": PairProcessor, "grpo": PromptProcessor}
+PROCESSORS: dict[str, type[DatasetProcessor]] = {
+    "kepo": PairProcessor,
+    "grpo": PromptProcessor,
+    "external_grpo": PlacedPromptProcessor,
+}

@@ -1,5 +1,7 @@
-"""`stage: grpo`, group-relative policy optimization (arXiv 2402.03300): the policy writes G completions of a prompt, rewards
-compare them with each other, and what did better than its group becomes likelier.
+"""`stage: grpo`, group-relative policy optimization (arXiv 2402.03300).
+
+The policy writes G completions of a prompt, rewards compare them with each other, and what did better than its group becomes
+likelier.
 """
 
 from functools import partial

@@ -68,7 +68,9 @@ class CompletionLog:
     def _write(self, file: Path, annotation: "Annotation", step: int, epoch: float) -> None:
         entries = [
             {"step": step, "epoch": epoch, **entry}
-            for entry in completion_entries(annotation, tokenizer=self.tokenizer)
+            for part, kept in ((annotation, True), (annotation.passed_over, False))
+            if part is not None
+            for entry in completion_entries(part, tokenizer=self.tokenizer, kept=kept)
         ]
         self.folder.mkdir(parents=True, exist_ok=True)
         scratch = file.with_suffix(".writing")
@@ -76,8 +78,13 @@ class CompletionLog:
         scratch.replace(file)
 
 
-def completion_entries(annotation: "Annotation", *, tokenizer: "PreTrainedTokenizer") -> Iterator[dict[str, Any]]:
-    """Yield a flat record a completion: prompt, media, text, tokens, source, each reward, advantage, all row columns."""
+def completion_entries(
+    annotation: "Annotation", *, tokenizer: "PreTrainedTokenizer", kept: bool = True
+) -> Iterator[dict[str, Any]]:
+    """Yield a flat record a completion: prompt, media, text, tokens, source, each reward, advantage, all row columns.
+
+    `kept` says whether it is learnt from.
+    """
     scores = annotation.scores
     for number, rollout in enumerate(annotation.rollouts):
         shared = _prompt_entry(rollout, tokenizer)
@@ -87,6 +94,7 @@ def completion_entries(annotation: "Annotation", *, tokenizer: "PreTrainedTokeni
                 **shared,
                 "sample": sample,
                 "source": rollout.sources[sample],
+                "kept": kept,
                 "completion": text,
                 "tokens": len(rollout.completion_ids[sample]),
                 "finish_reason": rollout.finish_reasons[sample],

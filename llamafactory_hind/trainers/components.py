@@ -35,7 +35,8 @@ class Component:
         reduction: `sequence`, `token` or `constant`, see `losses.reduce.masked_mean`.
         mask: (R, S) or (R, 1) bool, the tokens that count; None is every token of every completion.
         needs_reference: `ref_logps` are computed.
-        metrics: (R, S) values by name on detached tensors, logged as their mean over the tokens that count.
+        metrics: (R, S) values by name on detached tensors, logged as their mean over the tokens that count,
+            NaN marking those that a metric does not concern.
     """
 
     name: str
@@ -49,6 +50,10 @@ class Component:
     def tokens(self, batch: "RolloutBatch") -> torch.Tensor:
         """The tokens that count, (R, S) bool."""
         return batch.mask if self.mask is None else batch.mask & self.mask(batch).bool()
+
+    def count(self, batch: "RolloutBatch", *, length: int) -> float:
+        """What a micro-batch adds to the number that the component's sum is divided by; see `normaliser`."""
+        return normaliser(self.tokens(batch), reduction=self.reduction, length=length)
 
 
 def normaliser(mask: torch.Tensor, *, reduction: Reduction, length: int) -> float:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from ..engines.encoding import Prompt
 from ..engines.interface import Sampling
 from ..engines.local import LocalEngine
 from .rollout_batch import POLICY, Rollout, prompt_of
@@ -57,10 +58,20 @@ class RolloutWriter:
     batch, on any process, and in a resumed run.
     """
 
-    def __init__(self, weights: "Weights", options: RolloutOptions, *, prompts_at_once: int, seed: int) -> None:
+    def __init__(
+        self,
+        weights: "Weights",
+        options: RolloutOptions,
+        *,
+        prompts_at_once: int,
+        seed: int,
+        collate_prompts: Callable[[Sequence[Prompt]], dict[str, Any]],
+    ) -> None:
         """Nothing is computed yet."""
         at_once = max(prompts_at_once, ROWS_AT_ONCE // options.num_generations)
-        self.engine = LocalEngine(weights, batch_size=at_once, adapters=None)
+        self.engine = LocalEngine(
+            weights, batch_size=at_once, adapters=None, gives_logps=False, collate_prompts=collate_prompts
+        )
         self.sampling = options.sampling(seed)
 
     def write(
@@ -83,12 +94,13 @@ class RolloutWriter:
         prompts = [prompt_of(feature) for feature in features]
         keys = [f"{feature['row_id']}/{occasion}" for feature in features]
         written = self.engine.write(prompts, keys, sampling, on_written=on_written)
-        return [_rollout(feature, group) for feature, group in zip(features, written, strict=True)]
+        return [_rollout(*parts) for parts in zip(features, prompts, written, strict=True)]
 
 
-def _rollout(feature: Mapping[str, Any], group: "list[Completion]") -> Rollout:
+def _rollout(feature: Mapping[str, Any], prompt: Prompt, group: "list[Completion]") -> Rollout:
     return Rollout(
         feature=feature,
+        prompt=prompt,
         completion_ids=[list(completion.token_ids) for completion in group],
         texts=[completion.text for completion in group],
         finish_reasons=[completion.finish_reason for completion in group],

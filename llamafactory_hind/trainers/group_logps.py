@@ -5,7 +5,7 @@ fastest; `packed` writes prompt and completions into one row with a mask, for gr
 `plain` gives each completion a row with its own prompt, media included.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +35,30 @@ if TYPE_CHECKING:
 
 logger = logging.get_logger("llamafactory.hind.trainers.group_logps")
 
+TOKEN_INPUTS = ("input_ids", "attention_mask", "position_ids", "token_type_ids", "mm_token_type_ids")
+
+
+class PromptInputs:
+    """Left-padded inputs of prompts, remembered for the same prompts until it is cleared."""
+
+    def __init__(self, weights: "Weights") -> None:
+        """Remember nothing."""
+        self.weights = weights
+        self._kept: list[tuple[list[Prompt], dict[str, Any]]] = []
+
+    def __call__(self, prompts: Sequence[Prompt]) -> dict[str, Any]:
+        """Return what the host's collator makes of the prompts."""
+        for known, inputs in self._kept:
+            if len(known) == len(prompts) and all(one is other for one, other in zip(known, prompts, strict=True)):
+                return dict(inputs)
+        inputs, _ = collate(self.weights, prompts, padding_side="left")
+        self._kept.append((list(prompts), inputs))
+        return dict(inputs)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._kept.clear()
+
 
 class GroupScorer:
     """Scores completions at the temperature they are written at.
@@ -43,11 +67,20 @@ class GroupScorer:
         weights: tokenizer, processor and template; the model is given with each call.
         temperature: of the distribution that is scored.
         share_prefix: `auto`, `on` or `off`.
+        collate_prompts: makes left-padded inputs of prompts; one that remembers them opens media once.
     """
 
-    def __init__(self, weights: "Weights", *, temperature: float, share_prefix: str) -> None:
+    def __init__(
+        self,
+        weights: "Weights",
+        *,
+        temperature: float,
+        share_prefix: str,
+        collate_prompts: Callable[[Sequence[Prompt]], dict[str, Any]] | None = None,
+    ) -> None:
         """Nothing is known about the model yet: see `settle`."""
         self.weights = weights
+        self.collate_prompts = collate_prompts or PromptInputs(weights)
         self.temperature = temperature
         self.share_prefix = share_prefix
         self.way = "plain"
@@ -63,8 +96,7 @@ class GroupScorer:
 
     def cached(self, model: torch.nn.Module, batch: "RolloutBatch") -> torch.Tensor:
         """Prompts once, their cache (with gradient) repeated for rows that hold only completions."""
-        beginnings = [Prompt(prompt.input_ids[:-1], [], prompt.request) for prompt in batch.prompts]
-        inputs, _ = collate(self.weights, beginnings, padding_side="left")
+        inputs = without_last(self.collate_prompts(batch.prompts))
         # the last prompt token opens each row: it predicts the first token of the completion
         rows = [
             (owner, batch.prompts[owner].input_ids[-1:], batch.completion(row))
@@ -77,8 +109,7 @@ class GroupScorer:
 
     def packed(self, model: torch.nn.Module, batch: "RolloutBatch") -> torch.Tensor:
         """A row a group: `prompt, completion 1, ..., completion G`, each completion hidden from the others."""
-        inputs, _ = collate(self.weights, batch.prompts, padding_side="left")
-        row = pack(inputs, batch)
+        row = pack(self.collate_prompts(batch.prompts), batch)
         eager = getattr(base_model(model).config, "_attn_implementation", "sdpa") == "eager"
         row.inputs["attention_mask"] = packed_attention_mask(
             row.segments, dtype=base_model(model).dtype if eager else None
@@ -133,6 +164,27 @@ class GroupScorer:
             self.way = way
         return reason
 
+    def announce(self, reason: str | None) -> None:
+        """Say how prompts are computed.
+
+        Raises:
+            ValueError: `share_prefix: on`, and there is a reason against it.
+        """
+        if reason is not None and self.share_prefix == "on":
+            raise ValueError(
+                f"`share_prefix: on` is not possible with this model: {reason}. Set `share_prefix: auto` or `off`."
+            )
+        if reason is not None:
+            logger.warning_rank0(f"share_prefix: fell back to one row a completion, because {reason}.")
+        elif self.way == "plain":
+            logger.info_rank0("share_prefix: off; every completion computes its own prompt in the loss pass.")
+        else:
+            how = {"cache": "its cache repeated", "packed": "one packed row, for gradient checkpointing"}[self.way]
+            logger.info_rank0(
+                f"share_prefix: on; a group's prompt is computed once in the loss pass ({how}; equal to the plain path on "
+                "the first rollouts)."
+            )
+
     def _why_not(self, model: torch.nn.Module, way: str) -> str | None:
         if way == "packed":
             return why_not_packed(model) or (
@@ -152,6 +204,15 @@ class GroupScorer:
         if close_enough(found, plain, dtype):
             return None
         return f"log-probs differ from the plain path by up to {(found - plain).abs().max().item():.2e}"
+
+
+def without_last(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Cut the last token off left-padded prompts; media stay."""
+    length = inputs["input_ids"].shape[-1]
+    cut = {
+        name: inputs[name][..., :-1] for name in TOKEN_INPUTS if name in inputs and inputs[name].shape[-1] == length
+    }
+    return {**inputs, **cut}
 
 
 class Packed:

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import torch
 
-from .rollout_batch import Rollout, Scores
+from .rollout_batch import Rollout, Scores, padded
 
 
 class Scored(Protocol):
@@ -21,24 +21,21 @@ Score = Callable[[Sequence[str], Mapping[str, Sequence[Any]]], Scored]
 
 
 def score_rollouts(score: Score, rollouts: list[Rollout]) -> Scores:
-    """Score the completions of groups of equal size.
+    """Score the completions of groups, which may differ in size.
 
     Args:
         score: completions, columns (a value for each completion) -> rewards.
-        rollouts: N groups of G; rewards see all columns of their rows and `row_id`.
+        rollouts: N groups; rewards see all columns of their rows and `row_id`.
     """
     texts = [text for rollout in rollouts for text in rollout.texts]
     rows = [{**rollout.columns, "row_id": rollout.row_id} for rollout in rollouts for _ in rollout.texts]
     names = dict.fromkeys(name for row in rows for name in row)
     scored = score(texts, {name: [row.get(name) for row in rows] for name in names})
-    size = len(rollouts[0].texts)
+    sizes = [len(rollout.texts) for rollout in rollouts]
     return Scores(
-        total=_table(scored.total, size),
-        each={name: _table(values, size) for name, values in scored.each.items()},
-        extra={
-            name: [list(values[start : start + size]) for start in range(0, len(values), size)]
-            for name, values in scored.extra.items()
-        },
+        total=_table(scored.total, sizes),
+        each={name: _table(values, sizes) for name, values in scored.each.items()},
+        extra={name: _groups(values, sizes) for name, values in scored.extra.items()},
     )
 
 
@@ -55,7 +52,13 @@ def check_rewards(check: Callable[[Mapping[str, Any], str], Any], dataset_module
         check(columns, str(columns.get("answer") or ""))
 
 
-def _table(values: Sequence[float | None], size: int) -> torch.Tensor:
+def _table(values: Sequence[float | None], sizes: Sequence[int]) -> torch.Tensor:
     """Return (N, G) float64, NaN for None."""
     numbers = [float("nan") if value is None else float(value) for value in values]
-    return torch.tensor(numbers, dtype=torch.float64).view(-1, size)
+    return padded(_groups(numbers, sizes), dtype=torch.float64)
+
+
+def _groups(values: Sequence[Any], sizes: Sequence[int]) -> list[list[Any]]:
+    """Cut a list into groups of the given sizes."""
+    rest = iter(values)
+    return [[next(rest) for _ in range(size)] for size in sizes]

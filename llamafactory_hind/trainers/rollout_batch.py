@@ -24,6 +24,7 @@ class Rollout:
 
     Attributes:
         feature: the processed row: prompt_input_ids, images, videos, audios, columns (JSON), row_id.
+        prompt: the same for the engines; one object from writing to learning, so that its media are opened once.
         completion_ids: as sampled, stop token included; these are scored, never re-tokenised text.
         texts: decoded, without the stop token.
         finish_reasons: `stop`, or `length` for one that was cut.
@@ -31,6 +32,7 @@ class Rollout:
     """
 
     feature: Mapping[str, Any]
+    prompt: Prompt
     completion_ids: list[list[int]]
     texts: list[str]
     finish_reasons: list[str]
@@ -69,14 +71,18 @@ class Annotation:
     Attributes:
         rollouts: those to learn from; the ones given, or others in their place (external texts, hints).
         scores: of these rollouts.
-        advantages: (N, G).
+        advantages: (N, G). Groups may differ in size: tables are then as wide as the largest, NaN behind a group's end.
         streams: more numbers a completion that components read, name -> (N, G).
+        metrics: more numbers to log, name -> values of any shape, NaN where there is none.
+        passed_over: completions that were written and rewarded, but are not learnt from; for the completion log.
     """
 
     rollouts: list[Rollout]
     scores: Scores
     advantages: torch.Tensor
     streams: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    metrics: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    passed_over: "Annotation | None" = None
 
     def part(self, rows: slice) -> "Annotation":
         """Return the annotation of some of the groups."""
@@ -153,6 +159,12 @@ class RolloutBatch:
         )
 
 
+def padded(groups: Sequence[Sequence[float]], dtype: torch.dtype | None = None) -> torch.Tensor:
+    """Return groups of numbers, perhaps of different sizes, as (N, G), NaN behind the end of a smaller group."""
+    width = max(map(len, groups), default=0)
+    return torch.tensor([[*group, *[float("nan")] * (width - len(group))] for group in groups], dtype=dtype)
+
+
 def prompt_of(feature: Mapping[str, Any]) -> Prompt:
     """Return a processed row as a prompt of the engines."""
     media = {kind: list(feature.get(kind) or []) for kind in MEDIA}
@@ -160,19 +172,21 @@ def prompt_of(feature: Mapping[str, Any]) -> Prompt:
 
 
 def batch_of(annotation: Annotation, *, device: torch.device) -> RolloutBatch:
-    """Turn annotated rollouts into tensors; row `n * G + g` is completion g of prompt n."""
+    """Turn annotated rollouts into tensors; completions stand in the order of their prompts, `owners` tells them apart."""
     rollouts = annotation.rollouts
     completions = [ids for rollout in rollouts for ids in rollout.completion_ids]
     lengths = torch.tensor([len(ids) for ids in completions])
     width = int(lengths.max())
     tokens = torch.tensor([[*ids, *[0] * (width - len(ids))] for ids in completions])  # (R, S)
     owners = [number for number, rollout in enumerate(rollouts) for _ in rollout.completion_ids]
+    sizes = torch.tensor([len(rollout.completion_ids) for rollout in rollouts])
+    there = torch.arange(annotation.advantages.shape[1]) < sizes[:, None]  # (N, G)
     return RolloutBatch(
-        prompts=[prompt_of(rollout.feature) for rollout in rollouts],
+        prompts=[rollout.prompt for rollout in rollouts],
         owners=torch.tensor(owners, device=device),
         tokens=tokens.to(device),
         mask=(torch.arange(width) < lengths[:, None]).to(device),
-        advantages=annotation.advantages.flatten().to(device),
-        streams={name: values.flatten().to(device) for name, values in annotation.streams.items()},
+        advantages=annotation.advantages[there].to(device),
+        streams={name: values[there].to(device) for name, values in annotation.streams.items()},
         sources=[source for rollout in rollouts for source in rollout.sources],
     )

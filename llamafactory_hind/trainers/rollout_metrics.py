@@ -2,7 +2,7 @@
 
 import torch
 
-from .rollout_batch import Annotation, Rollout, Scores
+from .rollout_batch import Annotation, Rollout, Scores, padded
 
 
 def rollout_metrics(annotation: Annotation) -> dict[str, torch.Tensor]:
@@ -16,6 +16,7 @@ def rollout_metrics(annotation: Annotation) -> dict[str, torch.Tensor]:
         "zero_variance_share": _is_flat(scores.total).double(),
         "completion_length": _lengths(rollouts),
         "truncated_share": _truncated(rollouts),
+        **annotation.metrics,
     }
 
 
@@ -51,8 +52,8 @@ def _is_flat(rewards: torch.Tensor) -> torch.Tensor:
 
 
 def _lengths(rollouts: list[Rollout]) -> torch.Tensor:
-    return torch.tensor([[float(len(ids)) for ids in rollout.completion_ids] for rollout in rollouts])
+    return padded([[float(len(ids)) for ids in rollout.completion_ids] for rollout in rollouts])
 
 
 def _truncated(rollouts: list[Rollout]) -> torch.Tensor:
-    return torch.tensor([[float(reason == "length") for reason in rollout.finish_reasons] for rollout in rollouts])
+    return padded([[float(reason == "length") for reason in rollout.finish_reasons] for rollout in rollouts])

@@ -7,28 +7,29 @@ processes.
 
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from llamafactory.extras import logging
 from llamafactory.train.callbacks import SaveProcessorCallback
-from llamafactory.train.trainer_utils import create_custom_optimizer, create_custom_scheduler
 from peft import PeftModel
 from tqdm import tqdm
 from transformers.trainer_utils import EvalLoopOutput
 from trl.trainer.utils import disable_dropout_in_model
 
+from ..engines.frozen_media import MediaMemo, share_frozen
 from ..engines.scoring import base_model
 from .averages import Averages
+from .best_checkpoint import choose_best_by_reward
 from .block_sampler import BlockSampler
 from .completions import CompletionLog, show_completions
-from .components import masked_sum, normaliser
+from .components import masked_sum
 from .generation import RolloutOptions, RolloutWriter
-from .group_logps import GroupScorer
+from .group_logps import GroupScorer, PromptInputs
+from .hosted import HostedTrainer
 from .memory import peak_memory_gib
-from .restoring import RestoringTrainer
 from .rollout_batch import POLICY, Annotation, Annotator, RolloutBatch, batch_of, prompt_of
 from .rollout_callbacks import CloseRollouts, SetEpoch
 from .rollout_checkpoint import load_batches, save_batches
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 logger = logging.get_logger("llamafactory.hind.trainers.rollouts")
 FLAT_STEPS = 20  # [ours] steps with almost no advantage in a row before it is worth a warning
 FLAT_SHARE = 0.9
+SILENCE = 30.0  # [ours] seconds of writing without a line in the log
 
 
 class PromptBatch:
@@ -54,7 +56,7 @@ class PromptBatch:
         self.features = features
 
 
-class RolloutTrainer(RestoringTrainer):
+class RolloutTrainer(HostedTrainer):
     """`transformers.Trainer` whose batches are prompts; `per_device_train_batch_size` counts prompts with their whole groups.
 
     The loss of an optimiser step is the sum of the annotator's components, each normalised over the completions of all
@@ -93,16 +95,29 @@ class RolloutTrainer(RestoringTrainer):
         self.reference = None if reference is None else reference.eval().requires_grad_(False)
         self.finetuning_args = finetuning_args
         self.model_accepts_loss_kwargs = True  # components normalise over the whole step themselves
+        if reference is not None and not self.is_deepspeed_enabled:  # DeepSpeed changes the dtype of what it wraps
+            share_frozen(base_model(self.model), base_model(reference))
+        self.prompt_inputs = PromptInputs(weights)
+        self.media = MediaMemo(self.model, *([] if reference is None else [reference]))
         self.writer = RolloutWriter(
-            weights, options, prompts_at_once=self.args.per_device_train_batch_size, seed=self.args.seed
+            weights,
+            options,
+            prompts_at_once=self.args.per_device_train_batch_size,
+            seed=self.args.seed,
+            collate_prompts=self.prompt_inputs,
         )
-        self.scorer = GroupScorer(weights, temperature=options.temperature, share_prefix=options.share_prefix)
+        self.scorer = GroupScorer(
+            weights,
+            temperature=options.temperature,
+            share_prefix=options.share_prefix,
+            collate_prompts=self.prompt_inputs,
+        )
         self.log_of_completions = CompletionLog(
             Path(self.args.output_dir) / "completions",
             tokenizer=weights.tokenizer,
             process=self.args.process_index,
         )
-        self._choose_best_by_reward()
+        choose_best_by_reward(self.args, self.eval_dataset)
         self._block: list[RolloutBatch] = []
         self._block_rows: list[list[str]] = []
         self._latest: Annotation | None = None
@@ -111,36 +126,10 @@ class RolloutTrainer(RestoringTrainer):
         self._averages = Averages()
         self._tokens, self._clock = 0, time.perf_counter()
         self._bar: tqdm | None = None
+        self._written, self._spoke = 0, time.perf_counter()
         self.add_callback(CloseRollouts(self))
         if weights.processor is not None:
             self.add_callback(SaveProcessorCallback(weights.processor))
-
-    # what the host's YAML keys ask for
-
-    def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
-        """Build the optimiser the host's YAML keys ask for (GaLore, LoRA+, Muon ...), or the Trainer's own."""
-        if self.optimizer is None:
-            self.optimizer = create_custom_optimizer(self.model, self.args, self.finetuning_args)
-        return super().create_optimizer(*args, **kwargs)
-
-    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
-        """Build the scheduler the host's YAML keys ask for, or the Trainer's own."""
-        create_custom_scheduler(self.args, num_training_steps, optimizer)
-        return super().create_scheduler(num_training_steps, optimizer)
-
-    def precision(self) -> AbstractContextManager[Any]:
-        """The precision that training computes in, for passes that do not go through the wrapped model."""
-        if self.args.bf16 or self.args.fp16:
-            return torch.autocast(self.args.device.type, dtype=torch.bfloat16 if self.args.bf16 else torch.float16)
-        return nullcontext()
-
-    def _choose_best_by_reward(self) -> None:
-        """`load_best_model_at_end` means the best reward: the Trainer's own default is a loss, which says nothing here."""
-        if self.args.load_best_model_at_end and self.args.metric_for_best_model in (None, "loss", "eval_loss"):
-            names = list(self.eval_dataset) if isinstance(self.eval_dataset, dict) else []
-            self.args.metric_for_best_model = f"eval_{names[0]}_reward" if names else "eval_reward"
-            self.args.greater_is_better = True
-            logger.info_rank0(f"The best checkpoint is the one with the highest `{self.args.metric_for_best_model}`.")
 
     # prompts in blocks
 
@@ -172,14 +161,15 @@ class RolloutTrainer(RestoringTrainer):
                 "resume with the batch size, accumulation and number of processes that the run began with."
             )
         for batch, features in zip(self._block, prompts, strict=True):
-            batch.prompts = [prompt_of(feature) for feature in features]
+            batch.prompts = batch.prompts or [prompt_of(feature) for feature in features]  # none after resuming
         batches = [{"batch": batch, "input_ids": batch.tokens} for batch in self._block]
         return batches, torch.tensor(1, device=device)
 
     def _roll(self, prompts: list[list[dict[str, Any]]]) -> list[RolloutBatch]:
         """Write, reward and prepare the groups of all micro-batches of a step."""
         features = [feature for some in prompts for feature in some]
-        with self._timed("rollout"), self.precision():
+        self._forget_media()
+        with self._timed("rollout"), self.precision(), self.media.active():
             rollouts = self.writer.write(features, occasion=str(self.state.global_step), on_written=self._advance)
         with self._timed("reward"):
             annotation = self.annotator.annotate(rollouts)
@@ -201,13 +191,8 @@ class RolloutTrainer(RestoringTrainer):
 
     def _normalise(self, batches: list[RolloutBatch]) -> None:
         """Count what each component's sum is divided by, over all micro-batches and processes."""
-        counts = [
-            sum(
-                normaliser(component.tokens(batch), reduction=component.reduction, length=self.options.max_new_tokens)
-                for batch in batches
-            )
-            for component in self.components
-        ]
+        length = self.options.max_new_tokens
+        counts = [sum(part.count(batch, length=length) for batch in batches) for part in self.components]
         counts = self.accelerator.reduce(
             torch.tensor(counts, dtype=torch.float64, device=self.args.device), "sum"
         ).tolist()
@@ -215,9 +200,14 @@ class RolloutTrainer(RestoringTrainer):
         for batch in batches:
             batch.normalisers = dict(zip(names, counts, strict=True))
 
+    def _forget_media(self) -> None:
+        """Let go of the pictures of the last prompts, and of what the towers made of them."""
+        self.prompt_inputs.clear()
+        self.media.clear()
+
     @torch.no_grad()
     def _reference_logps(self, batch: RolloutBatch) -> torch.Tensor:
-        with self.precision():
+        with self.precision(), self.media.active():
             if self.reference is not None:
                 if next(self.reference.parameters()).device != self.args.device:
                     self.reference.to(self.args.device)
@@ -235,20 +225,7 @@ class RolloutTrainer(RestoringTrainer):
         if self.accelerator.reduce(agreed, "sum").item() and self.scorer.way != "plain":
             self.scorer.way, reason = "plain", "another process found a difference"
         self._settled = True
-        if reason is not None and self.options.share_prefix == "on":
-            raise ValueError(
-                f"`share_prefix: on` is not possible with this model: {reason}. Set `share_prefix: auto` or `off`."
-            )
-        if reason is not None:
-            logger.warning_rank0(f"share_prefix: fell back to one row a completion, because {reason}.")
-        elif self.scorer.way == "plain":
-            logger.info_rank0("share_prefix: off; every completion computes its own prompt in the loss pass.")
-        else:
-            how = {"cache": "its cache repeated", "packed": "one packed row, for gradient checkpointing"}
-            logger.info_rank0(
-                f"share_prefix: on; a group's prompt is computed once in the loss pass ({how[self.scorer.way]}; equal to "
-                "the plain path on the first rollouts)."
-            )
+        self.scorer.announce(reason)
 
     # the loss
 
@@ -261,7 +238,7 @@ class RolloutTrainer(RestoringTrainer):
     ) -> Any:
         """Sum the components of one micro-batch, each divided by its count over the whole optimiser step."""
         batch: RolloutBatch = inputs["batch"]
-        with self.precision():
+        with self.precision(), self.media.active():
             logps = self.scorer(model, batch)  # (R, S)
         old_logps = logps.detach() if batch.old_logps is None else batch.old_logps
         if batch.old_logps is None:
@@ -281,7 +258,8 @@ class RolloutTrainer(RestoringTrainer):
             if component.metrics is not None:
                 detached = (logps.detach(), *streams[1:])
                 for name, values in component.metrics(*detached).items():
-                    self._averages.add(name, torch.where(mask, values, 0.0).sum(), mask.sum())
+                    there = mask & ~values.isnan()
+                    self._averages.add(name, torch.where(there, values, 0.0).sum(), there.sum())
         # data-parallel wrappers average gradients over processes; the normalisers count all of them
         loss = torch.stack(parts).sum() * self.args.world_size
         return (loss, {}) if return_outputs else loss
@@ -313,7 +291,11 @@ class RolloutTrainer(RestoringTrainer):
         self._averages.add("entropy", -torch.where(own, logps, 0.0).sum(), own.sum())
 
     def _advance(self, completions: int) -> None:
-        """Move the bar of completions; the Trainer's own bar counts optimiser steps."""
+        """Move the bar of completions, and the log that LLaMA Board shows; the Trainer's own bar counts optimiser steps."""
+        self._written += completions
+        if time.perf_counter() - self._spoke > SILENCE:
+            self._spoke = time.perf_counter()
+            logger.info_rank0(f"Step {self.state.global_step + 1}: {self._written} completions written so far.")
         if self.args.disable_tqdm or not self.is_world_process_zero():
             return
         if self._bar is None:
@@ -363,6 +345,7 @@ class RolloutTrainer(RestoringTrainer):
         found = []
         self.callback_handler.eval_dataloader = dataloader
         for batch in dataloader:
+            self._forget_media()
             with self.precision():
                 rollouts = self.writer.write(batch.features, occasion="evaluation", greedy_first=True)
             metrics = evaluation_metrics(rollouts, self.annotator.score(rollouts))
