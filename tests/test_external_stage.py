@@ -240,7 +240,7 @@ def test_q_is_needed_before_anything_is_loaded(settings: dict[str, Any], rows: P
         run(settings, external_ratio="behavior")
     assert f"{rows / 'with.json'}, row 3, field `external[1].logprob`: got nothing" in str(error.value)
     assert "row 2," not in str(error.value)
-    with pytest.raises(ValueError, match="row 1, field `external.0..source`: got 'policy'"):
+    with pytest.raises(ValueError, match=r"row 1, field `external.0..source`: got 'policy'"):
         run(settings, dataset="named")
 
 
