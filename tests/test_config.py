@@ -67,7 +67,7 @@ def test_every_stage_is_complete() -> None:
 @pytest.mark.parametrize("owner", [*FINETUNING_ARGUMENTS, *DATA_ARGUMENTS])
 def test_every_key_has_help_that_names_its_source(owner: type) -> None:
     for entry in fields(owner):
-        assert entry.metadata["help"].rstrip(".").endswith("[ours]"), entry.name
+        assert entry.metadata["help"].rstrip(".").endswith(("[ours]", "[2nd]", "[C]", "[C code]")), entry.name
 
 
 def test_the_two_keppos_are_told_apart() -> None:

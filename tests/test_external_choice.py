@@ -132,7 +132,7 @@ def test_groups_of_different_sizes_become_one_batch(setup: RolloutSetup) -> None
     )  # fmt: skip
     candidates = [Candidates(joined, [0.0, 0.0, -3.0]), Candidates(rollouts[1], [0.0, 0.0])]
     scores = Scores(torch.tensor([[0.0, 0.0, 1.0], [1.0, 0.0, NAN]]), {}, {"words": [[1, 2, 3], [4, 5]]})
-    kept, passed_over = choose_groups(candidates, scores, Choice("append", "policy_first", None, 0))
+    kept, passed_over = choose_groups(candidates, scores, Choice("append", "policy_first", None, 0, "behavior"))
     assert passed_over is None
     batch = batch_of(kept, device=torch.device("cpu"))
     assert batch.owners.tolist() == [0, 0, 0, 1, 1]

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 import torch
-from llamafactory.data import get_template_and_fix_tokenizer
+from llamafactory.data import MultiModalDataCollatorForSeq2Seq, get_template_and_fix_tokenizer
 from llamafactory.hparams import DataArguments, FinetuningArguments, ModelArguments
 from llamafactory.model import load_model, load_tokenizer
 from test_grpo_stage import BASE, PLAIN_STEPS, found_problems, places
@@ -162,7 +162,8 @@ def test_every_source_has_its_numbers(settings: dict[str, Any]) -> None:
     assert number["large/advantage"] > 0 > number["policy/advantage"]
     assert number["large/ratio"] == pytest.approx(1.0)
     assert number["large/clip"] == 0
-    assert 0 < number["large/probability"] < number["policy/probability"]
+    assert 0 < number["large/probability"] < 1
+    assert 0 < number["policy/probability"] < 1
 
 
 def test_old_log_probs_are_those_of_the_policys_own_template(
@@ -176,6 +177,9 @@ def test_old_log_probs_are_those_of_the_policys_own_template(
     tokenizer = modules["tokenizer"]
     template = get_template_and_fix_tokenizer(tokenizer, DataArguments(template="qwen2_vl"))
     model = load_model(tokenizer, model_args, FinetuningArguments(), is_trainable=False).eval().float()
+    collator = MultiModalDataCollatorForSeq2Seq(
+        template=template, model=model, tokenizer=tokenizer, processor=modules["processor"]
+    )
     probabilities = []
     for row in json.loads((rows / "recorded.json").read_text()):
         images = [str(small_world / image) for image in row["images"]]
@@ -183,13 +187,14 @@ def test_old_log_probs_are_those_of_the_policys_own_template(
         turns = template.mm_plugin.process_messages(turns, images, [], [], modules["processor"])
         prompt, answer = template.encode_oneturn(tokenizer, turns)
         answer = answer[: answer.index(tokenizer.convert_tokens_to_ids("<|im_end|>")) + 1]
-        ids = torch.tensor([[*prompt, *answer]])
-        media = template.mm_plugin.get_mm_inputs(
-            images, [], [], [len(images)], [0], [0], [ids[0].tolist()], modules["processor"]
-        )
+        feature = {"input_ids": [*prompt, *answer], "attention_mask": [1] * len(prompt + answer)}
+        feature |= {"labels": feature["input_ids"], "images": images, "videos": [], "audios": []}
+        inputs = collator([feature])
         with torch.no_grad():
-            logits = model(input_ids=ids, attention_mask=torch.ones_like(ids), **media).logits[0] / 0.9
-        logps = logits.log_softmax(-1)[len(prompt) - 1 : -1].gather(1, torch.tensor(answer)[:, None])
+            logits = model(**{name: value for name, value in inputs.items() if name != "labels"}).logits[0] / 0.9
+        logps = logits.log_softmax(-1)[len(prompt) - 1 : len(prompt + answer) - 1].gather(
+            1, torch.tensor(answer)[:, None]
+        )
         probabilities += logps.exp().flatten().tolist()
     assert history(out, "source/large/probability") == [
         pytest.approx(sum(probabilities) / len(probabilities), rel=1e-4)

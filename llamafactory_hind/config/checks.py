@@ -124,6 +124,8 @@ def fits(value: object, expected: Any) -> bool:
     if get_origin(expected) is Literal:
         choices = get_args(expected)
         return (unquoted(value) if {"on", "off"} <= set(choices) else value) in choices
+    if get_origin(expected) is list:
+        return isinstance(value, list) and all(fits(entry, get_args(expected)[0]) for entry in value)
     if expected is float:
         return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
     if expected is int:
@@ -137,5 +139,7 @@ def describe(expected: Any) -> list[str]:
         return [word for option in get_args(expected) for word in describe(option)]
     if get_origin(expected) is Literal:
         return [f"`{choice}`" for choice in get_args(expected)]
+    if get_origin(expected) is list:
+        return [f"a list, each {' or '.join(describe(get_args(expected)[0]))}"]
     words = {float: "a finite number", int: "a whole number", bool: "true or false", str: "text", type(None): "null"}
     return [words[expected]]

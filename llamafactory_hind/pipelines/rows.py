@@ -1,4 +1,4 @@
-"""Rows of `hindsight` datasets, read from `dataset_info.json` and its files, with what is wrong with each."""
+"""Rows of `hindsight` or `rollout` datasets, read from `dataset_info.json` and its files, with what is wrong with each."""
 
 import json
 import os
@@ -9,9 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from ..config.problem import ConfigError, Problem
+from ..formats.bad_rows import Problem as RowProblem
+from ..formats.bad_rows import show
 from ..formats.media import MediaCheck
 from ..formats.options import MEDIA_FIELDS, HindsightOptions, read_options
+from ..formats.rollout_rows import RolloutOptions, find_rollout_problems, read_rollout_options
 from ..formats.rows import as_list, find_problems, is_missing, read_fields
+
+
+HINDSIGHT, ROLLOUT = "hindsight", "rollout"
+Options = HindsightOptions | RolloutOptions
 
 
 @dataclass(frozen=True)
@@ -61,6 +68,7 @@ def read_rows(
     max_samples: int | None,
     shard: tuple[int, int] | None = None,
     needs_answer: bool = True,
+    formatting: str = HINDSIGHT,
 ) -> tuple[list[Row], list[Failure]]:
     """Read and check the rows of `datasets`, in order; bad ones are failures.
 
@@ -71,9 +79,10 @@ def read_rows(
         max_samples: rows of each dataset; None is all.
         shard: (i, n) takes rows i, i+n, i+2n … of all, bad ones counted; the others are not even checked.
         needs_answer: a row without a gold answer is bad.
+        formatting: `hindsight` or `rollout`.
 
     Raises:
-        ConfigError: `dataset_info.json` or a file is missing or unreadable, or a dataset is not of the format `hindsight`.
+        ConfigError: `dataset_info.json` or a file is missing or unreadable, or a dataset is not of that format.
     """
     info_file = Path(dataset_dir) / "dataset_info.json"
     try:
@@ -83,10 +92,10 @@ def read_rows(
             [Problem("dataset_dir", dataset_dir, "a folder with a readable dataset_info.json", str(error))]
         ) from None
     problems: list[Problem] = []
-    read: list[tuple[str, HindsightOptions, list[Any]]] = []
+    read: list[tuple[str, Options, list[Any]]] = []
     for name in datasets:
         try:
-            read.append(_read_dataset(name, info, dataset_dir))
+            read.append(_read_dataset(name, info, dataset_dir, formatting))
         except _Refused as refused:
             problems.append(refused.problem)
     if problems:
@@ -102,7 +111,7 @@ def read_rows(
             if (position - own) % shards:
                 continue
             row = _make_row(content, options, file, number, media_dir or dataset_dir)
-            reasons = list(_reasons(row, content, check, needs_answer=needs_answer))
+            reasons = list(_reasons(row, content, options, check, needs_answer=needs_answer))
             if reasons:
                 failures.append(Failure(row.id, file, number, "; ".join(reasons), row.fields))
             else:
@@ -115,12 +124,14 @@ class _Refused(Exception):
         self.problem = problem
 
 
-def _read_dataset(name: str, info: dict[str, Any], dataset_dir: str) -> tuple[str, HindsightOptions, list[Any]]:
+def _read_dataset(
+    name: str, info: dict[str, Any], dataset_dir: str, formatting: str
+) -> tuple[str, Options, list[Any]]:
     if name not in info:
         raise _Refused(Problem("dataset", name, "one of " + ", ".join(sorted(info)), "Choose one."))
     entry = info[name]
-    if entry.get("formatting") != "hindsight" or "file_name" not in entry:
-        expected = "a dataset with `formatting: hindsight` and a `file_name`"
+    if entry.get("formatting") != formatting or "file_name" not in entry:
+        expected = f"a dataset with `formatting: {formatting}` and a `file_name`"
         raise _Refused(Problem("dataset", name, expected, "Pipelines read local files of that format."))
     file = os.path.join(dataset_dir, entry["file_name"])
     try:
@@ -134,12 +145,12 @@ def _read_dataset(name: str, info: dict[str, Any], dataset_dir: str) -> tuple[st
     if not isinstance(contents, list):
         raise _Refused(Problem("dataset", name, "a list of rows", f"{file} holds a {type(contents).__name__}."))
     try:
-        return file, read_options(entry, name=name), contents
+        return file, {HINDSIGHT: read_options, ROLLOUT: read_rollout_options}[formatting](entry, name=name), contents
     except ValueError as error:
         raise _Refused(Problem("dataset", name, "a valid entry", str(error))) from None
 
 
-def _make_row(content: Any, options: HindsightOptions, file: str, number: int, media_dir: str) -> Row:
+def _make_row(content: Any, options: Options, file: str, number: int, media_dir: str) -> Row:
     fields = read_fields(content, options) if isinstance(content, dict) else {}
     if is_missing(fields.get("answer")) and isinstance(fields.get("answers"), list) and fields["answers"]:
         fields["answer"] = Counter(map(str, fields["answers"])).most_common(1)[0][0]
@@ -156,14 +167,23 @@ def _locate(item: Any, media_dir: str) -> Any:
     return item
 
 
-def _reasons(row: Row, content: Any, check: MediaCheck, *, needs_answer: bool) -> Iterator[str]:
+def _reasons(row: Row, content: Any, options: Options, check: MediaCheck, *, needs_answer: bool) -> Iterator[str]:
     if not isinstance(content, dict):
-        yield f"got a {type(content).__name__}, expected an object with `question` and `answer`"
+        yield f"got a {type(content).__name__}, expected an object with the fields of its format"
         return
-    for wrong in find_problems(row.fields, HindsightOptions(target="answer")):
+    for wrong in _field_problems(row.fields, options):
         if needs_answer or wrong.field != "answer" or not is_missing(row.fields.get("answer")):
             yield str(wrong)
     for kind in MEDIA_FIELDS:
         for index, item in enumerate(row.media[kind]):
             if problem := check.find_problem(f"{kind}[{index}]", kind, item):
                 yield str(problem)
+
+
+def _field_problems(fields: dict[str, Any], options: Options) -> Iterator[RowProblem]:
+    if isinstance(options, HindsightOptions):
+        yield from find_problems(fields, HindsightOptions(target="answer"))
+        return
+    yield from find_rollout_problems(fields)
+    if is_missing(fields.get("answer")):
+        yield RowProblem("answer", show(None), "a gold answer", "write it")

@@ -14,7 +14,7 @@ from .failures import SHOWN_FAILURES, FailureLog, RunStopped
 from .journal import Journal, JournalBroken, JournalInUse, unit_key
 from .outputs import register, write_rows
 from .prompting import PromptError, describe_errors
-from .rows import Failure, Row, read_rows
+from .rows import HINDSIGHT, Failure, Row, read_rows
 from .shards import join_shards, open_shards, shard_output
 from .work import work_through
 
@@ -42,6 +42,7 @@ def run_synth(argv: list[str]) -> None:
             max_samples=arguments.max_samples,
             shard=arguments.shard_of,
             needs_answer=getattr(pipeline, "NEEDS_ANSWER", True),
+            formatting=getattr(pipeline, "FORMATTING", HINDSIGHT),
         )
         check_prompts(pipeline, arguments, rows)
         if arguments.shard_of:

@@ -66,6 +66,7 @@ class ExternalGroups:
             finetuning_args.external_tie_break,
             finetuning_args.external_max_per_group,
             seed,
+            self.ratio,
         )
         policy = Component("policy", 1.0, self.surrogate, finetuning_args.loss_reduction, metrics=self.ratio_metrics)
         self.components = [policy, *kl_components(finetuning_args)]

@@ -18,6 +18,7 @@ class Choice:
     tie_break: str
     max_per_group: int | None
     seed: int
+    ratio: str = "plain"
 
 
 def choose(rewards: Sequence[float], external: Sequence[bool], choice: Choice, *, name: str = "") -> list[int]:
@@ -65,8 +66,8 @@ def choose_groups(
 ) -> tuple[Annotation, Annotation | None]:
     """Return the groups to learn from, with advantages of 0 as yet, and the candidates passed over.
 
-    Groups of `append` differ in size: tables are NaN behind a group's end. The stream `behavior_logp` is log q of external actions
-    and 0 for the policy's.
+    Groups of `append` differ in size: tables are NaN behind a group's end. With the ratio `behavior` the stream `behavior_logp` is
+    log q of external actions, and 0 for the policy's.
     """
     kept = []
     for each, rewards in zip(candidates, scores.total.tolist(), strict=True):
@@ -79,14 +80,15 @@ def choose_groups(
         [place for place in range(len(each.rollout.texts)) if place not in places]
         for each, places in zip(candidates, kept, strict=True)
     ]
+    groups = _pick(candidates, scores, kept, choice.ratio)
     if not any(others):
-        return _pick(candidates, scores, kept), None
-    passed_over = _pick(candidates, scores, others)
+        return groups, None
+    passed_over = _pick(candidates, scores, others, choice.ratio)
     unknown = torch.full_like(passed_over.advantages, float("nan"))  # compared with nobody
-    return _pick(candidates, scores, kept), replace(passed_over, advantages=unknown)
+    return groups, replace(passed_over, advantages=unknown)
 
 
-def _pick(candidates: Sequence[Candidates], scores: Scores, places: Sequence[Sequence[int]]) -> Annotation:
+def _pick(candidates: Sequence[Candidates], scores: Scores, places: Sequence[Sequence[int]], ratio: str) -> Annotation:
     """Return some candidates of each group with their rewards."""
     names = ("completion_ids", "texts", "finish_reasons", "sources")
     rollouts = [
@@ -105,7 +107,8 @@ def _pick(candidates: Sequence[Candidates], scores: Scores, places: Sequence[Seq
             for name, values in scores.extra.items()
         },
     )
-    return Annotation(rollouts, picked, torch.zeros_like(logprobs) * logprobs, {"behavior_logp": logprobs})
+    streams = {"behavior_logp": logprobs} if ratio == "behavior" else {}
+    return Annotation(rollouts, picked, torch.where(logprobs.isnan(), logprobs, 0.0), streams)
 
 
 def _pick_columns(values: torch.Tensor, places: Sequence[Sequence[int]]) -> torch.Tensor:

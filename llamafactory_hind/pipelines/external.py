@@ -1,0 +1,214 @@
+"""`pipeline: external`: what another model answers to rollout rows, as their column `external` (Vision-EKIPL, arXiv 2506.06856).
+
+`stage: external_grpo` puts these actions into its groups. A run for each model: entries are appended to those that are there.
+"""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ..config.problem import Problem
+from ..engines.interface import Request, Sampling
+from ..formats.action_layout import is_cut, wears_layout
+from ..formats.options import MEDIA_FIELDS
+from ..formats.prompts import count_placeholders
+from ..formats.rollout_rows import turns_of
+from .config import SynthArguments, at_least, split_paths
+from .engines import EngineRoom
+from .outputs import write_rows, write_text
+from .prompting import render
+from .provenance import provenance, unit_content
+from .rows import ROLLOUT, Row
+from .selecting import ACTION, reward_actions, reward_problem, select_actions
+
+
+SUMMARY = "writes another model's actions for rollout rows, the column `external` of `stage: external_grpo`"
+FORMATTING = ROLLOUT
+NEEDS_ANSWER = False  # only rewards need one
+KEPT = "kept"
+
+
+@dataclass(kw_only=True)
+class Arguments(SynthArguments):
+    """The keys of this pipeline."""
+
+    source: str | None = field(default=None, metadata={"help": "Name of the model in the rows; null is its own name."})
+    num_samples: int = field(
+        default=1,
+        metadata={"help": "Actions a row [ours]; 0 writes none and only selects among those that are there."},
+    )
+    temperature: float = field(default=0.7, metadata={"help": "Of sampling [ours]; 0 is greedy."})
+    top_p: float = field(default=1.0, metadata={"help": "Nucleus of sampling; 1.0 is off."})
+    top_k: int = field(default=0, metadata={"help": "Likeliest tokens sampled from; 0 is off."})
+    max_new_tokens: int = field(default=512, metadata={"help": "An action that is cut here is dropped [ours]."})
+    external_prompt: str | None = field(
+        default=None, metadata={"help": "Jinja file of the last user turn; null is ours in `language`."}
+    )
+    reward_funcs: str | None = field(
+        default=None,
+        metadata={
+            "help": "Rewards by which good actions become a dataset for `stage: sft`, as in training; null makes none."
+        },
+    )
+    min_reward: float = field(
+        default=1.0, metadata={"help": "Sum of the rewards from which an action is a good one [ours]."}
+    )
+    reward_timeout: float = field(default=60.0, metadata={"help": "Seconds that a call of a reward may take [ours]."})
+
+    def problems(self) -> Iterator[Problem]:
+        """Find what is wrong across keys."""
+        yield from super().problems()
+        yield from at_least(self, 1, "max_new_tokens")
+        yield from at_least(self, 0, "num_samples", "temperature", "top_k")
+        if not 0 < self.top_p <= 1:
+            yield Problem("top_p", self.top_p, "more than 0, at most 1", "1.0 turns it off.")
+        if self.temperature == 0 and self.num_samples > 1:
+            yield Problem("num_samples", self.num_samples, "at most 1 with temperature 0", "All would be the same.")
+        if self.num_samples == 0 and not self.reward_funcs:
+            yield Problem("num_samples", 0, "1 or more without `reward_funcs`", "There is nothing to do.")
+        if self.reward_timeout <= 0:
+            yield Problem("reward_timeout", self.reward_timeout, "more than 0 seconds", "Choose a larger number.")
+        if self.source == "policy":
+            yield Problem("source", self.source, "another name", "In training, the policy's own texts have it.")
+        if self.reward_funcs and (problem := reward_problem(split_paths(self.reward_funcs))):
+            yield problem
+
+    @property
+    def source_name(self) -> str:
+        """Name of the model in the rows."""
+        return self.source or Path(self.writer[0]).name
+
+
+def conversation(row: Row, arguments: Arguments) -> tuple[str, list[dict[str, str]]]:
+    """Return system text and turns; the last one is rendered from the prompt file."""
+    system, turns = turns_of(row.fields)
+    asked = replace(row, fields=row.fields | {"question": turns[-1]["content"]})
+    # placeholders stand in the turns already
+    return system, [*turns[:-1], {"role": "user", "content": render(arguments, "external", asked, media="")}]
+
+
+def prompts(row: Row, arguments: Arguments) -> Iterator[tuple[str, str]]:
+    """Yield what `dry_run` shows of a row."""
+    if arguments.num_samples:
+        yield "external", conversation(row, arguments)[1][-1]["content"]
+
+
+def parameters(arguments: Arguments) -> dict[str, Any]:
+    """Return the parameters that a unit's result depends on."""
+    names = ("num_samples", "temperature", "top_p", "top_k", "max_new_tokens", "seed")
+    return {name: getattr(arguments, name) for name in names} | arguments.host_settings
+
+
+def unit(row: Row, arguments: Arguments) -> dict[str, Any]:
+    """Return everything the result of a row depends on."""
+    system, turns = turns_of(row.fields)
+    return unit_content(
+        arguments,
+        row,
+        prompts(row, arguments),
+        [arguments.writer],
+        parameters(arguments),
+        before=[system, turns[:-1]],
+    )
+
+
+class Worker:
+    """Does the units of rows."""
+
+    def __init__(self, arguments: Arguments, room: EngineRoom) -> None:
+        """Open the model that writes, if anything is to be written."""
+        self.arguments = arguments
+        adapters = split_paths(arguments.adapter_name_or_path)
+        self.writer = room.open(adapters=adapters) if arguments.num_samples else None
+
+    async def work(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
+        """Return the texts written for each row, with log q of each where the engine gives it."""
+        if self.writer is None:
+            return [{"actions": []} for _ in rows]
+        written = await self.writer.generate([self._request(row) for row in rows], self._sampling())
+        return [
+            {
+                "actions": [
+                    {"text": found.text.strip(), "logprob": found.logprob, "finish_reason": found.finish_reason}
+                    for found in completions
+                ]
+            }
+            for completions in written
+        ]
+
+    def _request(self, row: Row) -> Request:
+        system, turns = conversation(row, self.arguments)
+        media = {kind: row.media[kind] for kind in MEDIA_FIELDS}
+        return Request(turns, system=system or None, key=row.id, **media)
+
+    def _sampling(self) -> Sampling:
+        settings = self.arguments
+        return Sampling(
+            n=settings.num_samples,
+            temperature=settings.temperature,
+            top_p=settings.top_p,
+            top_k=settings.top_k,
+            max_new_tokens=settings.max_new_tokens,
+            seed=settings.seed,
+        )
+
+
+def judge(action: dict[str, Any]) -> str:
+    """Return `kept`, or why a text does not become an action."""
+    checks = {
+        "empty": not action["text"],
+        "cut at max_new_tokens": action["finish_reason"] == "length" or is_cut(action["text"]),
+        "media placeholder in the text": any(count_placeholders(action["text"]).values()),
+    }
+    return next((reason for reason, failed in checks.items() if failed), KEPT)
+
+
+def finish(
+    done: Sequence[tuple[Row, dict[str, Any]]], arguments: Arguments
+) -> tuple[list[dict[str, Any]], dict[str, dict[str, Any]]]:
+    """Return the rows with the new entries behind those they had; select, and write the counts beside the output."""
+    written, reasons, bare = [], Counter[str](), 0
+    for row, result in done:
+        entries = [*(row.fields.get("external") or [])]
+        known = {(entry["source"], entry["text"]) for entry in entries}
+        for action in result["actions"]:
+            reason = judge(action)
+            reasons["written before" if (arguments.source_name, action["text"]) in known else reason] += 1
+            if reason == KEPT and (arguments.source_name, action["text"]) not in known:
+                bare += not wears_layout(action["text"])
+                known.add((arguments.source_name, action["text"]))
+                logprob = action["logprob"]
+                entries.append({"source": arguments.source_name, "text": action["text"], "logprob": logprob})
+        source = provenance(arguments, row, prompts=("external",), parameters=parameters(arguments))
+        written.append(row.fields | {"id": row.id, "external": entries, "provenance": source})
+    report = {"rows": len(written), "source": arguments.source_name, "kept": reasons.pop(KEPT, 0)}
+    report |= {"dropped": dict(reasons.most_common()), "without_layout": bare}
+    names = {"": {"formatting": ROLLOUT}}
+    if arguments.reward_funcs:
+        names |= _select(written, arguments, report)
+    write_text(arguments.beside_output(".report.json"), json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+    for name, value in report.items():
+        print(f"{name}: {value}")
+    return written, names
+
+
+def _select(rows: Sequence[dict[str, Any]], arguments: Arguments, report: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Write the good actions beside the output; return the dataset that reads them, none where there are none."""
+    totals = reward_actions(rows, split_paths(arguments.reward_funcs), timeout=arguments.reward_timeout)
+    by_source: dict[str, list[float]] = {}
+    for row, rewards in zip(rows, totals, strict=True):
+        for entry, reward in zip(row["external"], rewards, strict=True):
+            by_source.setdefault(entry["source"], []).extend([] if reward is None else [reward])
+    selected = select_actions(rows, totals, least=arguments.min_reward)
+    report["mean_reward"] = {source: sum(some) / len(some) for source, some in by_source.items() if some}
+    report["selected"] = len(selected)
+    file = arguments.beside_output(".selected.json")
+    write_rows(file, selected)
+    if not selected:
+        return {}
+    relative = Path(os.path.relpath(file, arguments.dataset_dir)).as_posix()
+    return {"_selected": {"file_name": relative, "formatting": ROLLOUT, "columns": {"answer": ACTION}}}
