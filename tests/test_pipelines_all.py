@@ -36,6 +36,7 @@ def write_hindsight(body: dict[str, Any], number: int) -> str:
 # A pipeline's keys beside those of every run, and the server's answers; a new pipeline enters itself here.
 RUNS: dict[str, dict[str, Any]] = {
     "answer": {"keys": {}, "answer": answer, "file": "o.jsonl", "rows": 3},
+    "external": {"keys": {}, "answer": answer, "file": "o.jsonl", "rows": 3, "formatting": "rollout"},
     "hindsight": {"keys": {}, "answer": write_hindsight, "file": "o.jsonl", "rows": 3},
     "knowledge": {"keys": {"helpful_by": "outcome"}, "answer": answer, "file": "o.samples.jsonl", "rows": 3},
 }
@@ -46,6 +47,9 @@ RUNS: dict[str, dict[str, Any]] = {
 def test_runs_with_a_server(tmp_path: Path, name: str, language: str) -> None:
     run = RUNS[name]
     write_dataset(tmp_path, ROWS)
+    if "formatting" in run:
+        info = {"d": {"file_name": "d.json", "formatting": run["formatting"], "columns": {"prompt": "question"}}}
+        (tmp_path / "dataset_info.json").write_text(json.dumps(info))
     Image.new("RGB", (32, 32), "blue").save(tmp_path / "a.png")
     given = {
         "pipeline": name,

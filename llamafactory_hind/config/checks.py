@@ -39,10 +39,11 @@ def check_train(
     unknown = list(unknown_keys(given, stage, known))
     foreign = list(foreign_keys(given, stage, host_stages))
     wrong = [problem for problem in wrong_values(given) if problem.key not in {other.key for other in foreign}]
+    named = {problem.key for problem in wrong}
     problems = [*unknown_stage(stage, [*host_stages, *STAGES]), *foreign, *wrong]
     if stage in STAGES:
-        usable = {key: value for key, value in given.items() if key not in {problem.key for problem in wrong}}
-        problems += CHECKS[stage](defaults() | usable)
+        usable = {key: value for key, value in given.items() if key not in named}
+        problems += [found for found in CHECKS[stage](defaults() | usable) if found.key not in named]
         if use_mca:
             problems.append(Problem("USE_MCA", "1", f"it unset with `stage: {stage}`", "Megatron Core is the host's."))
     if not allow_extra_keys:
@@ -124,8 +125,9 @@ def fits(value: object, expected: Any) -> bool:
     if get_origin(expected) is Literal:
         choices = get_args(expected)
         return (unquoted(value) if {"on", "off"} <= set(choices) else value) in choices
-    if get_origin(expected) is list:
-        return isinstance(value, list) and all(fits(entry, get_args(expected)[0]) for entry in value)
+    if get_origin(expected) is list:  # one word of a command line is a list of one
+        (item,) = get_args(expected)
+        return all(fits(entry, item) for entry in (value if isinstance(value, list) else [value]))
     if expected is float:
         return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
     if expected is int:

@@ -17,7 +17,7 @@ class ExternalGrpoArguments:
         metadata={
             "help": (
                 "external_grpo: which candidates make up a group: the `num_generations` with the highest reward "
-                "(Vision-EKIPL), the policy's and all external ones, or the external ones in place of the policy's worst."
+                "(Vision-EKIPL), the policy's and all external ones, or the external ones in place of the policy's worst [2nd]."
             )
         },
     )
@@ -36,13 +36,13 @@ class ExternalGrpoArguments:
         metadata={
             "help": (
                 "external_grpo: what an external token's advantage is multiplied by: pi/pi_old (Vision-EKIPL), "
-                "pi/(pi + gamma) without clipping (LUFFY), or pi/q, which needs the recorded `logprob`."
+                "pi/(pi + gamma) without clipping (LUFFY), or pi/q, which needs the recorded `logprob` [2nd]."
             )
         },
     )
     external_gamma: float = field(
         default=0.1,
-        metadata={"help": "external_grpo: gamma of `external_ratio: shaped`, above 0; 0.1 as in LUFFY."},
+        metadata={"help": "external_grpo: gamma of `external_ratio: shaped`, above 0; 0.1 as in LUFFY [C]."},
     )
 
 

@@ -6,7 +6,7 @@
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -157,12 +157,13 @@ class Worker:
         )
 
 
-def judge(action: dict[str, Any]) -> str:
-    """Return `kept`, or why a text does not become an action."""
+def judge(action: Mapping[str, Any], known: Collection[str]) -> str:
+    """Return `kept`, or why a text does not become an action; `known` are those that the row has from this source."""
     checks = {
         "empty": not action["text"],
         "cut at max_new_tokens": action["finish_reason"] == "length" or is_cut(action["text"]),
         "media placeholder in the text": any(count_placeholders(action["text"]).values()),
+        "in the row already": action["text"] in known,
     }
     return next((reason for reason, failed in checks.items() if failed), KEPT)
 
@@ -171,28 +172,30 @@ def finish(
     done: Sequence[tuple[Row, dict[str, Any]]], arguments: Arguments
 ) -> tuple[list[dict[str, Any]], dict[str, dict[str, Any]]]:
     """Return the rows with the new entries behind those they had; select, and write the counts beside the output."""
-    written, reasons, bare = [], Counter[str](), 0
+    name = arguments.source_name
+    written: list[dict[str, Any]] = []
+    reasons: Counter[str] = Counter()
+    bare = 0
     for row, result in done:
-        entries = [*(row.fields.get("external") or [])]
-        known = {(entry["source"], entry["text"]) for entry in entries}
+        entries = list(row.fields.get("external") or [])
+        known = {entry["text"] for entry in entries if entry["source"] == name}
         for action in result["actions"]:
-            reason = judge(action)
-            reasons["written before" if (arguments.source_name, action["text"]) in known else reason] += 1
-            if reason == KEPT and (arguments.source_name, action["text"]) not in known:
+            reason = judge(action, known)
+            reasons[reason] += 1
+            if reason == KEPT:
+                known.add(action["text"])
                 bare += not wears_layout(action["text"])
-                known.add((arguments.source_name, action["text"]))
-                logprob = action["logprob"]
-                entries.append({"source": arguments.source_name, "text": action["text"], "logprob": logprob})
+                entries.append({"source": name, "text": action["text"], "logprob": action["logprob"]})
         source = provenance(arguments, row, prompts=("external",), parameters=parameters(arguments))
         written.append(row.fields | {"id": row.id, "external": entries, "provenance": source})
-    report = {"rows": len(written), "source": arguments.source_name, "kept": reasons.pop(KEPT, 0)}
+    report = {"rows": len(written), "source": name, "kept": reasons.pop(KEPT, 0)}
     report |= {"dropped": dict(reasons.most_common()), "without_layout": bare}
     names = {"": {"formatting": ROLLOUT}}
     if arguments.reward_funcs:
         names |= _select(written, arguments, report)
     write_text(arguments.beside_output(".report.json"), json.dumps(report, indent=2, ensure_ascii=False) + "\n")
-    for name, value in report.items():
-        print(f"{name}: {value}")
+    for title, value in report.items():
+        print(f"{title}: {value}")
     return written, names
 
 
