@@ -129,5 +129,5 @@ def draw(found: Mapping[str, Any], scores: Mapping[str, Mapping[str, tuple[float
         answers.bar([place + 0.38 * shift for place in range(len(names))], values, 0.36, label=group, color=color)
     answers.set_xticks([place + 0.19 for place in range(len(names))], [name.replace(" ", "\n", 1) for name in names])
     answers.set(title="VQA accuracy of answers", ylim=(0, 1.05))
-    answers.legend(frameon=False, loc="lower right")
+    answers.legend(frameon=False, loc="upper left")
     figure.savefig(path, dpi=120)
