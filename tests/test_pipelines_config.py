@@ -280,3 +280,12 @@ def test_rows_without_an_answer_are_good_where_none_is_needed(tmp_path: Path) ->
     good, bad = read_rows(["a"], needs_answer=False, **options)
     assert [row.id for row in good] == ["1"]
     assert [failure.id for failure in bad] == ["2", "3"], "an answer that is there must be right"
+
+
+def test_a_first_word_is_a_file_or_a_key_by_what_stands_before_its_sign(tmp_path: Path) -> None:
+    """`output=x.json` is a key though it ends like a file; `lr=1/x.yaml` in a folder's name is a file though it has a sign."""
+    assert read_settings(["output=x.json"]) == {"output": "x.json"}
+    folder = tmp_path / "lr=1"
+    folder.mkdir()
+    (folder / "x.yaml").write_text("output: y.json\n")
+    assert read_settings([str(folder / "x.yaml"), "seed=3"]) == {"output": "y.json", "seed": 3}

@@ -221,7 +221,7 @@ def read_settings(argv: Sequence[str]) -> dict[str, Any]:
     """
     words, problems = list(argv), []
     settings: Any = {}
-    if words and words[0].endswith((".yaml", ".yml", ".json")) and "=" not in words[0]:
+    if words and words[0].endswith((".yaml", ".yml", ".json")) and not re.match(r"\w+=", words[0]):
         path = Path(words.pop(0))
         try:
             text = path.read_text(encoding="utf-8")
