@@ -34,8 +34,8 @@ endef
 	$(call install,.venv,-c constraints.txt -e ".[dev]")
 	@touch $@ .venv/.run
 
-test: .venv/.dev  ## all tests that need no GPU
-	@.venv/bin/python -m pytest -m "not gpu"
+test: .venv/.dev  ## all tests that need no GPU, two files at a time
+	@.venv/bin/python -m pytest -n 2 --dist loadgroup -m "not gpu"
 
 test-gpu: .venv/.dev  ## the tests that need a GPU
 	@.venv/bin/python -m pytest -m gpu

@@ -7,23 +7,15 @@ Every seed has its own world, base checkpoint and trainings (the YAML files of `
 Settings were chosen on seed 0 alone. Finished steps are kept: killed and started again, it goes on.
 """
 
-import argparse
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from statistics import mean, stdev
 
-from llamafactory_hind.toyworld.chain import Chain, Step, accuracies, move_configs
+from seeds import folder, interval, run_benchmark
+
+from llamafactory_hind.toyworld.chain import Chain, Step, accuracies
 
 
-WORK = Path("build/bench/hind_toyworld")
 GROUPS = ("all", "new facts", "new facts, misaligned", "asked in training")
-# Two-sided 95 % quantiles of Student's t for n - 1 degrees of freedom.
-T95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262}
 METHODS = {
     "base": "base, untrained",
     "answer_only": "answer-only SFT",
@@ -59,57 +51,16 @@ def steps(chain: Chain) -> Iterator[Step]:
     before = json.loads((chain.work / "knowledge_hdft.quadrants.json").read_text())["quadrants"]["threshold"]
     for name in ("dpo", "kepo"):
         yield chain.judge(name, name, confidence_threshold=before)
-    for name, folder in QUADRANTS.items():
-        adapter = str(chain.work / folder)
+    for name, made in QUADRANTS.items():
+        adapter = str(chain.work / made)
         yield chain.answer(f"{name}_1", name, knowledge_adapter=adapter, num_knowledge=1)
         yield chain.answer(f"{name}_8", name, knowledge_adapter=adapter)
     yield chain.answer("kepo_8_no_cot", "no reasoning", use_cot=False, cot_adapter="null")
 
 
-def run_seed(seed: int) -> None:
-    """Do what is missing of a seed, in this process: a start of the command line costs more than most steps."""
-    from llamafactory.train.tuner import run_exp
-    from omegaconf import OmegaConf
-
-    from llamafactory_hind.pipelines.run import run_synth
-    from llamafactory_hind.toyworld import __main__ as world
-    from llamafactory_hind.toyworld import evaluate
-
-    modules = {"llamafactory_hind.toyworld": world.main, "llamafactory_hind.toyworld.evaluate": evaluate.main}
-    work = WORK / f"seed-{seed}"
-    for step in steps(Chain(work, move_configs(work), seed)):
-        if step.makes.is_file():
-            continue
-        print(f"=== seed {seed}: {step.name}", flush=True)
-        if step.command == "train":
-            file, *settings = step.words
-            run_exp(OmegaConf.to_container(OmegaConf.merge(OmegaConf.load(file), OmegaConf.from_cli(settings))))
-        elif step.command == "synth":
-            run_synth(list(step.words))
-        else:
-            modules[step.command](list(step.words))
-
-
-def start_seed(seed: int) -> int:
-    """Run a seed in a process of one thread, its output in a log; return the exit status."""
-    work = WORK / f"seed-{seed}"
-    work.mkdir(parents=True, exist_ok=True)
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
-    with (work / "log.txt").open("a") as log:
-        command = [sys.executable, __file__, "--only-seed", str(seed)]
-        return subprocess.run(command, env=environment, stdout=log, stderr=log, check=False).returncode
-
-
-def interval(values: Sequence[float]) -> str:
-    """Return mean and half-width of the 95 % interval of the mean, in percent."""
-    if len(values) < 2:
-        return f"{100 * mean(values):.1f}"
-    return f"{100 * mean(values):.1f} ± {100 * T95[len(values)] * stdev(values) / len(values) ** 0.5:.1f}"
-
-
 def report(seeds: Sequence[int]) -> str:
     """Return the tables as Markdown."""
-    score = {name: [accuracies(WORK / f"seed-{seed}" / f"answers_{name}.json") for seed in seeds] for name in METHODS}
+    score = {name: [accuracies(folder(seed) / f"answers_{name}.json") for seed in seeds] for name in METHODS}
     lines = [f"VQA accuracy in %, held-out pictures, mean ± 95 % interval over {len(seeds)} seeds:", ""]
     lines += ["| method | " + " | ".join(GROUPS) + " |", "|---|" + "---|" * len(GROUPS)]
     for name, title in METHODS.items():
@@ -137,7 +88,7 @@ def report(seeds: Sequence[int]) -> str:
 def quadrant_lines(seeds: Sequence[int]) -> list[str]:
     """Return the helpful x confident table of each generator."""
     found = {
-        name: [json.loads((WORK / f"seed-{s}" / f"knowledge_{name}.quadrants.json").read_text()) for s in seeds]
+        name: [json.loads((folder(s) / f"knowledge_{name}.quadrants.json").read_text()) for s in seeds]
         for name in QUADRANTS
     }
     corners = list(found["hdft"][0]["quadrants"]["shares"])
@@ -155,10 +106,10 @@ def quadrant_lines(seeds: Sequence[int]) -> list[str]:
 
 def base_lines(seeds: Sequence[int]) -> list[str]:
     """Return what the base checkpoints can do, and what their hindsight kept."""
-    seen = [json.loads((WORK / f"seed-{seed}" / "base" / "accuracy.json").read_text())["accuracy"] for seed in seeds]
-    kept = [json.loads((WORK / f"seed-{seed}" / "written.report.json").read_text()) for seed in seeds]
+    seen = [json.loads((folder(seed) / "base" / "accuracy.json").read_text())["accuracy"] for seed in seeds]
+    kept = [json.loads((folder(seed) / "written.report.json").read_text()) for seed in seeds]
     pairs = {
-        name: [len(json.loads((WORK / f"seed-{seed}" / f"pairs_{name}.json").read_text())) for seed in seeds]
+        name: [len(json.loads((folder(seed) / f"pairs_{name}.json").read_text())) for seed in seeds]
         for name in ("kepo", "dpo")
     }
     lines = [
@@ -170,26 +121,5 @@ def base_lines(seeds: Sequence[int]) -> list[str]:
     return lines
 
 
-def main() -> None:
-    """Run the seeds, two at a time, and print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=5, help="how many, from 0")
-    parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1), help="seeds at a time")
-    parser.add_argument("--only-seed", type=int, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.only_seed is not None:
-        run_seed(arguments.only_seed)
-        return
-    seeds = range(arguments.seeds)
-    with ThreadPoolExecutor(arguments.jobs) as pool:
-        codes = dict(zip(seeds, pool.map(start_seed, seeds), strict=True))
-    failed = [seed for seed, code in codes.items() if code]
-    if failed:
-        raise SystemExit(f"seeds {failed} failed; see {WORK}/seed-N/log.txt. Finished steps are kept: run it again.")
-    text = report(list(seeds))
-    (WORK / "results.md").write_text(text + "\n")
-    print(text)
-
-
 if __name__ == "__main__":
-    main()
+    run_benchmark(steps, report, file=__file__, description=__doc__)

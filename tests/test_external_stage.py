@@ -15,10 +15,11 @@ import torch
 from llamafactory.data import MultiModalDataCollatorForSeq2Seq, get_template_and_fix_tokenizer
 from llamafactory.hparams import DataArguments, FinetuningArguments, ModelArguments
 from llamafactory.model import load_model, load_tokenizer
+from openai_server import Behaviour, OpenAIServer
 from test_grpo_stage import BASE, PLAIN_STEPS, found_problems, places
-from test_kepo_stage import history, run, same, weights
+from test_kepo_stage import command, finished, history, run, same, weights
 
-from llamafactory_hind.stages.external_grpo import ExternalGroups
+from llamafactory_hind.trainers.external_ratio import ExternalRatio
 from llamafactory_hind.trainers.rollout_batch import RolloutBatch
 
 
@@ -256,13 +257,15 @@ def test_behavior_trains(settings: dict[str, Any]) -> None:
     assert history(out, "source/policy/ratio") == pytest.approx([1.0] * 3)
 
 
-def annotator(ratio: str) -> ExternalGroups:
+def ratio_of(name: str) -> ExternalRatio:
     keys = {
-        "advantage_scale": "std", "external_ratio": ratio, "external_gamma": 0.1, "clip_low": 0.2, "clip_high": 0.2,
-        "external_selection": "append", "external_tie_break": "policy_first", "external_max_per_group": None,
-        "loss_reduction": "token", "kl_beta": 0.0,
-    }  # fmt: skip
-    return ExternalGroups(None, SimpleNamespace(**keys), reader=None, sources=["large"], seed=0)
+        "external_ratio": name,
+        "external_gamma": 0.1,
+        "clip_low": 0.2,
+        "clip_high": 0.2,
+        "loss_reduction": "token",
+    }
+    return ExternalRatio(SimpleNamespace(**keys))
 
 
 @pytest.mark.parametrize("ratio", ["plain", "shaped", "behavior"])
@@ -287,7 +290,7 @@ def test_each_ratio_by_hand(ratio: str) -> None:
         "shaped": [-2 * 0.1 * 0.5 / 0.36, -2 * 0.1 * 0.1 / 0.04],
         "behavior": [-2 * s] * 2,
     }[ratio]
-    stage = annotator(ratio)
+    stage = ratio_of(ratio)
     found = stage.surrogate(logps, old, None, batch)
     assert found[0].tolist() == pytest.approx([2.0, 0.8])
     assert found[1].tolist() == pytest.approx(losses, rel=1e-6)
@@ -325,3 +328,54 @@ def test_wrong_keys_are_named() -> None:
         "external_grpo"
         in found_problems({"stage": "grpo", "reward_funcs": ["accuracy"], "external_gamma": 0.2})["external_gamma"]
     )
+
+
+def test_two_processes_equal_one(settings: dict[str, Any], tmp_path: Path) -> None:
+    """Sources that only one of the processes meets, and groups of different sizes, change nothing."""
+    settings |= {"external_selection": "append", "external_ratio": "shaped", "max_steps": 3, **PLAIN_STEPS}
+    one = run(settings, output_dir=str(tmp_path / "one"))
+    settings |= {"per_device_train_batch_size": 2, "ddp_find_unused_parameters": False}
+    both = {"FORCE_TORCHRUN": "1", "NPROC_PER_NODE": "2"}
+    finished(command(settings, tmp_path / "ddp", **both), tmp_path / "ddp")
+    out = Path(settings["output_dir"])
+    same(out, one, atol=3e-5)
+    for key in (
+        "reward",
+        "external/kept_share",
+        "source/large/offered",
+        "source/small/kept",
+        "source/small/probability",
+    ):
+        assert history(out, key) == pytest.approx(history(one, key), abs=1e-5), key
+
+
+def test_live_actions_are_asked_for_once_and_kept(settings: dict[str, Any], rows: Path, tmp_path: Path) -> None:
+    """A server answers each row once for two epochs; a resumed run asks nothing; where it is gone the run is plain GRPO."""
+    settings |= {
+        "dataset": "without",
+        "max_steps": 4,
+        "per_device_train_batch_size": 6,
+        "save_strategy": "steps",
+        "save_steps": 2,
+    }
+    answer = Behaviour(answer=lambda body, number: GOOD.format("moss"))
+    file = tmp_path / "other.yaml"
+    with OpenAIServer(answer) as server:
+        file.write_text(json.dumps({"api": {"base_url": server.url, "model": "large", "max_retries": 0}}))
+        out = run(settings, external_teacher=str(file))
+        assert server.stats()["calls"] == 12
+        resumed = {"resume_from_checkpoint": str(out / "checkpoint-2")}
+        again = run(settings, external_teacher=str(file), **resumed)
+        assert server.stats()["calls"] == 12
+    for name, tensor in weights(out).items():
+        torch.testing.assert_close(weights(again)[name], tensor, atol=1e-6, rtol=1e-5, msg=name)
+    entries = [entry for entry in completions(out) if entry["source"] == "large"]
+    assert {entry["completion"] for entry in entries} == {GOOD.format("moss")}
+    assert history(out, "source/large/offered") == [1.0] * 4
+    assert history(out, "external/unanswered") == [0.0] * 4
+    gone = run(settings, external_teacher=str(file), max_steps=2, output_dir=str(tmp_path / "gone"))
+    assert history(gone, "external/unanswered") == [1.0] * 2
+    assert history(gone, "external/kept_share") == [0.0] * 2
+    found = found_problems({"stage": "external_grpo", "reward_funcs": ["accuracy"], "external_teacher": "t",
+                            "external_ratio": "behavior", "external_samples": 0})  # fmt: skip
+    assert found.keys() == {"external_ratio", "external_samples"}

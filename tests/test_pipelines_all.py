@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from openai_server import Behaviour, OpenAIServer, answer
+from openai_server import Behaviour, OpenAIServer, answer, digest_of
 from PIL import Image
 from synth_setup import read_lines, write_dataset
 
@@ -33,11 +33,17 @@ def write_hindsight(body: dict[str, Any], number: int) -> str:
     return HINDSIGHT.format(answer=next(row["answer"] for row in ROWS if row["question"] in asked))
 
 
+def write_hint(body: dict[str, Any], number: int) -> str:
+    """Answer in the form that our prompt asks for."""
+    return f"<hint>Look at the {digest_of(json.dumps(body['messages'])).hex()[:4]}th part of it.</hint>"
+
+
 # A pipeline's keys beside those of every run, and the server's answers; a new pipeline enters itself here.
 RUNS: dict[str, dict[str, Any]] = {
     "answer": {"keys": {}, "answer": answer, "file": "o.jsonl", "rows": 3},
     "external": {"keys": {}, "answer": answer, "file": "o.jsonl", "rows": 3, "formatting": "rollout"},
     "hindsight": {"keys": {}, "answer": write_hindsight, "file": "o.jsonl", "rows": 3},
+    "hints": {"keys": {}, "answer": write_hint, "file": "o.jsonl", "rows": 3, "formatting": "rollout"},
     "knowledge": {"keys": {"helpful_by": "outcome"}, "answer": answer, "file": "o.samples.jsonl", "rows": 3},
 }
 

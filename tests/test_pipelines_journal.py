@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from llamafactory_hind.engines.identity import digest_path
 from llamafactory_hind.engines.interface import Completion
 from llamafactory_hind.pipelines.calls import CallJournal
-from llamafactory_hind.pipelines.identity import digest_path
 from llamafactory_hind.pipelines.journal import Journal, JournalBroken, JournalInUse, unit_key
 from llamafactory_hind.pipelines.outputs import register, write_rows
 

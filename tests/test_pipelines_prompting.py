@@ -9,9 +9,10 @@ import pytest
 from synth_setup import text_rows, words, write_dataset
 
 from llamafactory_hind.config.problem import ConfigError
+from llamafactory_hind.formats.prompt_files import FOLDER, PromptError
 from llamafactory_hind.formats.prompts import build_prompt
 from llamafactory_hind.pipelines.config import build_arguments, read_settings
-from llamafactory_hind.pipelines.prompting import FOLDER, PromptError, prompt_version, render
+from llamafactory_hind.pipelines.prompting import prompt_version, render
 from llamafactory_hind.pipelines.provenance import provenance
 from llamafactory_hind.pipelines.rows import Row
 from llamafactory_hind.pipelines.run import run_synth

@@ -167,6 +167,114 @@ def test_few_references_and_empty_predictions_are_told(tmp_path: Path, capsys) -
     assert "vqa_accuracy: 1 of 2 questions: empty prediction" in told
 
 
+# Groups
+
+
+def test_per_group_by_hand(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """MRI: 3 of 4. CT: 1 of 2. OCT: 0 of 2. Mean of groups (3/4 + 1/2 + 0) / 3 = 5/12, while over questions it is 4/8.
+
+    Unseen are CT and OCT: (1/2 + 0) / 2 = 1/4. Unbiased variances: 1/4 for MRI (squares 3/16 + 9/16 over 3), 1/2 for CT, 0 for OCT;
+    standard errors sqrt(1/16 + 1/4 + 0) / 3 = sqrt(5) / 12 and sqrt(1/4 + 0) / 2 = 1/4.
+    """
+    said = [("MRI", "B"), ("MRI", "(B)"), ("MRI", "glioma"), ("MRI", "A"), ("CT", "B. glioma"), ("CT", "C")]
+    said += [("OCT", "A"), ("OCT", "none of them")]
+    rows = [
+        {
+            "id": str(number),
+            "prediction": f"<think>A?</think><answer> {text} </answer>",
+            "answer": "B",
+            "choices": ["nothing", "glioma", "stroke"],
+            "modality": modality,
+        }
+        for number, (modality, text) in enumerate(said)
+    ]
+    path = write(tmp_path / "p.json", rows)
+    found = score(path, metric="per_group", group_by="modality", seen_groups="MRI")["metrics"]["per_group"]
+    assert found["score"] == 0.5
+    assert {name: part["score"] for name, part in found["groups"].items()} == {"CT": 0.5, "MRI": 0.75, "OCT": 0.0}
+    over, unseen = found["mean_of_groups"], found["mean_of_unseen_groups"]
+    assert (over["score"], over["groups"], over["questions"]) == (pytest.approx(5 / 12), 3, 8)
+    assert over["standard_error"] == pytest.approx(math.sqrt(5) / 12)
+    assert (unseen["score"], unseen["groups"], unseen["questions"]) == (0.25, 2, 4)
+    assert unseen["standard_error"] == 0.25
+    assert unseen["interval"] == [0.0, pytest.approx(0.25 + 1.96 / 4)]
+    assert found["remarks"] == {"none of the choices": 1}
+    shown = capsys.readouterr().out
+    assert "mean: 3 groups" in shown
+    assert "mean: 2 unseen" in shown
+    exact = score(path, metric="per_group", group_by="modality", choice_matching="exact")["metrics"]["per_group"]
+    assert exact["score"] == 0.25  # `B` and `glioma`, nothing looser
+    assert "mean_of_unseen_groups" not in exact
+
+
+def test_per_group_agrees_with_the_rewards(tmp_path: Path) -> None:
+    """The rule for tags and choices stands in two rooms that may not import each other's; here they meet."""
+    from llamafactory_hind.evaluation.answers import answer_or_all
+    from llamafactory_hind.rewards import get_reward, layout
+
+    texts = [
+        "<think>x</think><answer>\nB\n</answer>",
+        "B",
+        " b) dog",
+        "<answer>cat</answer><answer>B</answer>",
+        "<answer>B",
+    ]
+    texts += ["", "(A)", "<answer></answer>"]
+    assert [answer_or_all(text) for text in texts] == [layout.answer_or_all(text) for text in texts]
+    for choices, name in ((["cat", "dog"], "choice"), (None, "accuracy")):
+        columns = {"answer": "B", "choices": choices}
+        expected = get_reward(name)(texts, **{key: [value] * len(texts) for key, value in columns.items()})
+        arguments = ScoreArguments(metric="per_group", predictions="p.json", group_by="kind")
+        metric = get_metric("per_group")
+        assert [metric.score(text, columns, arguments).score for text in texts] == expected
+
+
+def test_a_group_of_one_has_no_error_and_one_without_scores_does_not_count() -> None:
+    from llamafactory_hind.evaluation.summary import mean_of_groups
+
+    lone = mean_of_groups([[1.0], [0.0, 1.0], [None]])
+    assert (lone["score"], lone["groups"], lone["questions"]) == (0.75, 2, 3)
+    assert lone["standard_error"] is lone["interval"] is None
+    assert mean_of_groups([[None]])["score"] is None
+
+
+def test_groups_that_are_wrong_are_told(tmp_path: Path) -> None:
+    rows = [row(number, prediction="cab", kind=kind) for number, kind in enumerate(("road", "sea"))]
+    path = write(tmp_path / "p.json", rows)
+    assert "group_by: got None, expected a column of the rows" in refusal(path, metric="per_group")
+    assert "seen_groups: got 'road', expected `group_by` beside it" in refusal(
+        path, metric="vqa_accuracy", seen_groups="road"
+    )
+    given = {"metric": "per_group", "group_by": "kind"}
+    assert "The nearest is `road`" in refusal(path, **given, seen_groups="roads")
+    assert "a group left that was not seen" in refusal(path, **given, seen_groups="sea,road")
+    bad = write(tmp_path / "b.json", [rows[0] | {"answer": "D", "choices": ["cab", "bus"]}, rows[1] | {"answer": 4}])
+    message = refusal(bad, **given)
+    assert "b.json, row 1, metric per_group: correct choice: got 'D'" in message
+    assert "b.json, row 2, metric per_group: answer: got 4, expected text" in message
+
+
+def test_rollout_datasets_hold_references_too(tmp_path: Path) -> None:
+    """By id, and by order for the host's file, whose prompt must contain the last turn."""
+    rows = [
+        {"id": n, "prompt": f"What is {n}?", "solution": n, "kind": "even" if n % 2 == 0 else "odd"} for n in range(4)
+    ]
+    dataset(tmp_path, rows, formatting="rollout", columns={"answer": "solution"})
+    given = {"metric": "per_group", "group_by": "kind", "dataset": "val", "dataset_dir": tmp_path}
+    by_id = write(tmp_path / "p.json", [{"id": str(n), "prediction": f"<answer>{n % 3}</answer>"} for n in range(4)])
+    assert score(by_id, **given)["metrics"]["per_group"]["mean_of_groups"]["score"] == 0.75
+    lines = [{"prompt": f"user\nWhat is {n}?\n", "predict": str(n), "label": f"{n}\n"} for n in range(4)]
+    by_order = write(tmp_path / "generated_predictions.jsonl", lines)
+    assert score(by_order, **given)["metrics"]["per_group"]["score"] == 1.0
+    for written in tmp_path.glob("*.score.*"):
+        written.unlink()
+    assert "it lacks the question 'What is 0?'" in refusal(
+        write(tmp_path / "generated_predictions.jsonl", [lines[1], lines[0], *lines[2:]]), **given
+    )
+    dataset(tmp_path, [{"prompt": "a", "messages": []}, {"prompt": 3}], formatting="rollout")
+    assert "val.json, row 2, field `question`: got None" in refusal(by_id, **given)
+
+
 # Missing predictions
 
 

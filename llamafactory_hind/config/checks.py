@@ -8,7 +8,7 @@ from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from .problem import ConfigError, Problem
-from .registry import CHECKS, DATA_ARGUMENTS, FINETUNING_ARGUMENTS, SHARED, STAGES
+from .registry import CHECKS, DATA_ARGUMENTS, FINETUNING_ARGUMENTS, SHARED, STAGES, UNBOUNDED
 from .shared import unquoted
 
 
@@ -114,7 +114,10 @@ def wrong_values(given: Mapping[str, Any]) -> Iterator[Problem]:
         types = get_type_hints(owner)
         for entry in fields(owner):
             if entry.name in given and not fits(given[entry.name], types[entry.name]):
+                if entry.name in UNBOUNDED and given[entry.name] in (math.inf, -math.inf):
+                    continue
                 expected = " or ".join(describe(types[entry.name]))
+                expected += ", or -.inf" if entry.name in UNBOUNDED else ""
                 yield Problem(entry.name, given[entry.name], expected, f"The default is {entry.default!r}.")
 
 

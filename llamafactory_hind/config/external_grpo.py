@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from .external_ratio import ratio_problems
 from .online import online_problems
 from .problem import Problem
 
@@ -31,26 +32,37 @@ class ExternalGrpoArguments:
             "help": "external_grpo: external actions in a group at most; null is no limit, 0 is plain GRPO [ours]."
         },
     )
-    external_ratio: Literal["plain", "shaped", "behavior"] = field(
-        default="plain",
+    external_teacher: str | None = field(
+        default=None,
         metadata={
             "help": (
-                "external_grpo: what an external token's advantage is multiplied by: pi/pi_old (Vision-EKIPL), "
-                "pi/(pi + gamma) without clipping (LUFFY), or pi/q, which needs the recorded `logprob` [2nd]."
+                "external_grpo: asks another model for actions while training runs: a model folder or name, `base`, or a YAML "
+                "file as for `teacher`; null takes those of the rows alone [ours]."
             )
         },
     )
-    external_gamma: float = field(
-        default=0.1,
-        metadata={"help": "external_grpo: gamma of `external_ratio: shaped`, above 0; 0.1 as in LUFFY [C]."},
+    external_samples: int = field(
+        default=1, metadata={"help": "external_grpo: actions that `external_teacher` writes for a row, once [ours]."}
+    )
+    external_temperature: float = field(
+        default=0.7, metadata={"help": "external_grpo: sampling of `external_teacher`; 0 is greedy [ours]."}
     )
 
 
 def external_grpo_problems(settings: Mapping[str, Any]) -> Iterator[Problem]:
     """Find what cannot work together in the settings of an external_grpo run: our keys with their defaults, the host's as given."""
     yield from online_problems(settings, "external_grpo")
-    most, gamma = settings["external_max_per_group"], settings["external_gamma"]
+    yield from ratio_problems(settings)
+    most = settings["external_max_per_group"]
     if most is not None and most < 0:
         yield Problem("external_max_per_group", most, "null, or 0 or more", "null is no limit, 0 is plain GRPO.")
-    if gamma <= 0:
-        yield Problem("external_gamma", gamma, "a number above 0", "The default is 0.1; at 0 no token has a gradient.")
+    samples, temperature = settings["external_samples"], settings["external_temperature"]
+    if samples < 1:
+        yield Problem("external_samples", samples, "1 or more", "null for `external_teacher` asks for none.")
+    if temperature < 0:
+        yield Problem("external_temperature", temperature, "0 or more", "0 is greedy.")
+    elif temperature == 0 and samples > 1:
+        yield Problem("external_samples", samples, "1 with `external_temperature: 0`", "All would be the same.")
+    if settings["external_teacher"] is not None and settings["external_ratio"] == "behavior":
+        remedy = "q of a text that is put into the layout is not known; take `plain` or `shaped`, or `synth` with `pipeline: external`."
+        yield Problem("external_ratio", "behavior", "another ratio with `external_teacher`", remedy)

@@ -116,13 +116,23 @@ class Score:
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What an engine can give, asked before any work starts."""
+    """What an engine can give, asked before any work starts.
+
+    Attributes:
+        texts: it writes.
+        scores: it scores given texts.
+        images: it is shown images.
+        videos: likewise.
+        audios: likewise.
+        distributions: over the whole vocabulary at each of given tokens, as distillation needs them.
+    """
 
     texts: bool
     scores: bool
     images: bool
     videos: bool
     audios: bool = False
+    distributions: bool = False
 
 
 class Engine(Protocol):

@@ -12,6 +12,7 @@ from peft import PeftModel
 
 
 if TYPE_CHECKING:
+    import torch
     from llamafactory.data.template import Template
     from transformers import PreTrainedModel, PreTrainedTokenizer, ProcessorMixin
 
@@ -78,15 +79,20 @@ class Weights:
             yield
 
 
-def load_weights(model_name_or_path: str, *, settings: Mapping[str, Any]) -> Weights:
+def load_weights(
+    model_name_or_path: str, *, settings: Mapping[str, Any], device: "torch.device | str | None" = None
+) -> Weights:
     """Load tokenizer, processor, template and model through the host, exactly as `sft` does.
 
     Args:
         model_name_or_path: folder or hub name.
         settings: host keys (`host_keys`): template, image_max_pixels, infer_dtype, quantization_bit …
+        device: where the whole model goes; None lets the host spread it over what is there.
     """
     arguments = {"model_name_or_path": model_name_or_path, "finetuning_type": "lora", **settings}
     model_args, data_args, finetuning_args, _ = get_infer_args(arguments)
+    if device is not None:
+        model_args.device_map = {"": device}
     modules = load_tokenizer(model_args)
     template = get_template_and_fix_tokenizer(modules["tokenizer"], data_args)
     model = load_model(modules["tokenizer"], model_args, finetuning_args, is_trainable=False)

@@ -86,6 +86,7 @@ class LocalEngine:
             images=plugin.image_token is not None,
             videos=plugin.video_token is not None,
             audios=plugin.audio_token is not None,
+            distributions=True,
         )
 
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[list[Completion]]:

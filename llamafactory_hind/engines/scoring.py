@@ -5,7 +5,7 @@ is replaced, so that parameter gathering (ZeRO, FSDP), data-parallel hooks and a
 """
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
 IGNORE_INDEX = -100  # the host's label of a position that is not scored
 CHUNK_TOKENS = 1024  # [ours] rows of hidden states whose logits exist at one time
+
+# hidden states (M, H) that predict the scored tokens, the output head as `head_arguments` describes it, the tokens (M,);
+# M counts the scored positions row by row
+Reader = Callable[[torch.Tensor, dict[str, Any], torch.Tensor], Any]
 
 
 class UnsupportedHead(ValueError):
@@ -112,6 +116,48 @@ def head_replaced(model: nn.Module, compute: Any) -> Iterator[None]:
             head.forward = own_forward
 
 
+def read_tokens(
+    model: nn.Module,
+    inputs: "Mapping[str, Any]",
+    labels: torch.Tensor,
+    *,
+    read: Reader,
+    sources: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Let `read` turn the hidden states that predict `labels` into one value each, where the model would compute logits.
+
+    Args:
+        model: a causal language model, plain or wrapped (DDP, DeepSpeed, FSDP, PEFT).
+        inputs: what the host's collator made, without `labels`.
+        labels: (B, T) ids; -100 where nothing is scored.
+        read: see `Reader`; returns (M,).
+        sources: (B, T) index of the position whose hidden state predicts each label; default t - 1.
+
+    Returns:
+        (B, T) what `read` returned, 0 where `labels` is -100 and at position 0.
+    """
+    if sources is None:
+        labels = labels.clone()
+        labels[:, 0] = IGNORE_INDEX
+    rows, columns = (labels != IGNORE_INDEX).nonzero(as_tuple=True)  # (M,), (M,)
+    hidden_columns = columns - 1 if sources is None else sources[rows, columns]
+    targets = labels[rows, columns]
+    inner = unwrap(model)
+    head = output_head(model)
+    scored: list[torch.Tensor] = []
+
+    def compute(hidden: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
+        picked = hidden[rows, hidden_columns]  # (M, H)
+        values = read(picked, head_arguments(inner, head), targets)
+        full = values.new_zeros(labels.shape).index_put((rows, columns), values)  # (B, T)
+        scored.append(full)
+        return full.unsqueeze(-1)  # stands where logits stood: keeps the head in the graph that wrappers see
+
+    with head_replaced(model, compute):
+        model(**inputs, use_cache=False, return_dict=True)
+    return scored[0]
+
+
 def token_logprobs(
     model: nn.Module,
     inputs: "Mapping[str, Any]",
@@ -120,6 +166,7 @@ def token_logprobs(
     sources: torch.Tensor | None = None,
     chunk_tokens: int = CHUNK_TOKENS,
     temperature: float = 1.0,
+    also: Reader | None = None,
 ) -> torch.Tensor:
     """Score `labels` under `model`: entry [b, t] is log p(labels[b, t] | what position `sources[b, t]` has seen).
 
@@ -130,32 +177,19 @@ def token_logprobs(
         sources: (B, T) index of the position whose hidden state predicts each label; default t - 1.
         chunk_tokens: rows of hidden states whose logits exist at one time.
         temperature: of the distribution that is scored; it divides the model's own logits.
+        also: is shown the same hidden states and the head, while the head is there; its result is not used.
 
     Returns:
         (B, T) float32 log-probs, 0 where `labels` is -100 and at position 0.
     """
-    if sources is None:
-        labels = labels.clone()
-        labels[:, 0] = IGNORE_INDEX
-    rows, columns = (labels != IGNORE_INDEX).nonzero(as_tuple=True)  # (N,), (N,)
-    hidden_columns = columns - 1 if sources is None else sources[rows, columns]
-    targets = labels[rows, columns]
-    inner = unwrap(model)
-    head = output_head(model)
-    scored: list[torch.Tensor] = []
 
-    def compute(hidden: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
-        picked = hidden[rows, hidden_columns]  # (N, H)
-        arguments = head_arguments(inner, head)
-        arguments["temperature"] *= temperature
-        logps = linear_logprobs(picked[None], targets=targets[None], chunk_tokens=chunk_tokens, **arguments)[0]
-        full = logps.new_zeros(labels.shape).index_put((rows, columns), logps)  # (B, T)
-        scored.append(full)
-        return full.unsqueeze(-1)  # stands where logits stood: keeps the head in the graph that wrappers see
+    def read(hidden: torch.Tensor, head: dict[str, Any], targets: torch.Tensor) -> torch.Tensor:
+        if also is not None:
+            also(hidden, head, targets)
+        scaled = {**head, "temperature": head["temperature"] * temperature}
+        return linear_logprobs(hidden[None], targets=targets[None], chunk_tokens=chunk_tokens, **scaled)[0]
 
-    with head_replaced(model, compute):
-        model(**inputs, use_cache=False, return_dict=True)
-    return scored[0]
+    return read_tokens(model, inputs, labels, read=read, sources=sources)
 
 
 def plain_token_logprobs(

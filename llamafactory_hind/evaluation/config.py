@@ -69,13 +69,22 @@ class ScoreArguments:
         default="lenient",
         metadata={
             "help": (
-                "aokvqa_choice. lenient: `(B)`, `B`, `b) dog`, `Dog.` and `(dog)` name a choice; exact: only its text does, "
+                "aokvqa_choice, per_group. lenient: `(B)`, `B`, `b) dog`, `Dog.` and `(dog)` name a choice; exact: only its text does, "
                 "as in the official code. Neither measures likeness [ours]."
             )
         },
     )
     group_by: str | None = field(
         default=None, metadata={"help": "Column whose values also get a mean each, such as `question_type`."}
+    )
+    seen_groups: str | None = field(
+        default=None,
+        metadata={
+            "help": (
+                "Values of `group_by` that training has seen, a list or separated by commas: the mean over the other groups is "
+                "then given, too."
+            )
+        },
     )
     output: str | None = field(
         default=None,
@@ -98,6 +107,11 @@ class ScoreArguments:
         return split_names(self.dataset)
 
     @property
+    def seen(self) -> tuple[str, ...]:
+        """Return the groups that training has seen, each once."""
+        return tuple(dict.fromkeys(split_names(self.seen_groups)))
+
+    @property
     def summary_file(self) -> Path:
         """Return the path of the numbers."""
         return Path(self.output or Path(self.predictions).with_suffix(".score.json"))
@@ -117,6 +131,12 @@ class ScoreArguments:
                 near = nearest(name, metric_names())
                 remedy = f"The nearest metric is `{near}`." if near else "Choose one; --help explains them."
                 yield Problem("metric", name, "one of " + ", ".join(metric_names()), remedy)
+        if self.group_by is None:
+            remedy = "Name the column, such as `group_by: modality`."
+            if "per_group" in self.metrics:
+                yield Problem("group_by", None, "a column of the rows with `metric: per_group`", remedy)
+            if self.seen_groups is not None:
+                yield Problem("seen_groups", self.seen_groups, "`group_by` beside it", remedy)
         if self.predictions and Path(self.predictions).suffix not in PREDICTION_SUFFIXES:
             yield Problem("predictions", self.predictions, "a file that ends in .json or .jsonl", "Give such a file.")
         if self.output is not None and (Path(self.output).suffix != ".json" or self.output == self.predictions):
@@ -190,7 +210,7 @@ def build_arguments(given: Mapping[str, Any]) -> ScoreArguments:
     types = get_type_hints(ScoreArguments)
     problems, usable = [], {}
     for key, value in given.items():
-        if key in ("metric", "dataset") and isinstance(value, list):
+        if key in ("metric", "dataset", "seen_groups") and isinstance(value, list):
             value = ",".join(map(str, value))
         if key not in types:
             near = nearest(key, types)

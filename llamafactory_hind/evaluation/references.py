@@ -1,7 +1,7 @@
-"""Rows of `hindsight` datasets as references: what `dataset_info.json` says of them, read without the host."""
+"""Rows of `hindsight` and `rollout` datasets as references: what `dataset_info.json` says of them, read without the host."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 from ..config.checks import nearest
 from ..config.problem import ConfigError, Problem
 from ..formats.options import HindsightOptions, read_options
+from ..formats.rollout_rows import find_rollout_problems, read_rollout_options, turns_of
 from ..formats.rows import is_missing, read_fields, responses_of
 from .predictions import read_objects
 
@@ -72,22 +73,45 @@ def _read_dataset(name: str, info: Mapping[str, Any], folder: Path) -> list[Refe
             name, "one of " + ", ".join(sorted(info)), f"The nearest is `{near}`." if near else "Choose one."
         )
     entry = info[name]
-    if entry.get("formatting") != "hindsight" or "file_name" not in entry:
-        expected = "a dataset with `formatting: hindsight` and a `file_name`"
+    if entry.get("formatting") not in READERS or "file_name" not in entry:
+        expected = "a dataset with `formatting: hindsight` or `rollout` and a `file_name`"
         raise _Refused(name, expected, "References are read from local files of that format.")
     path = folder / entry["file_name"]
     try:
-        options = read_options(entry, name=name)
+        read, options = READERS[entry["formatting"]](entry, name)
         rows = read_objects(path)
     except (OSError, ValueError) as error:
         raise _Refused(name, "a readable .json or .jsonl file and a valid entry", f"{path}: {error}") from None
     references = []
     for number, row in enumerate(rows, start=1):
-        fields = read_fields(row, options) if isinstance(row, dict) else {}
+        fields = read(row) if isinstance(row, dict) else {}
         if not isinstance(fields.get("question"), str):
             remedy = f"{path}, row {number}, field `question`: got {fields.get('question')!r}; mend the row."
-            raise _Refused(name, "rows that are objects with a `question`", remedy)
+            raise _Refused(name, "rows that are objects with a `question` (`rollout`: a usable prompt)", remedy)
         references.append(
             Reference(str(fields.get("id", f"{path.name}:{number}")), f"{path}, row {number}", fields, options)
         )
     return references
+
+
+def _hindsight(entry: Mapping[str, Any], name: str) -> tuple[Callable[[Any], dict[str, Any]], HindsightOptions]:
+    options = read_options(entry, name=name)
+    return lambda row: read_fields(row, options), options
+
+
+def _rollout(entry: Mapping[str, Any], name: str) -> tuple[Callable[[Any], dict[str, Any]], HindsightOptions]:
+    """Return how to read a `rollout` row: its question is the last turn, and the host's run saw `answer` as its label."""
+    options = read_rollout_options(entry, name=name)
+    ours = {column: field for field, column in options.columns}
+
+    def read(row: Mapping[str, Any]) -> dict[str, Any]:
+        fields = {ours.get(column, column): value for column, value in row.items()}
+        if isinstance(fields.get("answer"), int | float) and not isinstance(fields["answer"], bool):
+            fields["answer"] = str(fields["answer"])
+        usable = not any(problem.field.startswith(("prompt", "messages")) for problem in find_rollout_problems(fields))
+        return fields | {"question": turns_of(fields)[1][-1]["content"] if usable else None}
+
+    return read, HindsightOptions(target="answer")
+
+
+READERS = {"hindsight": _hindsight, "rollout": _rollout}

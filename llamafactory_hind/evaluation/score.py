@@ -18,6 +18,7 @@ from .refusal import ScoreError
 from .summary import INTERVAL, MetricScores, score_questions, summarize
 
 
+OVER_GROUPS = {"mean_of_groups": "mean: {} groups", "mean_of_unseen_groups": "mean: {} unseen"}
 SHOWN_FIELDS = ("answers", "choices", "correct_choice")
 
 
@@ -34,7 +35,7 @@ def run_score(argv: list[str]) -> None:
         arguments = build_arguments(read_settings(argv))
         questions, unused = collect_questions(arguments)
         found = score_questions(questions, arguments)
-        means = summarize(questions, found, arguments.group_by)
+        means = summarize(questions, found, arguments.group_by, arguments.seen)
     except (ConfigError, ScoreError) as error:
         raise SystemExit(f"llamafactory-cli score: {error}") from None
     write_questions(questions, found, arguments)
@@ -83,7 +84,7 @@ def write_summary(means: Mapping[str, dict[str, Any]], questions: int, unused: i
 
 
 def show(means: Mapping[str, dict[str, Any]], arguments: ScoreArguments) -> None:
-    """Print the table: a line a metric, below it a line for each of its groups."""
+    """Print the table: a line a metric, below it a line for each of its groups and for the means over groups."""
     table = Table(caption="interval: 95 %, normal, over questions")
     table.add_column(f"metric, by {arguments.group_by}" if arguments.group_by else "metric")
     for title in ("score %", "interval %", "questions", "dropped", "missing"):
@@ -93,6 +94,9 @@ def show(means: Mapping[str, dict[str, Any]], arguments: ScoreArguments) -> None
         table.add_row(name, *_cells(mean), str(dropped), str(mean["missing"]))
         for group, part in mean.get("groups", {}).items():
             table.add_row(f"  {group}", *_cells(part), "", "")
+        for key, title in OVER_GROUPS.items():
+            if key in mean:
+                table.add_row(f"  {title.format(mean[key]['groups'])}", *_cells(mean[key]), "", "")
         table.add_section()
     Console(markup=False, highlight=False).print(table)
 

@@ -95,6 +95,12 @@ def _score_question(question: Question, metric: ModuleType, found: MetricScores,
     found.scores.append(scored.score)
 
 
+def variance(values: Sequence[float]) -> float:
+    """Return the unbiased variance of two values or more."""
+    mean = math.fsum(values) / len(values)
+    return math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)
+
+
 def mean_of(scores: Iterable[float | None]) -> dict[str, Any]:
     """Return mean, number and interval of the scores that count; None where there are too few."""
     values = [score for score in scores if score is not None]
@@ -103,36 +109,85 @@ def mean_of(scores: Iterable[float | None]) -> dict[str, Any]:
     mean = math.fsum(values) / len(values)
     interval = None
     if len(values) > 1:
-        deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
-        half = Z * deviation / math.sqrt(len(values))
+        half = Z * math.sqrt(variance(values)) / math.sqrt(len(values))
         interval = [max(0.0, mean - half), min(1.0, mean + half)]
     return {"score": mean, "questions": len(values), "interval": interval}
 
 
+def mean_of_groups(scores: Sequence[Sequence[float | None]]) -> dict[str, Any]:
+    """Return the mean over groups of their means, each counting as much, and its standard error `sqrt(sum s_g^2 / n_g) / G`.
+
+    A group without a score that counts is left out; the error is None where a group has a single one.
+    """
+    groups = [[score for score in group if score is not None] for group in scores]
+    groups = [group for group in groups if group]
+    if not groups:
+        return {"score": None, "groups": 0, "questions": 0, "standard_error": None, "interval": None}
+    mean = math.fsum(math.fsum(group) / len(group) for group in groups) / len(groups)
+    error = None
+    if all(len(group) > 1 for group in groups):
+        error = math.sqrt(math.fsum(variance(group) / len(group) for group in groups)) / len(groups)
+    interval = None if error is None else [max(0.0, mean - Z * error), min(1.0, mean + Z * error)]
+    counts = {"groups": len(groups), "questions": sum(map(len, groups))}
+    return {"score": mean, **counts, "standard_error": error, "interval": interval}
+
+
 def summarize(
-    questions: Sequence[Question], found: Mapping[str, MetricScores], group_by: str | None
+    questions: Sequence[Question], found: Mapping[str, MetricScores], group_by: str | None, seen: Sequence[str] = ()
 ) -> dict[str, dict[str, Any]]:
-    """Return metric -> mean, interval, counts and, where asked for, the mean of each group.
+    """Return metric -> mean, interval, counts and, where asked for, the mean of each group and over groups.
+
+    Args:
+        questions: in the order of the scores.
+        found: metric -> scores.
+        group_by: column of the groups, or None.
+        seen: groups that training has seen; the others then have a mean of their own.
 
     Raises:
-        ConfigError: no question has the column `group_by`.
+        ConfigError: no question has the column `group_by`, a seen group is none of its values, or none is unseen.
         ScoreError: its values are lists or objects.
     """
     groups = group_indices(questions, group_by) if group_by else {}
+    refuse_unknown_groups(seen, groups)
     return {
         name: {
             **mean_of(scores.scores),
             "dropped": dict(scores.dropped),
             "missing": scores.missing,
             "remarks": dict(scores.remarks),
-            **(
-                {"groups": {group: mean_of(scores.scores[i] for i in members) for group, members in groups.items()}}
-                if groups
-                else {}
-            ),
+            **(_by_group(scores.scores, groups, seen) if groups else {}),
         }
         for name, scores in found.items()
     }
+
+
+def _by_group(
+    scores: Sequence[float | None], groups: Mapping[str, Sequence[int]], seen: Sequence[str]
+) -> dict[str, Any]:
+    parts = {group: [scores[index] for index in members] for group, members in groups.items()}
+    means: dict[str, Any] = {"groups": {group: mean_of(part) for group, part in parts.items()}}
+    means["mean_of_groups"] = mean_of_groups(list(parts.values()))
+    if seen:
+        means["mean_of_unseen_groups"] = mean_of_groups([part for group, part in parts.items() if group not in seen])
+    return means
+
+
+def refuse_unknown_groups(seen: Sequence[str], groups: Mapping[str, Any]) -> None:
+    """Stop at groups that training is said to have seen and the rows do not have.
+
+    Raises:
+        ConfigError: with each of them, or because no group is left.
+    """
+    problems = []
+    for name in seen:
+        if name not in groups:
+            near = nearest(name, groups)
+            remedy = f"The nearest is `{near}`." if near else "Choose among those."
+            problems.append(Problem("seen_groups", name, f"one of {', '.join(groups)}", remedy))
+    if seen and not problems and set(seen) == set(groups):
+        problems.append(Problem("seen_groups", ",".join(seen), "a group left that was not seen", "Leave it out."))
+    if problems:
+        raise ConfigError(problems)
 
 
 def group_indices(questions: Sequence[Question], column: str) -> dict[str, list[int]]:

@@ -9,7 +9,7 @@ from llamafactory.data.processor.processor_utils import DatasetProcessor, infer_
 from llamafactory.extras import logging
 
 from .bad_rows import Problem
-from .external_processor import PlacedPromptProcessor
+from .conversation_processor import ConversationProcessor
 from .options import MEDIA_FIELDS
 from .prompt_processor import PROMPT, PromptProcessor
 from .prompts import count_placeholders
@@ -121,5 +121,6 @@ class PairProcessor(DatasetProcessor):
 PROCESSORS: dict[str, type[DatasetProcessor]] = {
     "kepo": PairProcessor,
     "grpo": PromptProcessor,
-    "external_grpo": PlacedPromptProcessor,
+    "external_grpo": ConversationProcessor,
+    "gated_distill": ConversationProcessor,
 }

@@ -1,4 +1,4 @@
-"""Released data sets to `hindsight` rows: `python -m llamafactory_hind.importers NAME ...`. One file a family.
+"""Released data sets to `hindsight` or `rollout` rows: `python -m llamafactory_hind.importers NAME ...`. One file a family.
 
 A family's file defines `SUMMARY`, `add_arguments(parser)` and `read_entries(arguments)`; see `okvqa.py`.
 """

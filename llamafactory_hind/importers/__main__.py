@@ -1,4 +1,4 @@
-"""``python -m llamafactory_hind.importers okvqa|aokvqa ... --images DIR --out FILE [--dataset-dir DIR --name NAME]``."""
+"""``python -m llamafactory_hind.importers FAMILY ... --images DIR --out FILE [--dataset-dir DIR --name NAME]``."""
 
 import argparse
 import json
@@ -114,10 +114,15 @@ def refuse_bad_rows(placed: Sequence[tuple[Entry, Mapping[str, Any]]], formattin
     Raises:
         ImportRefused: with every problem.
     """
-    find = find_rollout_problems if formatting == "rollout" else _hindsight_problems
+    find = _rollout_problems if formatting == "rollout" else _hindsight_problems
     problems = [f"{entry.place}, {problem}" for entry, row in placed for problem in find(row)]
     if problems:
         raise ImportRefused("Rows would not pass the checks of the format.", problems, "Mend the entries.")
+
+
+def _rollout_problems(row: Mapping[str, Any]) -> Iterator[Problem]:
+    """Yield what is wrong with a `rollout` row; null means that a field is missing, as where the format reads it."""
+    yield from find_rollout_problems({field: value for field, value in row.items() if value is not None})
 
 
 def _hindsight_problems(row: Mapping[str, Any]) -> Iterator[Problem]:

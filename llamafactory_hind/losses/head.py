@@ -96,6 +96,33 @@ def shaped(buffer: Tensor, rows: slice, words: slice) -> Tensor:
     return buffer[: height * width].view(height, width)
 
 
+def kept_tile(head: Head, store: Tensor | None, words: slice) -> Tensor | None:
+    """The place (N, v) in `store` (V, H), which a gradient of the weight will fill later, for a tile; None without room.
+
+    The gradient of the words up to w fills w * H elements of the store, the tiles of the words from w on begin at
+    w * max(N, H): in ascending order of words a gradient overwrites tiles of its own and of earlier words only.
+    """
+    if store is None:
+        return None
+    width = words.stop - words.start
+    start = words.start * max(head.rows, store.shape[1])
+    stop = start + head.rows * width
+    return store.view(-1)[start:stop].view(head.rows, width) if stop <= store.numel() else None
+
+
+def product_dtype(hidden: Tensor, weight: Tensor) -> torch.dtype:
+    """The dtype of the matrix products: the one of the model's own head, but never below float32 on a CPU.
+
+    A bf16 product is hundreds of times slower than a float32 one on a CPU without bf16 units, and less exact.
+    """
+    given = torch.promote_types(hidden.dtype, weight.dtype)
+    if hidden.device.type == "cpu":
+        return torch.promote_types(given, torch.float32)
+    if torch.is_autocast_enabled(hidden.device.type) and given != torch.float64:
+        return torch.get_autocast_dtype(hidden.device.type)
+    return given
+
+
 def add_product(total: Tensor, left: Tensor, right: Tensor, *, fresh: bool = False) -> None:
     """Add left @ right to `total`, or write it there when `fresh`; `total` may be wider than the factors."""
     if total.dtype != left.dtype:

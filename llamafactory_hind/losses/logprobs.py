@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .head import Head, add_product, shaped
+from .head import Head, add_product, kept_tile, product_dtype, shaped
 
 
 IGNORE_INDEX = -100
@@ -55,14 +55,14 @@ def linear_logprobs(
     scored = (targets.flatten() != IGNORE_INDEX).nonzero()[:, 0]  # (N,)
     ids = targets.flatten()[scored]
     _check_ids(ids, len(weight))
-    product_dtype = _product_dtype(hidden, weight)
+    dtype = product_dtype(hidden, weight)
     with torch.autocast(hidden.device.type, enabled=False):
-        rows = hidden.flatten(0, 1)[scored].to(product_dtype)  # (N, H)
+        rows = hidden.flatten(0, 1)[scored].to(dtype)  # (N, H)
         lefts: tuple[Tensor, ...] = (rows,)
         rights: tuple[Tensor, ...] = (weight,)
         if lora is not None:
             down, up, scaling = lora
-            lefts, rights = (rows, rows @ down.to(product_dtype).T * scaling), (weight, up)  # (N, r), (V, r)
+            lefts, rights = (rows, rows @ down.to(dtype).T * scaling), (weight, up)  # (N, r), (V, r)
         settings = (temperature, softcap, chunk_tokens)
         inputs = (bias, *lefts, *rights)
         if torch.is_grad_enabled() and any(value is not None and value.requires_grad for value in inputs):
@@ -129,7 +129,7 @@ def _forward(head: Head, ids: Tensor, *, slopes: list[Tensor | None], store: Ten
         sums = [None if slope is None else slope[rows] for slope in slopes]  # (n, K)
         for words in head.word_chunks():
             tile = shaped(buffer, rows, words)
-            kept = _kept(head, store, words)
+            kept = kept_tile(head, store, words)
             logits = tile if kept is None else kept[rows]
             head.write_logits(logits, rows, words)
             inside, column = _locate(ids[rows], words)
@@ -177,7 +177,7 @@ def _backward(
     if store is not None:
         right_grads[0] = store
     for words in head.word_chunks():
-        kept = _kept(head, store, words)
+        kept = kept_tile(head, store, words)
         bias_sum = normalisers.new_zeros(words.stop - words.start)  # (v,)
         # Apart from its place, which may still hold this chunk's logits.
         right_sums = [None if g is None else g.new_zeros(g[words].shape, dtype=head.wide) for g in right_grads]
@@ -207,37 +207,10 @@ def _backward(
     return [bias_grad, *(None if g is None else g.to(left.dtype) for g, left in lefts), *right_grads]
 
 
-def _kept(head: Head, store: Tensor | None, words: slice) -> Tensor | None:
-    """The place (N, v) in `store` (V, H) for the logits of some words, None where there is no room.
-
-    The gradient of the words up to w fills w * H elements of the store, the logits of the words from w on begin at
-    w * max(N, H): in ascending order of words a gradient overwrites logits of its own and of earlier words only.
-    """
-    if store is None:
-        return None
-    width = words.stop - words.start
-    start = words.start * max(head.rows, store.shape[1])
-    stop = start + head.rows * width
-    return store.view(-1)[start:stop].view(head.rows, width) if stop <= store.numel() else None
-
-
 def _locate(ids: Tensor, words: slice) -> tuple[Tensor, Tensor]:
     """Whether each id (n,) is one of `words`, and its column among them (n, 1), in bounds either way."""
     inside = (ids >= words.start) & (ids < words.stop)
     return inside, (ids - words.start).clamp_(0, words.stop - words.start - 1)[:, None]
-
-
-def _product_dtype(hidden: Tensor, weight: Tensor) -> torch.dtype:
-    """The dtype of the matrix products: the one of the model's own head, but never below float32 on a CPU.
-
-    A bf16 product is hundreds of times slower than a float32 one on a CPU without bf16 units, and less exact.
-    """
-    given = torch.promote_types(hidden.dtype, weight.dtype)
-    if hidden.device.type == "cpu":
-        return torch.promote_types(given, torch.float32)
-    if torch.is_autocast_enabled(hidden.device.type) and given != torch.float64:
-        return torch.get_autocast_dtype(hidden.device.type)
-    return given
 
 
 def _check_shapes(

@@ -12,7 +12,7 @@ MACHINERY = frozenset(
     {
         *("calls", "config", "engines", "failures", "identity", "journal", "outputs", "progress", "prompting"),
         *("provenance", "rows", "run", "shards", "work"),
-        *("hindsight_parsing", "leaks", "pairing", "quadrants", "selecting", "voting"),
+        *("hindsight_parsing", "naming", "pairing", "quadrants", "selecting", "voting"),
     }
 )
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from ..engines.identity import digest_media
 from ..engines.interface import Completion, Request, Sampling
 from ..engines.openai import OpenAIEngine
 from ..formats.options import MEDIA_FIELDS
-from .identity import digest_media
 from .journal import Journal
 
 

@@ -11,11 +11,11 @@ from typing import Any
 
 from ..config.problem import Problem
 from ..engines.interface import Sampling
+from ..formats.leaks import find_leak
 from ..formats.prompts import count_placeholders
 from .config import SynthArguments, at_least, split_paths
 from .engines import EngineRoom
 from .hindsight_parsing import parse_hindsight
-from .leaks import find_leak
 from .outputs import write_rows, write_text
 from .pairing import gold_answers, mentions
 from .prompting import render, request_of

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .identity import digest_media
+from ..engines.identity import digest_media
 from .prompting import model_identity, prompt_version
 
 

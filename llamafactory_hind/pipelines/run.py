@@ -9,11 +9,12 @@ from types import ModuleType
 from typing import Any
 
 from ..config.problem import ConfigError
+from ..formats.prompt_files import PromptError
 from .config import SynthArguments, build_arguments, help_text, read_settings, split_paths
 from .failures import SHOWN_FAILURES, FailureLog, RunStopped
 from .journal import Journal, JournalBroken, JournalInUse, unit_key
 from .outputs import register, write_rows
-from .prompting import PromptError, describe_errors
+from .prompting import describe_errors
 from .rows import HINDSIGHT, Failure, Row, read_rows
 from .shards import join_shards, open_shards, shard_output
 from .work import work_through

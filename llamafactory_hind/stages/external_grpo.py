@@ -9,16 +9,19 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
+from llamafactory.extras import logging
 
-from ..losses.policy import behavior_surrogate, clip_fractions, clipped_surrogate, group_advantages, shaped_surrogate
+from ..losses.policy import group_advantages
 from ..rewards import load_rewards
-from ..trainers.components import Component
 from ..trainers.external_actions import ActionReader, survey
-from ..trainers.external_groups import Choice, choose_groups, external_rows, metrics_by_source, source_metrics
-from ..trainers.group_relative import clip_of, kl_components
+from ..trainers.external_groups import Choice, choose_groups, source_metrics
+from ..trainers.external_ratio import ExternalRatio
+from ..trainers.group_relative import kl_components
+from ..trainers.live_actions import LiveActions, failed
 from ..trainers.online_run import run_online
 from ..trainers.rewarding import score_rollouts
-from ..trainers.rollout_batch import POLICY, Annotation, Rollout, RolloutBatch, Scores
+from ..trainers.rollout_batch import POLICY, Annotation, Rollout, Scores
+from ..trainers.teacher_run import TeacherRun
 
 
 if TYPE_CHECKING:
@@ -29,7 +32,7 @@ if TYPE_CHECKING:
     from ..rewards import Rewards
 
 
-NO_CLIP = {"clip_low": 1.0, "clip_high": float("inf")}  # a ratio is never below 0
+logger = logging.get_logger("llamafactory.hind.stages.external_grpo")
 
 
 class ExternalGroups:
@@ -46,6 +49,7 @@ class ExternalGroups:
         finetuning_args: "FinetuningArguments",
         *,
         reader: ActionReader,
+        live: LiveActions | None = None,
         sources: Sequence[str],
         seed: int,
     ) -> None:
@@ -54,22 +58,21 @@ class ExternalGroups:
         Args:
             rewards: of completions and actions alike.
             finetuning_args: with the keys of the stage.
-            reader: of the rows' actions.
+            reader: of the actions.
+            live: asks for more than the rows have.
             sources: other models that have any, for the log.
             seed: of `external_tie_break: random`.
         """
-        self.rewards, self.reader, self.sources = rewards, reader, (POLICY, *sources)
-        self.scale, self.clip = finetuning_args.advantage_scale, clip_of(finetuning_args)
-        self.ratio, self.gamma = finetuning_args.external_ratio, finetuning_args.external_gamma
+        self.rewards, self.reader, self.live, self.sources = rewards, reader, live, (POLICY, *sources)
+        self.scale = finetuning_args.advantage_scale
         self.choice = Choice(
             finetuning_args.external_selection,
             finetuning_args.external_tie_break,
             finetuning_args.external_max_per_group,
             seed,
-            self.ratio,
+            finetuning_args.external_ratio,
         )
-        policy = Component("policy", 1.0, self.surrogate, finetuning_args.loss_reduction, metrics=self.ratio_metrics)
-        self.components = [policy, *kl_components(finetuning_args)]
+        self.components = [ExternalRatio(finetuning_args).component(), *kl_components(finetuning_args)]
 
     def score(self, rollouts: list[Rollout]) -> Scores:
         """Reward every completion."""
@@ -77,52 +80,16 @@ class ExternalGroups:
 
     def annotate(self, rollouts: list[Rollout]) -> Annotation:
         """Reward completions and actions, choose the groups, compare within them alone."""
-        candidates = [self.reader.join(rollout) for rollout in rollouts]
+        more = [[] for _ in rollouts] if self.live is None else self.live.entries(rollouts)
+        candidates = [self.reader.join(rollout, entries) for rollout, entries in zip(rollouts, more, strict=True)]
         scores = self.score([each.rollout for each in candidates])
         kept, passed_over = choose_groups(candidates, scores, self.choice)
         compared = group_advantages(kept.scores.total, scale=self.scale)
         advantages = torch.where(kept.advantages.isnan(), kept.advantages, compared)  # NaN: the group has ended
         metrics = source_metrics(candidates, scores, kept.rollouts, advantages, self.sources)
+        if self.live is not None:
+            metrics["external/unanswered"] = failed(more)
         return replace(kept, advantages=advantages, metrics=metrics, passed_over=passed_over)
-
-    def surrogate(
-        self, logps: torch.Tensor, old_logps: torch.Tensor, ref_logps: Any, batch: RolloutBatch
-    ) -> torch.Tensor:
-        """Return the policy loss (R, S): GRPO's, and for external actions that of `external_ratio`."""
-        losses = clipped_surrogate(logps, old_logps, batch.advantages, **self.clip)
-        external = external_rows(batch)  # (R,)
-        if self.ratio == "plain" or not external.any():
-            return losses
-        own = self.external_surrogate(logps, batch.advantages, batch, external, **self.clip)
-        return losses.index_put((external,), own.to(losses.dtype))
-
-    def external_surrogate(
-        self,
-        logps: torch.Tensor,
-        advantages: torch.Tensor,
-        batch: RolloutBatch,
-        external: torch.Tensor,
-        **clip: float,
-    ) -> torch.Tensor:
-        """Return the loss of external actions alone: -f(pi) A, which nothing clips, or the clipped -(pi / q) A."""
-        logps, advantages = logps[external], advantages[external]
-        if self.ratio == "shaped":
-            return shaped_surrogate(logps, advantages, gamma=self.gamma)
-        behavior_logps = batch.streams["behavior_logp"][external]
-        return behavior_surrogate(logps, batch.mask[external], behavior_logps, advantages, **clip)
-
-    def ratio_metrics(
-        self, logps: torch.Tensor, old_logps: torch.Tensor, ref_logps: Any, batch: RolloutBatch
-    ) -> dict[str, torch.Tensor]:
-        """Return ratios and clipped tokens, over all and by source; for external actions, what stands in the ratio's place."""
-        found = clip_fractions(logps, old_logps, batch.advantages, **self.clip)
-        external = external_rows(batch)
-        if self.ratio != "plain" and external.any():
-            factors = -self.external_surrogate(logps, torch.ones_like(batch.advantages), batch, external, **NO_CLIP)
-            clip = NO_CLIP if self.ratio == "shaped" else self.clip
-            own = clip_fractions(factors.log(), torch.zeros_like(factors), batch.advantages[external], **clip)
-            found = {name: all_.index_put((external,), own[name].to(all_.dtype)) for name, all_ in found.items()}
-        return found | metrics_by_source(found, logps, batch)
 
 
 def run(
@@ -133,7 +100,10 @@ def run(
     generating_args: "GeneratingArguments",
     callbacks: "list[TrainerCallback] | None" = None,
 ) -> None:
-    """Rewards, prompts and their actions, model, training, evaluation, model card."""
+    """Rewards, prompts and their actions, model, other models, training, evaluation, model card."""
+    others = TeacherRun(
+        finetuning_args.external_teacher, model_args, data_args, training_args, distributions=False, texts=True
+    )
     rewards = load_rewards(
         finetuning_args.reward_funcs, finetuning_args.reward_weights, timeout=finetuning_args.reward_timeout
     )
@@ -141,10 +111,28 @@ def run(
 
     def check_actions(dataset: Any) -> None:
         found.update(survey(dataset, needs_logprob=finetuning_args.external_ratio == "behavior"))
+        others.check_dataset(dataset)
+        if not found and others.plan is None:
+            logger.warning_rank0("No row has actions in the column `external`: this run is plain GRPO.")
 
     def annotator(weights: "Weights") -> ExternalGroups:
         reader = ActionReader(weights, max_new_tokens=generating_args.max_new_tokens)
-        return ExternalGroups(rewards, finetuning_args, reader=reader, sources=sorted(found), seed=training_args.seed)
+        teachers, live = others.open(weights), None
+        if teachers is not None:
+            live = LiveActions(
+                teachers,
+                cache=others.cache("actions"),
+                samples=finetuning_args.external_samples,
+                temperature=finetuning_args.external_temperature,
+                max_new_tokens=generating_args.max_new_tokens,
+                seed=training_args.seed,
+            )
+        sources = sorted({*found, *(live.names.values() if live else ())})
+        seed = training_args.seed
+        return ExternalGroups(rewards, finetuning_args, reader=reader, live=live, sources=sources, seed=seed)
 
-    arguments = (model_args, data_args, training_args, finetuning_args, generating_args, callbacks)
-    run_online(rewards, annotator, *arguments, check_dataset=check_actions)
+    try:
+        arguments = (model_args, data_args, training_args, finetuning_args, generating_args, callbacks)
+        run_online(rewards, annotator, *arguments, check_dataset=check_actions)
+    finally:
+        others.close()

@@ -1,4 +1,4 @@
-"""``python -m llamafactory_hind.toyworld --out DIR [--seed N] [--size small|base]``."""
+"""``python -m llamafactory_hind.toyworld --out DIR [--seed N] [--size small|base] [--only-styles]``."""
 
 import argparse
 from pathlib import Path
@@ -14,8 +14,11 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--size", choices=sorted(SIZES), default="base", help="small: a handful of everything, for tests"
     )
+    parser.add_argument(
+        "--only-styles", action="store_true", help="add what gated_distill needs to a world of this seed that lacks it"
+    )
     args = parser.parse_args(argv)
-    counts = build(args.out, seed=args.seed, size=args.size)
+    counts = build(args.out, seed=args.seed, size=args.size, only_styles=args.only_styles)
     for name, rows in counts.items():
         print(f"{name:>18}  {rows} rows")
     print(f"wrote {args.out} (untrained checkpoint: {args.out / 'tiny'})")

@@ -3,17 +3,20 @@
 import itertools
 import json
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from .checkpoint import write_checkpoint
+from .checkpoint import LARGER, write_checkpoint
 from .clips import random_clip, video_rows, write_mp4
 from .corpus import Corpus
+from .counting import clip_rows, color_rows, layout_rows
 from .datasets import dataset_info
 from .facts import KnowledgeBase
 from .later import counting_row, region_row, transform, transformation_row
 from .questions import hindsight_row
-from .scenes import draw
+from .scenes import STANDARD, STYLES, draw
+from .styles import student_rows, styles_rows, teacher_rows
 from .vocabulary import tokenizer_texts
 
 
@@ -30,13 +33,37 @@ class Size:
     hindsight_test: int
     clips: int
     later: int  # counting, transformation and region rows each
+    styles_train: int  # prompts in the standard style
+    styles_test: int  # prompts of each style, held out
+    student: int  # lessons before `gated_distill`
+    teacher: int
+    color_train: int  # things of one color counted
+    color_test: int
+    layout: int  # lessons before `external_grpo`
 
 
 BATCH = 32  # of `yaml_configs/toyworld/0_base.yaml`, which takes rows in their order
 WINDOW = 2 * BATCH
 
 SIZES = {
-    "small": Size(see=12, count=12, know=12, text=6, test=12, hindsight_train=36, hindsight_test=12, clips=3, later=4),
+    "small": Size(
+        see=12,
+        count=12,
+        know=12,
+        text=6,
+        test=12,
+        hindsight_train=36,
+        hindsight_test=12,
+        clips=3,
+        later=4,
+        styles_train=36,
+        styles_test=36,
+        student=12,
+        teacher=12,
+        color_train=6,
+        color_test=6,
+        layout=4,
+    ),
     "base": Size(
         see=3600,
         count=4400,
@@ -47,17 +74,25 @@ SIZES = {
         hindsight_test=216,
         clips=48,
         later=200,
+        styles_train=432,
+        styles_test=108,
+        student=3200,
+        teacher=8000,
+        color_train=2400,
+        color_test=240,
+        layout=640,
     ),
 }
 
 
-def build(out: Path, *, seed: int, size: str) -> dict[str, int]:
+def build(out: Path, *, seed: int, size: str, only_styles: bool = False) -> dict[str, int]:
     """Write the world; the same seed and size write the same bytes.
 
     Args:
-        out: directory to write, made if missing; files of an earlier build are overwritten.
+        out: directory to write, made if missing; files of an earlier build are overwritten, other datasets stay registered.
         seed: any integer; another seed gives other creatures, facts and scenes.
         size: ``small`` (a handful of everything, for tests) or ``base``.
+        only_styles: write what `gated_distill` and the counting of colors need and nothing else, for a world of this seed that was built before it.
 
     Returns:
         Number of rows per file.
@@ -76,7 +111,27 @@ def build(out: Path, *, seed: int, size: str) -> dict[str, int]:
     def corpus(name: str) -> Corpus:
         return Corpus(out, knowledge, random.Random(f"{name}-{seed}"))
 
-    files = {
+    # the tokenizer must not depend on the size, or rows of one size would not suit the checkpoint of another
+    files = {} if only_styles else _first_files(out, corpus, counts, seed)
+    if not only_styles:
+        _write_json(out / "kb.json", {"seed": seed} | knowledge.to_json())
+        write_checkpoint(out / "tiny", tokenizer_texts(), seed)
+    files |= _style_rows(corpus, counts)
+    write_checkpoint(out / "larger", tokenizer_texts(), seed, LARGER)
+    files |= _counting_rows(corpus, counts)
+    clips = files.get("video_reasoning") or json.loads((out / "rows" / "video_reasoning.json").read_text())
+    files["video_counting"] = clip_rows(clips)
+    for name, rows in files.items():
+        _write_json(out / "rows" / f"{name}.json", rows)
+    info = out / "dataset_info.json"
+    registered = json.loads(info.read_text(encoding="utf-8")) if info.exists() else {}
+    _write_json(info, registered | dataset_info())
+    return {name: len(rows) for name, rows in files.items()}
+
+
+def _first_files(out: Path, corpus: Callable[[str], Corpus], counts: Size, seed: int) -> dict[str, list[dict]]:
+    """Everything but the rendering styles."""
+    return {
         **_base_rows(corpus, counts),
         **_test_rows(corpus, counts.test),
         "hindsight_train": _hindsight_rows(
@@ -88,13 +143,6 @@ def build(out: Path, *, seed: int, size: str) -> dict[str, int]:
         "video_reasoning": _video_rows(random.Random(f"clips-{seed}"), out, counts.clips),
         **_later_rows(corpus("later"), counts.later),
     }
-    for name, rows in files.items():
-        _write_json(out / "rows" / f"{name}.json", rows)
-    _write_json(out / "dataset_info.json", dataset_info())
-    _write_json(out / "kb.json", {"seed": seed} | knowledge.to_json())
-    # the tokenizer must not depend on the size, or rows of one size would not suit the checkpoint of another
-    write_checkpoint(out / "tiny", tokenizer_texts(), seed)
-    return {name: len(rows) for name, rows in files.items()}
 
 
 def _base_rows(corpus, counts: Size) -> dict[str, list[dict]]:
@@ -176,6 +224,23 @@ def _later_rows(corpus: Corpus, count: int) -> dict[str, list[dict]]:
             transformation_row(corpus.rng, before, after, triples, images=[first, last], row_id=row_id)
         )
     return rows
+
+
+def _style_rows(corpus, counts: Size) -> dict[str, list[dict]]:
+    return {
+        "styles_train": styles_rows(corpus("styles_train"), "styles_train", counts.styles_train, [STANDARD]),
+        "styles_test": styles_rows(corpus("styles_test"), "styles_test", counts.styles_test, STYLES),
+        "student_rows": student_rows(corpus("student_rows"), counts.student),
+        "teacher_rows": teacher_rows(corpus("teacher_rows"), counts.teacher),
+    }
+
+
+def _counting_rows(corpus: Callable[[str], Corpus], counts: Size) -> dict[str, list[dict]]:
+    return {
+        "color_train": color_rows(corpus("color_train"), "color_train", counts.color_train, external=True),
+        "color_test": color_rows(corpus("color_test"), "color_test", counts.color_test, external=False),
+        "layout_rows": layout_rows(corpus("layout_rows"), counts.layout),
+    }
 
 
 def _write_json(path: Path, content: list | dict) -> None:

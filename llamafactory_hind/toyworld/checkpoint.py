@@ -3,6 +3,7 @@
 import json
 import tempfile
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -102,8 +103,21 @@ def build_processor(tokenizer: Qwen2Tokenizer) -> Qwen2_5_VLProcessor:
     )
 
 
-def tiny_config(tokenizer: Qwen2Tokenizer) -> Qwen2_5_VLConfig:
-    """About a million parameters: 2 vision layers, 4 text layers, width 128.
+@dataclass(frozen=True)
+class TextSize:
+    """Of the text model; heads are 32 wide, two share their keys and values, and the vision tower is the same in all sizes."""
+
+    width: int
+    inner: int
+    layers: int
+
+
+TINY = TextSize(width=128, inner=384, layers=4)
+LARGER = TextSize(width=192, inner=576, layers=6)  # the untrained teacher of `gated_distill`
+
+
+def tiny_config(tokenizer: Qwen2Tokenizer, size: TextSize = TINY) -> Qwen2_5_VLConfig:
+    """About a million parameters: 2 vision layers, 4 text layers, width 128; ``LARGER`` has 6 of width 192.
 
     The rotary base is small: with the released 1e6 the slow frequencies, where mRoPE keeps the image's rows and columns, would hardly
     turn over a 3 x 3 grid, and the model could not tell places apart.
@@ -118,11 +132,11 @@ def tiny_config(tokenizer: Qwen2Tokenizer) -> Qwen2_5_VLConfig:
     return Qwen2_5_VLConfig(
         text_config={
             "vocab_size": len(tokenizer),
-            "hidden_size": 128,
-            "intermediate_size": 384,
-            "num_hidden_layers": 4,
-            "num_attention_heads": 4,
-            "num_key_value_heads": 2,
+            "hidden_size": size.width,
+            "intermediate_size": size.inner,
+            "num_hidden_layers": size.layers,
+            "num_attention_heads": size.width // 32,
+            "num_key_value_heads": size.width // 64,
             "max_position_embeddings": 4096,
             "initializer_range": INITIALIZER_RANGE,
             **rotary,
@@ -135,7 +149,7 @@ def tiny_config(tokenizer: Qwen2Tokenizer) -> Qwen2_5_VLConfig:
             "hidden_size": 128,
             "intermediate_size": 256,
             "num_heads": 4,
-            "out_hidden_size": 128,
+            "out_hidden_size": size.width,
             "fullatt_block_indexes": [1],
             "tokens_per_second": 2,
             "initializer_range": INITIALIZER_RANGE,
@@ -149,11 +163,11 @@ def tiny_config(tokenizer: Qwen2Tokenizer) -> Qwen2_5_VLConfig:
     )
 
 
-def write_checkpoint(directory: Path, texts: Iterable[str], seed: int) -> None:
-    """Write tokenizer, processor and untrained weights; same texts and seed, same files."""
+def write_checkpoint(directory: Path, texts: Iterable[str], seed: int, size: TextSize = TINY) -> None:
+    """Write tokenizer, processor and untrained weights; same texts, seed and size, same files."""
     tokenizer = train_tokenizer(texts)
     build_processor(tokenizer).save_pretrained(directory)
-    config = tiny_config(tokenizer)
+    config = tiny_config(tokenizer, size)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = Qwen2_5_VLForConditionalGeneration(config)

@@ -12,7 +12,7 @@ from pathlib import Path
 from .facts import BOOK, PEOPLE, QUESTIONS, VALUES, Creature, Fact, KnowledgeBase, fact_sentence
 from .prompts import ANSWER, KNOWLEDGE, REASONING, hindsight, prompt, written_hindsight
 from .questions import COUNT, ONE_TYPES, ask_count, ask_one, knowledge_question, reasoning_steps
-from .scenes import Thing, draw, random_scene
+from .scenes import STANDARD, Thing, draw, random_scene
 
 
 KNOW_MIX = ("read", "read", "read", "tell", "tell", "know", "reason", "hindsight", "hindsight", "hindsight")
@@ -34,12 +34,18 @@ class Corpus:
     _tellings: dict = field(default_factory=lambda: defaultdict(itertools.count))
 
     def scene(
-        self, name: str, count: int, *, creature_share: float = 0.7, first: Creature | None = None
+        self,
+        name: str,
+        count: int,
+        *,
+        creature_share: float = 0.7,
+        first: Creature | None = None,
+        style: str = STANDARD,
     ) -> tuple[list[Thing], str]:
         """Draw a scene of ``count`` things and save it; returns the things and the image's path relative to the root."""
         things = random_scene(self.rng, self.knowledge, count, creature_share=creature_share, first=first)
         path = f"images/{name}.png"
-        draw(things).save(self.root / path)
+        draw(things, style).save(self.root / path)
         return things, path
 
     def told(self, fact: Fact) -> tuple[str, str]:

@@ -22,4 +22,10 @@ def dataset_info() -> dict[str, dict]:
     info["regions"] = _rows("regions") | {"formatting": "region"}
     info["counting"] = _rows("counting") | {"formatting": "rollout"}
     info["transformation"] = _rows("transformation") | {"formatting": "rollout"}
+    for name in ("styles_train", "styles_test", "color_train", "color_test", "video_counting"):
+        info[name] = _rows(name) | {"formatting": "rollout"}
+    # the same prompts for `stage: sft`, which learns the column `answer`: here with its thought
+    info["styles_worked"] = _rows("styles_train") | {"formatting": "rollout", "columns": {"answer": "worked"}}
+    for name in ("student_rows", "teacher_rows", "layout_rows"):
+        info[name] = _rows(name) | SHAREGPT
     return info

@@ -3,6 +3,7 @@
 ANSWER = "Answer briefly."
 KNOWLEDGE = "Write one fact that helps to answer."
 REASONING = "Think step by step."
+THINKING = "Think, then answer."  # of the styles; pinned to the prompt files of `hints` and `gated_distill`
 
 
 def prompt(
@@ -27,3 +28,18 @@ def written_hindsight(steps: list[str], facts: list[str], answer: str) -> str:
     numbered = "\n".join(f"{number}. {step}" for number, step in enumerate(steps, start=1))
     listed = "\n".join(f"- {fact}" for fact in facts)
     return f"Reasoning:\n{numbered}\nKnowledge:\n{listed}\nAnswer: {answer}"
+
+
+def worked(thoughts: list[str], answer: str) -> str:
+    """A thought and an answer in the layout that `rewards.layout` reads."""
+    return f"<think>{' '.join(thoughts)}</think><answer>{answer}</answer>"
+
+
+def asking_hint(answer: str) -> str:
+    """The instruction to a teacher that is shown the gold answer."""
+    return f"The answer is {answer}. {KNOWLEDGE}"
+
+
+def hint(sentence: str) -> str:
+    """A hint as the teacher writes it."""
+    return f"<hint>{sentence}</hint>"

@@ -7,7 +7,7 @@ such marks a model of this size needs far more steps to learn places than the re
 import random
 from dataclasses import dataclass, replace
 
-from PIL import Image, ImageDraw
+from PIL import Image, ImageChops, ImageDraw
 
 from .facts import COLORS, SHAPES, Creature, KnowledgeBase
 
@@ -24,6 +24,14 @@ PLACES = (
 MARK = 3  # pixels
 MARK_RGB = (170, 170, 170)  # gray, so that hue belongs to things alone
 GROUND = (30, 30, 30)
+STANDARD = "standard"
+# Rendering styles, the "modalities" of the world: grounds other than the dark one, grain over everything, or less light. Cells and
+# things stay where they are, so boxes hold in all of them.
+STYLES = (STANDARD, "gray", "striped", "noisy", "dim")
+GRAY_GROUND = (85, 85, 85)
+STRIPE, STRIPE_RGB = 4, (120, 120, 120)  # pixels; every other stripe of the ground
+GRAIN = 120  # each channel of each pixel is off by at most this
+DIM = 0.6  # of the light is left
 RGB = {
     "red": (225, 40, 40),
     "green": (40, 190, 60),
@@ -125,12 +133,36 @@ def thing_mask(thing: Thing) -> Image.Image:
     return mask
 
 
-def draw(things: list[Thing]) -> Image.Image:
-    """Render things on the ground, RGB, ``SIDE`` x ``SIDE``."""
-    image = ground()
+def draw(things: list[Thing], style: str = STANDARD) -> Image.Image:
+    """Render things on the ground of a style, RGB, ``SIDE`` x ``SIDE``; same things and style, same pixels.
+
+    Raises:
+        ValueError: the style is unknown.
+    """
+    if style not in STYLES:
+        raise ValueError(f"style {style!r} is unknown; expected one of {STYLES}")
+    image = ground() if style in (STANDARD, "noisy", "dim") else _other_ground(style)
     for thing in things:
         image.paste(RGB[thing.color], (0, 0), thing_mask(thing))
+    if style == "noisy":
+        rng = random.Random(repr(things))  # the scene's own grain: drawing stays a function of its arguments
+        grain = Image.frombytes("RGB", (SIDE, SIDE), rng.randbytes(SIDE * SIDE * 3))
+        image = ImageChops.add(image, grain.point(lambda value: value * (2 * GRAIN + 1) // 256), offset=-GRAIN)
+    elif style == "dim":
+        image = image.point(lambda value: int(DIM * value))
     return image
+
+
+def _other_ground(style: str) -> Image.Image:
+    """The board of the styles that change it: gray all over, or striped where it was dark; its marks stay."""
+    board, marked = ground(), ground().convert("L").point(lambda value: 255 * (value == MARK_RGB[0]))
+    other = Image.new("RGB", (SIDE, SIDE), GRAY_GROUND if style == "gray" else GROUND)
+    if style == "striped":
+        pen = ImageDraw.Draw(other)
+        for top in range(0, SIDE, 2 * STRIPE):
+            pen.rectangle((0, top, SIDE, top + STRIPE - 1), fill=STRIPE_RGB)
+    other.paste(board, (0, 0), marked)
+    return other
 
 
 def random_thing(rng: random.Random, cell: tuple[int, int], look: tuple[str, str]) -> Thing:

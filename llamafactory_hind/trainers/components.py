@@ -35,8 +35,8 @@ class Component:
         reduction: `sequence`, `token` or `constant`, see `losses.reduce.masked_mean`.
         mask: (R, S) or (R, 1) bool, the tokens that count; None is every token of every completion.
         needs_reference: `ref_logps` are computed.
-        metrics: (R, S) values by name on detached tensors, logged as their mean over the tokens that count,
-            NaN marking those that a metric does not concern.
+        metrics: (R, S) values by name on detached tensors, logged as their mean over all tokens but those that a metric does
+            not concern, which it marks with NaN.
     """
 
     name: str

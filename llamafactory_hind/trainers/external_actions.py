@@ -76,10 +76,12 @@ class ActionReader:
         self.forbidden = self.stop_ids | set(media_token_ids(weights))
         self._read: Counter[str] = Counter()
 
-    def read(self, columns: Mapping[str, Any]) -> tuple[list[Action], Counter[str]]:
-        """Return the actions of a row, and how many were refused for which reason."""
+    def read(
+        self, columns: Mapping[str, Any], more: Sequence[Mapping[str, Any]] = ()
+    ) -> tuple[list[Action], Counter[str]]:
+        """Return the actions of a row, and how many were refused for which reason; `more` are entries besides its own."""
         actions, refused = [], Counter()
-        for entry in columns.get("external") or []:
+        for entry in [*(columns.get("external") or []), *more]:
             text = wrap(entry["text"])
             ids = self.encode(text)
             reason = self._why_not(entry, ids)
@@ -111,9 +113,9 @@ class ActionReader:
         last = max((place for place, token in enumerate(ids) if token in self.stop_ids), default=len(ids) - 1)
         return list(ids[: last + 1])  # a template may write a line break after the stop token
 
-    def join(self, rollout: Rollout) -> Candidates:
-        """Return the completions of the policy and the actions of their row."""
-        actions, refused = self.read(rollout.columns)
+    def join(self, rollout: Rollout, more: Sequence[Mapping[str, Any]] = ()) -> Candidates:
+        """Return the completions of the policy, the actions of their row, and more entries."""
+        actions, refused = self.read(rollout.columns, more)
         joined = replace(
             rollout,
             completion_ids=[*rollout.completion_ids, *(action.token_ids for action in actions)],
@@ -154,8 +156,6 @@ def survey(dataset: Any, *, needs_logprob: bool) -> Counter[str]:
         shown = "".join(f"\n  {problem}" for problem in problems[:SHOWN_PROBLEMS])
         more = f"\n  … and {len(problems) - SHOWN_PROBLEMS} more." if len(problems) > SHOWN_PROBLEMS else ""
         raise ValueError(f"External actions that cannot be used, {len(problems)} in all:{shown}{more}")
-    if not counts:
-        logger.warning_rank0("No row has actions in the column `external`: this run is plain GRPO.")
     return counts
 
 

@@ -18,10 +18,12 @@ from ..engines.local import PASSING_ERRORS
 from ..engines.prefixes import shared_logprobs
 from ..engines.scoring import (
     IGNORE_INDEX,
+    Reader,
     UnsupportedHead,
     base_model,
     close_enough,
     plain_token_logprobs,
+    read_tokens,
     token_logprobs,
 )
 from ..formats.collators import PADDING, PROMPT, UNPACKABLE_INPUTS, packed_attention_mask
@@ -86,15 +88,50 @@ class GroupScorer:
         self.way = "plain"
         self.chunked = True
 
-    def __call__(self, model: torch.nn.Module, batch: "RolloutBatch") -> torch.Tensor:
-        """Return (R, S) float32 log-probs of the completions' tokens under `model`, 0 where there are none."""
-        return {"cache": self.cached, "packed": self.packed, "plain": self.plain}[self.way](model, batch)
+    def __call__(self, model: torch.nn.Module, batch: "RolloutBatch", *, also: Reader | None = None) -> torch.Tensor:
+        """Return (R, S) float32 log-probs of the completions' tokens under `model`, 0 where there are none.
 
-    def plain(self, model: torch.nn.Module, batch: "RolloutBatch") -> torch.Tensor:
+        Args:
+            model: wrapped or not.
+            batch: the completions.
+            also: is shown the hidden states (M, H) behind the tokens `batch.tokens[batch.mask]`, in that order whatever the way.
+
+        Raises:
+            UnsupportedHead: `also` is given, and this model's head is not known.
+        """
+        way = {"cache": self.cached, "packed": self.packed, "plain": self.plain}[self.way]
+        if also is None:
+            return way(model, batch)
+        if not self.chunked:
+            raise UnsupportedHead(f"The output head of {type(base_model(model)).__name__} cannot be read in chunks.")
+        return way(model, batch, partial(token_logprobs, model, temperature=self.temperature, also=also))
+
+    @torch.no_grad()
+    def hidden(self, model: torch.nn.Module, batch: "RolloutBatch") -> tuple[torch.Tensor, dict[str, Any]]:
+        """Return the hidden states (M, H) that predict `batch.tokens[batch.mask]`, and the head as `head_arguments` describes it.
+
+        Raises:
+            UnsupportedHead: this model's head is not known.
+        """
+        found: list[tuple[torch.Tensor, dict[str, Any]]] = []
+
+        def read(hidden: torch.Tensor, head: dict[str, Any], targets: torch.Tensor) -> torch.Tensor:
+            found.append((hidden, head))
+            return hidden.new_zeros(len(hidden))
+
+        way = {"cache": self.cached, "packed": self.packed, "plain": self.plain}[self.way]
+        way(model, batch, partial(read_tokens, model, read=read))
+        return found[0]
+
+    def plain(
+        self, model: torch.nn.Module, batch: "RolloutBatch", score: Callable[..., torch.Tensor] | None = None
+    ) -> torch.Tensor:
         """Every completion in a row with its own prompt."""
-        return self._plain(model, batch, self._score(model))
+        return self._plain(model, batch, score or self._score(model))
 
-    def cached(self, model: torch.nn.Module, batch: "RolloutBatch") -> torch.Tensor:
+    def cached(
+        self, model: torch.nn.Module, batch: "RolloutBatch", score: Callable[..., torch.Tensor] | None = None
+    ) -> torch.Tensor:
         """Prompts once, their cache (with gradient) repeated for rows that hold only completions."""
         inputs = without_last(self.collate_prompts(batch.prompts))
         # the last prompt token opens each row: it predicts the first token of the completion
@@ -103,18 +140,20 @@ class GroupScorer:
             for row, owner in enumerate(batch.owners.tolist())
         ]
         pad_id = self.weights.tokenizer.pad_token_id
-        return shared_logprobs(base_model(model), inputs, rows, pad_id=pad_id, token_logprobs=self._score(model))[
-            :, 1:
-        ]  # (R, S)
+        return shared_logprobs(
+            base_model(model), inputs, rows, pad_id=pad_id, token_logprobs=score or self._score(model)
+        )[:, 1:]  # (R, S)
 
-    def packed(self, model: torch.nn.Module, batch: "RolloutBatch") -> torch.Tensor:
+    def packed(
+        self, model: torch.nn.Module, batch: "RolloutBatch", score: Callable[..., torch.Tensor] | None = None
+    ) -> torch.Tensor:
         """A row a group: `prompt, completion 1, ..., completion G`, each completion hidden from the others."""
         row = pack(self.collate_prompts(batch.prompts), batch)
         eager = getattr(base_model(model).config, "_attn_implementation", "sdpa") == "eager"
         row.inputs["attention_mask"] = packed_attention_mask(
             row.segments, dtype=base_model(model).dtype if eager else None
         )
-        logps = self._score(model)(row.inputs, row.labels, sources=row.sources)  # (N, P + L)
+        logps = (score or self._score(model))(row.inputs, row.labels, sources=row.sources)  # (N, P + L)
         return torch.where(batch.mask, logps[batch.owners[:, None], row.columns], 0.0)  # (R, S)
 
     def _plain(

@@ -11,6 +11,7 @@ from .restoring import RestoringTrainer
 
 if TYPE_CHECKING:
     from llamafactory.hparams import FinetuningArguments
+    from transformers import TrainingArguments
 
 
 class HostedTrainer(RestoringTrainer):
@@ -31,6 +32,11 @@ class HostedTrainer(RestoringTrainer):
 
     def precision(self) -> AbstractContextManager[Any]:
         """The precision that training computes in, for passes that do not go through the wrapped model."""
-        if self.args.bf16 or self.args.fp16:
-            return torch.autocast(self.args.device.type, dtype=torch.bfloat16 if self.args.bf16 else torch.float16)
-        return nullcontext()
+        return precision_of(self.args)
+
+
+def precision_of(args: "TrainingArguments") -> AbstractContextManager[Any]:
+    """Return the context of a run's mixed precision."""
+    if args.bf16 or args.fp16:
+        return torch.autocast(args.device.type, dtype=torch.bfloat16 if args.bf16 else torch.float16)
+    return nullcontext()

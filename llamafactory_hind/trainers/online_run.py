@@ -1,6 +1,7 @@
 """One run of an online stage, from the host's arguments to the model card; what the stage is, its annotator says."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 from llamafactory.data import get_dataset, get_template_and_fix_tokenizer
@@ -68,23 +69,25 @@ def run_online(
     model = load_model(tokenizer, model_args, finetuning_args, training_args.do_train)
     weights = Weights(model, tokenizer, tokenizer_module["processor"], template)
     needs_reference = bool(finetuning_args.kl_beta) and training_args.do_train
-    trainer = RolloutTrainer(
-        annotator=annotator(weights),
-        options=options_of(finetuning_args, generating_args),
-        weights=weights,
-        reference=create_ref_model(model_args, finetuning_args) if needs_reference else None,
-        finetuning_args=finetuning_args,
-        args=training_args,
-        callbacks=callbacks,
-        processing_class=tokenizer,
-        **dataset_module,
-    )
-    if training_args.do_train:
-        _train(trainer, training_args, finetuning_args)
-    if training_args.do_eval:
-        metrics = trainer.evaluate(metric_key_prefix="eval")
-        trainer.log_metrics("eval", metrics)
-        trainer.save_metrics("eval", metrics)
+    reference = create_ref_model(model_args, finetuning_args) if needs_reference else None
+    with closing(annotator(weights)) as method:
+        trainer = RolloutTrainer(
+            annotator=method,
+            options=options_of(finetuning_args, generating_args),
+            weights=weights,
+            reference=reference,
+            finetuning_args=finetuning_args,
+            args=training_args,
+            callbacks=callbacks,
+            processing_class=tokenizer,
+            **dataset_module,
+        )
+        if training_args.do_train:
+            _train(trainer, training_args, finetuning_args)
+        if training_args.do_eval:
+            metrics = trainer.evaluate(metric_key_prefix="eval")
+            trainer.log_metrics("eval", metrics)
+            trainer.save_metrics("eval", metrics)
     create_modelcard_and_push(trainer, model_args, data_args, training_args, finetuning_args)
 
 
@@ -112,3 +115,12 @@ def _train(
     if trainer.is_world_process_zero() and finetuning_args.plot_loss:
         evaluated = ["eval_reward"] if trainer.eval_dataset is not None else []
         plot_loss(training_args.output_dir, keys=[*PLOTS, *evaluated])
+
+
+@contextmanager
+def closing(annotator: "Annotator") -> Iterator["Annotator"]:
+    """Let an annotator that holds connections or files release them, however the run ends."""
+    try:
+        yield annotator
+    finally:
+        getattr(annotator, "close", lambda: None)()

@@ -14,6 +14,7 @@ from ..engines.interface import Request
 
 if TYPE_CHECKING:
     from .components import Component
+    from .token_objectives import TokenObjective
 
 POLICY = "policy"  # source of a completion that the policy wrote itself
 
@@ -96,9 +97,13 @@ class Annotation:
 
 
 class Annotator(Protocol):
-    """A method, seen from the trainer."""
+    """A method, seen from the trainer.
+
+    It may also have `objective`, numbers a token that need the policy's hidden states, and `close`, called when all is done.
+    """
 
     components: "Sequence[Component]"
+    objective: "TokenObjective | None" = None
 
     def score(self, rollouts: list[Rollout]) -> Scores:
         """Return the rewards of groups of equal size; used as it is while evaluating."""
@@ -113,7 +118,7 @@ class RolloutBatch:
 
     Attributes:
         prompts: N of them.
-        owners: (R,) number of each completion's prompt.
+        owners: (R,) number of each completion's prompt, never falling: packed rows hold them in this order.
         tokens: (R, S) ids of the completions.
         mask: (R, S) bool, which of them are there.
         advantages: (R,).
@@ -122,6 +127,7 @@ class RolloutBatch:
         old_logps: (R, S) of the policy that wrote them; None until the first pass over this batch.
         ref_logps: (R, S) of the reference, where a component needs it.
         normalisers: name of a component -> what its sum is divided by, over the whole optimiser step.
+        token_streams: name -> (R, S) of a token objective, 0 where no token is; there while the components compute.
     """
 
     prompts: list[Prompt]
@@ -134,6 +140,7 @@ class RolloutBatch:
     old_logps: torch.Tensor | None = None
     ref_logps: torch.Tensor | None = None
     normalisers: dict[str, float] = field(default_factory=dict)
+    token_streams: dict[str, torch.Tensor] = field(default_factory=dict)
 
     def completion(self, row: int) -> list[int]:
         """Return the ids of one completion."""
@@ -146,16 +153,23 @@ class RolloutBatch:
             for number in range(min(prompts, len(self.prompts)))
             for row in (self.owners == number).nonzero()[:completions, 0].tolist()
         ]
+        return self.take(torch.tensor(rows, device=self.owners.device))
+
+    def take(self, rows: torch.Tensor) -> "RolloutBatch":
+        """Return a smaller batch: the completions of these rows, numbers that rise, and the prompts they belong to.
+
+        What earlier passes brought (log-probs, normalisers, token streams) is left behind.
+        """
+        numbers, owners = self.owners[rows].unique(return_inverse=True)
         width = int(self.mask[rows].sum(1).max())
-        streams = {name: values[rows] for name, values in self.streams.items()}
         return RolloutBatch(
-            self.prompts[:prompts],
-            self.owners[rows],
+            [self.prompts[number] for number in numbers.tolist()],
+            owners,
             self.tokens[rows, :width],
             self.mask[rows, :width],
             self.advantages[rows],
-            streams,
-            [self.sources[row] for row in rows],
+            {name: values[rows] for name, values in self.streams.items()},
+            [self.sources[row] for row in rows.tolist()],
         )
 
 

@@ -15,7 +15,6 @@ import torch
 from llamafactory.extras import logging
 from llamafactory.train.callbacks import SaveProcessorCallback
 from peft import PeftModel
-from tqdm import tqdm
 from transformers.trainer_utils import EvalLoopOutput
 from trl.trainer.utils import disable_dropout_in_model
 
@@ -34,6 +33,8 @@ from .rollout_batch import POLICY, Annotation, Annotator, RolloutBatch, batch_of
 from .rollout_callbacks import CloseRollouts, SetEpoch
 from .rollout_checkpoint import load_batches, save_batches
 from .rollout_metrics import evaluation_metrics, rollout_metrics, zero_variance_share
+from .token_objectives import check_objective, score_with
+from .writing_progress import WritingProgress
 
 
 if TYPE_CHECKING:
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
 logger = logging.get_logger("llamafactory.hind.trainers.rollouts")
 FLAT_STEPS = 20  # [ours] steps with almost no advantage in a row before it is worth a warning
 FLAT_SHARE = 0.9
-SILENCE = 30.0  # [ours] seconds of writing without a line in the log
 
 
 class PromptBatch:
@@ -86,6 +86,7 @@ class RolloutTrainer(HostedTrainer):
         disable_dropout_in_model(weights.model)
         super().__init__(model=weights.model, data_collator=PromptBatch, **kwargs)
         self.annotator, self.options, self.weights = annotator, options, weights
+        self.objective = getattr(annotator, "objective", None)
         self.components = [component for component in annotator.components if component.weight]
         self.needs_reference = any(component.needs_reference for component in self.components)
         if not self.components:
@@ -125,8 +126,8 @@ class RolloutTrainer(HostedTrainer):
         self._flat_steps = 0
         self._averages = Averages()
         self._tokens, self._clock = 0, time.perf_counter()
-        self._bar: tqdm | None = None
-        self._written, self._spoke = 0, time.perf_counter()
+        prompts = self.args.train_batch_size * self.args.gradient_accumulation_steps
+        self._progress = WritingProgress(prompts * options.num_generations)
         self.add_callback(CloseRollouts(self))
         if weights.processor is not None:
             self.add_callback(SaveProcessorCallback(weights.processor))
@@ -204,6 +205,8 @@ class RolloutTrainer(HostedTrainer):
         """Let go of the pictures of the last prompts, and of what the towers made of them."""
         self.prompt_inputs.clear()
         self.media.clear()
+        if self.objective is not None:
+            self.objective.clear()
 
     @torch.no_grad()
     def _reference_logps(self, batch: RolloutBatch) -> torch.Tensor:
@@ -226,6 +229,7 @@ class RolloutTrainer(HostedTrainer):
             self.scorer.way, reason = "plain", "another process found a difference"
         self._settled = True
         self.scorer.announce(reason)
+        check_objective(self.objective, self.scorer, self.model)
 
     # the loss
 
@@ -239,7 +243,7 @@ class RolloutTrainer(HostedTrainer):
         """Sum the components of one micro-batch, each divided by its count over the whole optimiser step."""
         batch: RolloutBatch = inputs["batch"]
         with self.precision(), self.media.active():
-            logps = self.scorer(model, batch)  # (R, S)
+            logps, batch.token_streams = score_with(self.objective, self.scorer, model, batch)  # (R, S)
         old_logps = logps.detach() if batch.old_logps is None else batch.old_logps
         if batch.old_logps is None:
             self._observe_entropy(batch, old_logps)
@@ -256,10 +260,11 @@ class RolloutTrainer(HostedTrainer):
             share = 1.0 / (len(self._block) * self.args.world_size)
             self._averages.add(f"loss/{component.name}", part.detach(), share)
             if component.metrics is not None:
-                detached = (logps.detach(), *streams[1:])
-                for name, values in component.metrics(*detached).items():
-                    there = mask & ~values.isnan()
-                    self._averages.add(name, torch.where(there, values, 0.0).sum(), there.sum())
+                with torch.no_grad():
+                    for name, values in component.metrics(logps.detach(), *streams[1:]).items():
+                        there = batch.mask & ~values.isnan()
+                        self._averages.add(name, torch.where(there, values, 0.0).sum(), there.sum())
+        batch.token_streams = {}  # their graph ends with this pass
         # data-parallel wrappers average gradients over processes; the normalisers count all of them
         loss = torch.stack(parts).sum() * self.args.world_size
         return (loss, {}) if return_outputs else loss
@@ -291,26 +296,18 @@ class RolloutTrainer(HostedTrainer):
         self._averages.add("entropy", -torch.where(own, logps, 0.0).sum(), own.sum())
 
     def _advance(self, completions: int) -> None:
-        """Move the bar of completions, and the log that LLaMA Board shows; the Trainer's own bar counts optimiser steps."""
-        self._written += completions
-        if time.perf_counter() - self._spoke > SILENCE:
-            self._spoke = time.perf_counter()
-            logger.info_rank0(f"Step {self.state.global_step + 1}: {self._written} completions written so far.")
-        if self.args.disable_tqdm or not self.is_world_process_zero():
-            return
-        if self._bar is None:
-            steps = -(-(self.state.max_steps - self.state.global_step) // self.options.num_iterations)
-            prompts = self.args.train_batch_size * self.args.gradient_accumulation_steps
-            self._bar = tqdm(
-                total=steps * prompts * self.options.num_generations, desc="completions", position=1, leave=False
-            )
-        self._bar.update(completions)
+        """Show that more completions of this step are written."""
+        steps = self.state.max_steps - self.state.global_step
+        self._progress.advance(
+            completions,
+            step=self.state.global_step + 1,
+            rollouts=-(-steps // self.options.num_iterations),
+            shown=not self.args.disable_tqdm and self.is_world_process_zero(),
+        )
 
     def close_rollouts(self) -> None:
         """Finish what runs beside the training: the bar and the completions on their way to disk."""
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
+        self._progress.close()
         self.log_of_completions.close()
 
     @contextmanager

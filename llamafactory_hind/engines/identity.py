@@ -1,4 +1,4 @@
-"""What a file or folder is, in a few letters: a retrained adapter at an old path must not find old results."""
+"""What a file, a folder or a medium is, in a few letters: a retrained adapter at an old path must not find old results."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -34,9 +34,14 @@ def digest_media(media: Mapping[str, Sequence[Any]]) -> list[Any]:
 def _digest_item(item: Any) -> Any:
     if isinstance(item, list | tuple):
         return [_digest_item(part) for part in item]
-    if isinstance(item, bytes):
-        return hashlib.sha256(item).hexdigest()
-    return digest_path(item)
+    if isinstance(item, Mapping):
+        return {key: _digest_item(part) for key, part in item.items()}
+    if isinstance(item, str):
+        return digest_path(item)
+    if hasattr(item, "tobytes"):  # a decoded picture: equal bytes may be another shape
+        shape = repr((getattr(item, "mode", None), getattr(item, "size", None), getattr(item, "shape", None)))
+        return hashlib.sha256(shape.encode() + item.tobytes()).hexdigest()
+    return hashlib.sha256(item).hexdigest() if isinstance(item, bytes) else repr(item)
 
 
 def _content(file: Path) -> bytes:

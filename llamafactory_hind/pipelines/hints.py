@@ -1,0 +1,192 @@
+"""`pipeline: hints`: a teacher's hints for rollout rows, written once into their column `hint` (arXiv 2602.00400; filters are ours).
+
+`stage: gated_distill` shows them to the student where it finds nothing, and needs no teacher for hints then.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ..config.problem import Problem
+from ..engines.interface import Request, Sampling
+from ..formats.hint_parsing import parse_hint
+from ..formats.options import MEDIA_FIELDS
+from ..formats.prompts import count_placeholders
+from ..formats.rollout_rows import turns_of
+from ..formats.rows import is_missing
+from .config import SynthArguments, at_least, split_paths
+from .engines import EngineRoom
+from .naming import names_answer
+from .outputs import write_text
+from .pairing import gold_answers
+from .prompting import render
+from .provenance import provenance, unit_content
+from .rows import ROLLOUT, Row
+
+
+SUMMARY = "writes a teacher's hints for rollout rows, the column `hint` of `stage: gated_distill`"
+FORMATTING = ROLLOUT
+KEPT = "kept"
+
+
+@dataclass(kw_only=True)
+class Arguments(SynthArguments):
+    """The keys of this pipeline."""
+
+    temperature: float = field(default=0.7, metadata={"help": "Of sampling [ours]; 0 is greedy."})
+    top_p: float = field(default=1.0, metadata={"help": "Nucleus of sampling; 1.0 is off."})
+    top_k: int = field(default=0, metadata={"help": "Likeliest tokens sampled from; 0 is off."})
+    max_new_tokens: int = field(default=256, metadata={"help": "A hint that is cut here is dropped [ours]."})
+    max_attempts: int = field(
+        default=5, metadata={"help": "A row whose hint is dropped is asked for again, so many times in all [ours]."}
+    )
+    hint_prompt: str | None = field(
+        default=None, metadata={"help": "Jinja file of the last user turn; null is ours in `language`."}
+    )
+    hint_tags: bool = field(
+        default=True, metadata={"help": "A hint stands between <hint> tags; false takes the whole text [ours]."}
+    )
+    may_name_answer: bool = field(
+        default=False, metadata={"help": "Keep hints that name the gold answer; false drops them [ours]."}
+    )
+
+    def problems(self) -> Iterator[Problem]:
+        """Find what is wrong across keys."""
+        yield from super().problems()
+        yield from at_least(self, 1, "max_new_tokens", "max_attempts")
+        yield from at_least(self, 0, "temperature", "top_k")
+        if not 0 < self.top_p <= 1:
+            yield Problem("top_p", self.top_p, "more than 0, at most 1", "1.0 turns it off.")
+        if self.temperature == 0 and self.max_attempts > 1:
+            yield Problem(
+                "max_attempts", self.max_attempts, "1 with temperature 0", "Every attempt would be the same."
+            )
+
+
+def conversation(row: Row, arguments: Arguments) -> list[dict[str, str]]:
+    """Return the turns; the last one is rendered from the prompt file. The system text is the student's, and left out."""
+    _, turns = turns_of(row.fields)
+    asked = replace(row, fields=row.fields | {"question": turns[-1]["content"]})
+    # placeholders stand in the turns already
+    return [*turns[:-1], {"role": "user", "content": render(arguments, "hint", asked, media="")}]
+
+
+def prompts(row: Row, arguments: Arguments) -> Iterator[tuple[str, str]]:
+    """Yield what `dry_run` shows of a row."""
+    if is_missing(row.fields.get("hint")):
+        yield "hint", conversation(row, arguments)[-1]["content"]
+
+
+def parameters(arguments: Arguments) -> dict[str, Any]:
+    """Return the parameters that a unit's result depends on."""
+    names = ("temperature", "top_p", "top_k", "max_new_tokens", "max_attempts", "hint_tags", "may_name_answer", "seed")
+    return {name: getattr(arguments, name) for name in names} | arguments.host_settings
+
+
+def unit(row: Row, arguments: Arguments) -> dict[str, Any]:
+    """Return everything the result of a row depends on."""
+    turns = turns_of(row.fields)[1]
+    filters = {"answers": _answers(row), "choices": row.fields.get("choices")}  # they decide whether to ask again
+    return unit_content(
+        arguments,
+        row,
+        prompts(row, arguments),
+        [arguments.writer],
+        parameters(arguments),
+        before=turns[:-1],
+        **filters,
+    )
+
+
+class Worker:
+    """Does the units of rows."""
+
+    def __init__(self, arguments: Arguments, room: EngineRoom) -> None:
+        """Open the model that writes."""
+        self.arguments = arguments
+        self.writer = room.open(adapters=split_paths(arguments.adapter_name_or_path))
+
+    async def work(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
+        """Return for each row every text that was written, the one that is kept last; none where the row has a hint."""
+        attempts: list[list[dict[str, str]]] = [[] for _ in rows]
+        waiting = [place for place, row in enumerate(rows) if is_missing(row.fields.get("hint"))]
+        for number in range(self.arguments.max_attempts):
+            if not waiting:
+                break
+            requests = [self._request(rows[place]) for place in waiting]
+            written = await self.writer.generate(requests, self._sampling(number))
+            for place, completions in zip(waiting, written, strict=True):
+                found = {"text": completions[0].text.strip(), "finish_reason": completions[0].finish_reason}
+                attempts[place].append(found)
+            waiting = [
+                place for place in waiting if judge(rows[place], attempts[place][-1], self.arguments)[0] is None
+            ]
+        return [{"attempts": found} for found in attempts]
+
+    def _request(self, row: Row) -> Request:
+        media = {kind: row.media[kind] for kind in MEDIA_FIELDS}
+        return Request(conversation(row, self.arguments), key=row.id, **media)
+
+    def _sampling(self, attempt: int) -> Sampling:
+        settings = self.arguments
+        return Sampling(
+            n=1,
+            temperature=settings.temperature,
+            top_p=settings.top_p,
+            top_k=settings.top_k,
+            max_new_tokens=settings.max_new_tokens,
+            seed=settings.seed + attempt,
+        )
+
+
+def judge(row: Row, attempt: Mapping[str, str], arguments: Arguments) -> tuple[str | None, str]:
+    """Return the hint of a text and `kept`, or None and why it is dropped."""
+    cut = attempt["finish_reason"] == "length"
+    hint = parse_hint(attempt["text"], tags=arguments.hint_tags, cut=cut)
+    if hint is None:
+        return None, "cut at max_new_tokens" if cut else "no hint found"
+    if any(count_placeholders(hint).values()):
+        return None, "media placeholder in the hint"
+    question = turns_of(row.fields)[1][-1]["content"]
+    choices = row.fields.get("choices")
+    if not arguments.may_name_answer and names_answer(hint, _answers(row), question=question, choices=choices):
+        return None, "names the answer"
+    return hint, KEPT
+
+
+def _answers(row: Row) -> list[str]:
+    return gold_answers(str(row.fields["answer"]), row.fields.get("answers"))
+
+
+def finish(
+    done: Sequence[tuple[Row, dict[str, Any]]], arguments: Arguments
+) -> tuple[list[dict[str, Any]], dict[str, dict[str, Any]]]:
+    """Return all rows with `hint`, null where none was good; write the counts beside the output."""
+    written: list[dict[str, Any]] = []
+    reasons: Counter[str] = Counter()
+    kept = first = there = 0
+    for row, result in done:
+        judged = [judge(row, attempt, arguments) for attempt in result["attempts"]]
+        reasons.update(reason for hint, reason in judged if hint is None)
+        if not judged:
+            there += 1
+            written.append(row.fields | {"id": row.id})
+            continue
+        kept += judged[-1][0] is not None
+        first += judged[0][0] is not None
+        source = provenance(arguments, row, prompts=("hint",), parameters=parameters(arguments))
+        written.append(row.fields | {"id": row.id, "hint": judged[-1][0], "provenance": source})
+    report = {
+        "rows": len(written),
+        "kept": kept,
+        "kept_at_first_attempt": first,
+        "had_a_hint": there,
+        "without_hint": len(written) - kept - there,
+        "dropped_texts": dict(reasons.most_common()),
+    }
+    write_text(arguments.beside_output(".report.json"), json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+    for title, value in report.items():
+        print(f"{title}: {value}")
+    return written, {"": {"formatting": ROLLOUT}}

@@ -1,0 +1,173 @@
+"""`stage: gated_distill`: quality-gated on-policy distillation with teacher hints (Knowledge-Enhanced PO, arXiv 2602.00400).
+
+A teacher's distributions teach where the student has found a good answer; where it found none, a teacher's hint helps it find one.
+"""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from llamafactory.extras import logging
+
+from ..losses.policy import group_advantages
+from ..rewards import load_rewards
+from ..trainers.distillation import Distillation
+from ..trainers.external_groups import Choice, choose_groups, source_metrics
+from ..trainers.external_ratio import ExternalRatio
+from ..trainers.gate import GATE, WATCHED, Gate, distill_component
+from ..trainers.group_relative import kl_components
+from ..trainers.hint_exploration import HintExplorer
+from ..trainers.hint_keys import explorer_of, prompts_of
+from ..trainers.hint_prompts import survey
+from ..trainers.hinted_candidates import HINTED
+from ..trainers.line_segments import LineSegments
+from ..trainers.online_run import run_online
+from ..trainers.rewarding import score_rollouts
+from ..trainers.rollout_batch import POLICY, Annotation, Rollout, Scores
+from ..trainers.teacher_run import TeacherRun
+
+
+if TYPE_CHECKING:
+    from llamafactory.hparams import DataArguments, FinetuningArguments, GeneratingArguments, ModelArguments
+    from transformers import Seq2SeqTrainingArguments, TrainerCallback
+
+    from ..engines.loading import Weights
+    from ..engines.teachers import Teachers
+    from ..rewards import Rewards
+
+
+logger = logging.get_logger("llamafactory.hind.stages.gated_distill")
+
+
+class GatedDistillation:
+    """Knowledge-Enhanced PO seen from the trainer.
+
+    Where no completion of a prompt is right, right ones that the student wrote with a hint take the places of the worst, under the
+    prompt without it. A_i = (r_i - mean(r)) / (std(r) + eps) over the group as it is then; m_i = 1[gate reward >= threshold];
+    loss = rl_weight L_policy + distill_weight sum_i m_i D(pi_T, pi) / sum_i m_i (tokens) + kl_beta k3.
+
+    Attributes:
+        explorer: finds hinted completions; None where there are none to find.
+    """
+
+    explorer: HintExplorer | None = None
+
+    def __init__(
+        self,
+        rewards: "Rewards",
+        finetuning_args: "FinetuningArguments",
+        *,
+        teachers: "Teachers | None",
+        segments: LineSegments | None,
+        seed: int,
+    ) -> None:
+        """Build the components.
+
+        Args:
+            rewards: of the student's completions, hinted ones as well.
+            finetuning_args: with the keys of the stage.
+            teachers: give distributions; None distils nothing.
+            segments: steps of completions, for `step_weighting`; None weighs all tokens alike.
+            seed: of the run.
+        """
+        self.rewards, self.scale = rewards, finetuning_args.advantage_scale
+        self.gate = Gate(finetuning_args.gate_reward, finetuning_args.gate_threshold, rewards.names)
+        self.choice = Choice(
+            "replace_worst", "policy_first", finetuning_args.hint_samples, seed, finetuning_args.external_ratio
+        )
+        self.objective: Distillation | None = None
+        self.components = [ExternalRatio(finetuning_args).component(finetuning_args.rl_weight)]
+        if teachers is not None:
+            self.objective = Distillation(
+                teachers,
+                rows=lambda batch: (batch.streams[GATE] + batch.streams[WATCHED]) > 0,
+                beta=finetuning_args.distill_beta,
+                temperature=finetuning_args.distill_temperature,
+                logps_temperature=None if segments is None else finetuning_args.rollout_temperature,
+                share_prefix=finetuning_args.share_prefix,
+            )
+            self.components.append(distill_component(finetuning_args.distill_weight, segments))
+        self.components += kl_components(finetuning_args)
+
+    def score(self, rollouts: list[Rollout]) -> Scores:
+        """Reward every completion."""
+        return score_rollouts(self.rewards.score, rollouts)
+
+    def annotate(self, rollouts: list[Rollout]) -> Annotation:
+        """Reward, explore with hints, compare within the groups as they are then, open the gate."""
+        kept = Annotation(rollouts, self.score(rollouts), torch.empty(0))
+        if self.explorer is not None:
+            kept = self._explored(self.explorer, kept)
+        kept = replace(kept, advantages=group_advantages(kept.scores.total, scale=self.scale))
+        streams, metrics = self.gate.streams(kept)
+        if self.objective is not None:
+            streams |= self.objective.streams(kept.rollouts)
+        return replace(kept, streams={**kept.streams, **streams}, metrics={**kept.metrics, **metrics})
+
+    def _explored(self, explorer: HintExplorer, written: Annotation) -> Annotation:
+        """Return the groups with hinted completions in the places of the worst."""
+        found = explorer.explore(written.rollouts, written.scores)
+        kept, passed_over = choose_groups(found.candidates, found.scores, self.choice)
+        advantages = group_advantages(kept.scores.total, scale=self.scale)
+        sources = source_metrics(found.candidates, found.scores, kept.rollouts, advantages, (POLICY, HINTED))
+        metrics = {name: values for name, values in sources.items() if name.startswith("source/")}
+        return replace(kept, metrics={**metrics, **found.metrics}, passed_over=passed_over)
+
+
+def run(
+    model_args: "ModelArguments",
+    data_args: "DataArguments",
+    training_args: "Seq2SeqTrainingArguments",
+    finetuning_args: "FinetuningArguments",
+    generating_args: "GeneratingArguments",
+    callbacks: "list[TrainerCallback] | None" = None,
+) -> None:
+    """Teachers and rewards checked, prompts, model, teachers, training, evaluation, model card."""
+    explores = finetuning_args.hint_samples > 0 and training_args.do_train
+    teaching = TeacherRun(
+        finetuning_args.teacher,
+        model_args,
+        data_args,
+        training_args,
+        distributions=finetuning_args.distill_weight > 0,
+        texts=explores,
+    )
+    rewards = load_rewards(
+        finetuning_args.reward_funcs, finetuning_args.reward_weights, timeout=finetuning_args.reward_timeout
+    )
+
+    def check_dataset(dataset: Any) -> None:
+        teaching.check_dataset(dataset)
+        if explores:
+            hints = survey(dataset, prompts_of(finetuning_args), has_teacher=teaching.plan is not None)
+            if teaching.plan is None and not hints:
+                logger.warning_rank0(
+                    "No `teacher`, and no row has a `hint`: prompts without success are not explored."
+                )
+
+    def annotator(weights: "Weights") -> GatedDistillation:
+        teachers = teaching.open(weights)
+        stage = GatedDistillation(
+            rewards,
+            finetuning_args,
+            teachers=teachers if teaching.distributions else None,
+            segments=LineSegments(weights.tokenizer) if finetuning_args.step_weighting else None,
+            seed=training_args.seed,
+        )
+        if explores:
+            keys = (training_args, finetuning_args, generating_args)
+            stage.explorer = explorer_of(
+                weights,
+                *keys,
+                teachers=teachers,
+                cache=teaching.cache("hints"),
+                score=stage.score,
+                success=stage.gate.right,
+            )
+        return stage
+
+    try:
+        arguments = (model_args, data_args, training_args, finetuning_args, generating_args, callbacks)
+        run_online(rewards, annotator, *arguments, check_dataset=check_dataset)
+    finally:
+        teaching.close()
