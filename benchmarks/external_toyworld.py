@@ -2,7 +2,7 @@
 
     python benchmarks/external_toyworld.py --seeds 5
 
-Every seed has its own world, base checkpoint and pictures. All methods start from the same checkpoint (`layout_sft.yaml`) and take as many
+Every seed has its own world, base checkpoint and pictures. All methods start from the same checkpoint (`cold_start_sft.yaml`) and take as many
 steps of as many rows; the baseline takes only rows whose action is right. Settings were chosen on seed 0 alone.
 """
 
@@ -43,7 +43,7 @@ def steps(chain: Chain) -> Iterator[Step]:
     rows = chain.work / "rows" / "color_train.json"
     world = ("--out", str(chain.work), "--seed", str(chain.seed), "--only-styles")
     yield Step("rows", "rows of a world that was built before", "llamafactory_hind.toyworld", world, rows)
-    yield chain.train("layout_sft.yaml", "layout", "the layout of the actions (stage: sft)")
+    yield chain.train("cold_start_sft.yaml", "cold_start", "cold start (stage: sft)")
     yield chain.synth("external_select.yaml", "color_rewarded", "actions that the reward thinks well of (synth)")
     for name, (title, config, settings) in METHODS.items():
         yield chain.train(config, f"{RUNS}/{name}", title, **settings)
@@ -56,7 +56,7 @@ def write_curve(work: Path, name: str) -> None:
     curve = run / "curve.json"
     if not curve.is_file():
         saved = {int(path.name.rpartition("-")[2]): path for path in run.glob("checkpoint-*")}
-        found = {step: accuracy(path, work) for step, path in sorted({0: work / "layout", **saved}.items())}
+        found = {step: accuracy(path, work) for step, path in sorted({0: work / "cold_start", **saved}.items())}
         curve.write_text(json.dumps(found) + "\n")
     for path in [*run.glob("checkpoint-*"), run / "completions"]:
         shutil.rmtree(path, ignore_errors=True)

@@ -17,7 +17,7 @@ from llamafactory_hind.toyworld.build import build
 from llamafactory_hind.toyworld.chain import Chain, Step, move_configs
 from llamafactory_hind.toyworld.clips import random_clip
 from llamafactory_hind.toyworld.corpus import Corpus
-from llamafactory_hind.toyworld.counting import clip_rows, color_rows, layout_rows
+from llamafactory_hind.toyworld.counting import clip_rows, color_rows, start_rows
 from llamafactory_hind.toyworld.datasets import dataset_info
 from llamafactory_hind.toyworld.facts import KnowledgeBase
 from llamafactory_hind.toyworld.scenes import CELL, GRID, GROUND, MARK_RGB, RGB
@@ -41,12 +41,12 @@ def cell_colors(image: Image.Image) -> list[str]:
 
 
 def test_answers_are_what_the_picture_shows(corpus: Corpus) -> None:
-    """Four things whatever the answer; 1, 2 and 3 equally often."""
+    """Three things whatever the answer; 1, 2 and 3 equally often."""
     rows = color_rows(corpus, "color_test", 30, external=False)
     for row in rows:
         colors = cell_colors(Image.open(corpus.root / row["images"][0]).convert("RGB"))
         asked = row["prompt"].removeprefix("<image>How many ").removesuffix(" things are there?")
-        assert len(colors) == 4
+        assert len(colors) == 3
         assert row["answer"] == str(colors.count(asked))
         assert row["external"] is None
     assert sorted(row["answer"] for row in rows) == ["1"] * 10 + ["2"] * 10 + ["3"] * 10
@@ -60,11 +60,11 @@ def test_the_auxiliary_model_is_right_about_seven_times_in_ten(corpus: Corpus) -
     assert 0.6 < sum(get_reward("accuracy")(texts, answer=[row["answer"] for row in rows])) / 300 < 0.8
 
 
-def test_layout_lessons_count_all_things(corpus: Corpus) -> None:
-    for row in layout_rows(corpus, 12):
+def test_lessons_of_the_cold_start_are_right(corpus: Corpus) -> None:
+    for row in start_rows(corpus, "color_start", 12):
         question, lesson = (message["content"] for message in row["messages"])
-        assert question == "<image>How many things are there?"
-        count = len(cell_colors(Image.open(corpus.root / row["images"][0]).convert("RGB")))
+        asked = question.removeprefix("<image>How many ").removesuffix(" things are there?")
+        count = cell_colors(Image.open(corpus.root / row["images"][0]).convert("RGB")).count(asked)
         assert lesson == f"<think></think><answer>{count}</answer>"
 
 
@@ -83,11 +83,11 @@ def test_rows_can_be_added_to_a_world_and_change_nothing_else(small_world: Path,
     """What a world of the same seed gets later is what it would have been built with."""
     build(tmp_path, seed=0, size="small")
     before = (tmp_path / "rows" / "base_see.json").read_bytes()
-    for name in ("color_train", "color_test", "layout_rows", "video_counting"):
+    for name in ("color_train", "color_test", "color_start", "video_counting"):
         (tmp_path / "rows" / f"{name}.json").unlink()
     build(tmp_path, seed=0, size="small", only_styles=True)
     assert (tmp_path / "rows" / "base_see.json").read_bytes() == before
-    for name in ("color_train", "color_test", "layout_rows", "video_counting"):
+    for name in ("color_train", "color_test", "color_start", "video_counting"):
         assert (tmp_path / "rows" / f"{name}.json").read_bytes() == (
             small_world / "rows" / f"{name}.json"
         ).read_bytes()
@@ -98,12 +98,12 @@ def configs(root: Path, *names: str) -> list[dict]:
 
 
 def test_the_yamls_fit_together(root: Path) -> None:
-    names = ("layout_sft", "grpo", "external_select", "external_grpo", "external_sft", "grpo_video")
-    layout, grpo, select, external, sft, video = configs(root, *names)
-    assert external["model_name_or_path"] == sft["model_name_or_path"] == layout["output_dir"]
+    names = ("cold_start_sft", "grpo", "external_select", "external_grpo", "external_sft", "grpo_video")
+    start, grpo, select, external, sft, video = configs(root, *names)
+    assert external["model_name_or_path"] == sft["model_name_or_path"] == start["output_dir"]
     assert sft["dataset"] == f"{select['output_dataset']}_selected"
     assert select["dataset"] == external["dataset"] == grpo["dataset"]
-    assert {config["dataset"] for config in (layout, grpo, external, video)} <= set(dataset_info())
+    assert {config["dataset"] for config in (start, grpo, external, video)} <= set(dataset_info())
     assert {sft[key] == external[key] for key in ("max_steps", "learning_rate", "per_device_train_batch_size")} == {
         True
     }
@@ -150,7 +150,7 @@ def test_the_benchmark_trains_all_methods_alike(root: Path, tmp_path: Path, monk
     methods = [settings_of(steps[f"{external_toyworld.RUNS}/{name}"]) for name in external_toyworld.METHODS]
     keys = ("model_name_or_path", "max_steps", "save_steps", "per_device_train_batch_size", "learning_rate", "seed")
     assert all(len({method[key] for method in methods}) == 1 for key in keys)
-    assert methods[0]["model_name_or_path"] == str(tmp_path / "layout")
+    assert methods[0]["model_name_or_path"] == str(tmp_path / "cold_start")
     assert [method["stage"] for method in methods] == ["external_grpo"] * 3 + ["sft"]
     assert methods[0]["external_max_per_group"] == 0
 

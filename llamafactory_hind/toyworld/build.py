@@ -10,7 +10,7 @@ from pathlib import Path
 from .checkpoint import LARGER, write_checkpoint
 from .clips import random_clip, video_rows, write_mp4
 from .corpus import Corpus
-from .counting import clip_rows, color_rows, layout_rows
+from .counting import clip_rows, color_rows, start_rows
 from .datasets import dataset_info
 from .facts import KnowledgeBase
 from .later import counting_row, region_row, transform, transformation_row
@@ -39,7 +39,7 @@ class Size:
     teacher: int
     color_train: int  # things of one color counted
     color_test: int
-    layout: int  # lessons before `external_grpo`
+    color_start: int  # lessons before `external_grpo`
 
 
 BATCH = 32  # of `yaml_configs/toyworld/0_base.yaml`, which takes rows in their order
@@ -62,7 +62,7 @@ SIZES = {
         teacher=12,
         color_train=6,
         color_test=6,
-        layout=4,
+        color_start=6,
     ),
     "base": Size(
         see=3600,
@@ -80,7 +80,7 @@ SIZES = {
         teacher=8000,
         color_train=2400,
         color_test=240,
-        layout=640,
+        color_start=960,
     ),
 }
 
@@ -239,7 +239,7 @@ def _counting_rows(corpus: Callable[[str], Corpus], counts: Size) -> dict[str, l
     return {
         "color_train": color_rows(corpus("color_train"), "color_train", counts.color_train, external=True),
         "color_test": color_rows(corpus("color_test"), "color_test", counts.color_test, external=False),
-        "layout_rows": layout_rows(corpus("layout_rows"), counts.layout),
+        "color_start": start_rows(corpus("color_start"), "color_start", counts.color_start),
     }
 
 

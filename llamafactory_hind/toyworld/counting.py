@@ -1,7 +1,7 @@
 """Rows for learning from rewards what no corpus of the base asks for: counting the things of one color, in pictures and in clips.
 
 The setting of Vision-EKIPL (arXiv 2506.06856) in small: the base counts all things and answers in one word; an auxiliary model is
-right about seven times in ten. Four things are in a picture whatever the answer, or the base's own skill would answer half of it.
+right about seven times in ten. Three things are in a picture whatever the answer, or how many there are would give much of it away.
 """
 
 import random
@@ -9,13 +9,10 @@ import random
 from .corpus import Corpus, as_json
 from .facts import COLORS, SHAPES
 from .later import AUXILIARY_ACCURACY
-from .questions import ask_count
 from .scenes import GRID, Thing, draw, random_thing
 
 
-THINGS = 4  # in a picture
-MOST = 3  # of the color that is asked for, one at least
-CLIP_THINGS = 3
+THINGS = 3  # in a picture or clip; one at least has the color that is asked for
 LAYOUT = "<think></think><answer>{answer}</answer>"  # no thought: lists of places or colors made a base of this size no better
 
 
@@ -30,7 +27,7 @@ def color_rows(corpus: Corpus, name: str, count: int, *, external: bool) -> list
     """
     rows = []
     for number in range(count):
-        row_id, right = f"{name}_{number:04}", 1 + number % MOST
+        row_id, right = f"{name}_{number:04}", 1 + number % THINGS
         color, things = _scene(corpus.rng, right)
         image = f"images/{row_id}.png"
         draw(things).save(corpus.root / image)
@@ -50,7 +47,7 @@ def color_rows(corpus: Corpus, name: str, count: int, *, external: bool) -> list
 
 
 def _scene(rng: random.Random, right: int) -> tuple[str, list[Thing]]:
-    """A color, and four things in different cells; ``right`` of them have that color."""
+    """A color, and three things in different cells; ``right`` of them have that color."""
     color = rng.choice(COLORS)
     others = [other for other in COLORS if other != color]
     colors = [color] * right + [rng.choice(others) for _ in range(THINGS - right)]
@@ -61,20 +58,17 @@ def _scene(rng: random.Random, right: int) -> tuple[str, list[Thing]]:
 def _action(rng: random.Random, right: int) -> dict:
     told = right
     if rng.random() >= AUXILIARY_ACCURACY:
-        told = rng.choice([wrong for wrong in range(1, THINGS + 1) if wrong != right])
+        told = rng.choice([wrong for wrong in range(1, THINGS + 2) if wrong != right])
     return {"source": "auxiliary", "text": LAYOUT.format(answer=told), "logprob": None}
 
 
-def layout_rows(corpus: Corpus, count: int) -> list[dict]:
-    """Lessons in the layout of the actions, about what the base knows already: how many things there are, of any color."""
+def start_rows(corpus: Corpus, name: str, count: int) -> list[dict]:
+    """Lessons for a cold start: right answers in the layout of the actions, few enough to leave most of the task to learn."""
     rows = []
-    for number in range(count):
-        things, image = corpus.scene(f"layout_{number:04}", 1 + number % THINGS, creature_share=0.3)
-        question, answer = ask_count(things)
-        texts = (f"<image>{question}", LAYOUT.format(answer=answer))  # as bare as the questions to come
+    for row in color_rows(corpus, name, count, external=False):
+        texts = (row["prompt"], LAYOUT.format(answer=row["answer"]))
         messages = [{"role": role, "content": text} for role, text in zip(("user", "assistant"), texts, strict=True)]
-        rows.append({"messages": messages, "images": [image]})
-    corpus.rng.shuffle(rows)
+        rows.append({"messages": messages, "images": row["images"]})
     return rows
 
 
@@ -90,7 +84,7 @@ def clip_rows(video_rows: list[dict]) -> list[dict]:
             "id": f"video_counting_{number:03}",
             "videos": [path],
             "prompt": "<video>How many things are there?",
-            "answer": str(CLIP_THINGS - sum(event["kind"] == "vanishes" for event in seen)),
+            "answer": str(THINGS - sum(event["kind"] == "vanishes" for event in seen)),
             "external": None,
             "hint": None,
             "events": seen,

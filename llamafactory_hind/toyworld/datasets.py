@@ -26,6 +26,6 @@ def dataset_info() -> dict[str, dict]:
         info[name] = _rows(name) | {"formatting": "rollout"}
     # the same prompts for `stage: sft`, which learns the column `answer`: here with its thought
     info["styles_worked"] = _rows("styles_train") | {"formatting": "rollout", "columns": {"answer": "worked"}}
-    for name in ("student_rows", "teacher_rows", "layout_rows"):
+    for name in ("student_rows", "teacher_rows", "color_start"):
         info[name] = _rows(name) | SHAREGPT
     return info
