@@ -145,7 +145,7 @@ def log_lines(seeds: Sequence[int]) -> list[str]:
             cells.append(f"{scale * mean(there):.2g}" if there else "")
         seconds = mean(state["log_history"][-1]["train_runtime"] for state in states)
         lines.append(f"| {title} | " + " | ".join(cells) + f" | {seconds:.0f} |")
-    kept = [len(json.loads((folder(seed) / "color_rewarded_selected.json").read_text())) for seed in seeds]
+    kept = [len(json.loads((folder(seed) / "color_rewarded.selected.json").read_text())) for seed in seeds]
     total = len(json.loads((folder(seeds[0]) / "rows" / "color_train.json").read_text()))
     return [*lines, "", f"Right actions, which the baseline learns from: {kept} of {total} rows."]
 

@@ -116,11 +116,11 @@ def test_an_action_is_not_too_long(root: Path, small_world: Path) -> None:
 
 
 def test_a_reward_in_a_file(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Right number 1, another one 0.2, anything else 0; without a gold answer it does not apply."""
+    """Right number 1, another digit 0.2, anything else 0 (`44` is no digit); without a gold answer it does not apply."""
     monkeypatch.chdir(root)
     (video,) = configs(root, "grpo_video")
     scored = load_rewards(video["reward_funcs"], None, timeout=60).score(
-        ["2", "3", "2 zorp", "2"], {"answer": ["2", "2", "2", None], "row_id": list("abcd")}
+        ["2", "3", "44", "2"], {"answer": ["2", "2", "2", None], "row_id": list("abcd")}
     )
     assert scored.total == [1.0, 0.2, 0.0, None]
 
