@@ -35,7 +35,7 @@ endef
 	@touch $@ .venv/.run
 
 test: .venv/.dev  ## all tests that need no GPU, two files at a time
-	@.venv/bin/python -m pytest -n 2 --dist loadgroup -m "not gpu"
+	@.venv/bin/python -m pytest -n 2 --dist loadfile -m "not gpu"
 
 test-gpu: .venv/.dev  ## the tests that need a GPU
 	@.venv/bin/python -m pytest -m gpu

@@ -30,18 +30,11 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket.socket, "connect", local_only)
 
 
-# Files whose runs would compile DeepSpeed's extension at the same time, and take each other's locks away.
-COMPILING = ("test_grpo_stage", "test_kepo_stage")
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep a file's tests in one process (they share what they build), and skip the gpu tests where there is no device."""
-    for item in items:
-        name = item.path.stem
-        item.add_marker(pytest.mark.xdist_group("deepspeed" if name in COMPILING else name))
+    """Skip the gpu tests where there is no device; torch is imported only if there are any."""
     gpu = [item for item in items if item.get_closest_marker("gpu")]
     if not gpu:
-        return  # torch is imported only if there are any
+        return
     import torch
 
     if not torch.cuda.is_available():

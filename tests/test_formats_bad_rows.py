@@ -16,7 +16,7 @@ from llamafactory.data import loader
 from PIL import Image
 
 from llamafactory_hind.formats.align import align_dataset
-from llamafactory_hind.formats.bad_rows import BadRowsError
+from llamafactory_hind.formats.bad_rows import BadRowsError, show
 from llamafactory_hind.formats.loading import load_single_dataset
 
 
@@ -397,3 +397,13 @@ def test_a_broken_file_keeps_its_own_error(folder: Path) -> None:
         arguments = (setup.attribute(info), setup.model_args, setup.data_args, setup.training_args)
         with pytest.raises(DatasetGenerationError):
             load_single_dataset(loader._load_single_dataset, *arguments)
+
+
+def test_a_long_value_is_shortened_in_the_middle() -> None:
+    """80 characters: 39, one for what is left out, and the last 40, which hold a path's own name."""
+    path = "/data/" + "deep/" * 40 + "cut.png"
+    shown = show(path)
+    assert len(shown) == 80
+    assert shown.startswith("'/data/deep/")
+    assert shown.endswith("/cut.png'")
+    assert show("short") == "'short'"

@@ -277,7 +277,8 @@ def test_two_processes_equal_one(settings: dict[str, Any], tmp_path: Path) -> No
     }
     (tmp_path / "zero2.json").write_text(json.dumps(zero))
     settings = {**settings, "output_dir": str(tmp_path / "zero2"), "deepspeed": str(tmp_path / "zero2.json")}
-    finished(command(settings, tmp_path / "deepspeed", **both, **extensions()), tmp_path / "deepspeed")
+    with extensions() as compiled:
+        finished(command(settings, tmp_path / "deepspeed", **both, **compiled), tmp_path / "deepspeed")
     same(tmp_path / "zero2", one, atol=3e-5)
 
 

@@ -13,11 +13,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from filelock import FileLock
 from safetensors.torch import load_file, save_file
 from transformers import Qwen2Config
 from transformers.models.qwen2 import Qwen2ForCausalLM
@@ -400,12 +402,15 @@ def command(settings: dict[str, Any], file: Path, **environment: str) -> subproc
     )
 
 
-def extensions() -> dict[str, str]:
-    """DeepSpeed compiles a small extension once (a minute); a lock that a killed run left would make all later ones wait."""
+@contextmanager
+def extensions() -> Iterator[dict[str, str]]:
+    """DeepSpeed compiles a small extension once (a minute), one test at a time: a lock that a killed run left is then nobody's."""
     folder = Path(__file__).parents[1] / "build" / "torch_extensions"
-    for lock in folder.glob("**/lock"):
-        lock.unlink()
-    return {"TORCH_EXTENSIONS_DIR": str(folder)}
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / "tests.lock"):
+        for lock in folder.glob("**/lock"):
+            lock.unlink()
+        yield {"TORCH_EXTENSIONS_DIR": str(folder)}
 
 
 def finished(process: subprocess.Popen, file: Path) -> None:
@@ -488,5 +493,6 @@ def test_two_processes_equal_one(settings: dict[str, Any], tmp_path: Path) -> No
     }
     (tmp_path / "zero2.json").write_text(json.dumps(zero))
     settings = {**settings, "output_dir": str(tmp_path / "zero2"), "deepspeed": str(tmp_path / "zero2.json")}
-    finished(command(settings, tmp_path / "deepspeed", **both, **extensions()), tmp_path / "deepspeed")
+    with extensions() as compiled:
+        finished(command(settings, tmp_path / "deepspeed", **both, **compiled), tmp_path / "deepspeed")
     same(tmp_path / "zero2", one, atol=3e-5)

@@ -81,11 +81,12 @@ class BadRowsError(ValueError):
 
 
 def show(value: Any) -> str:
-    """Return a value for an error message: its repr, shortened; 'nothing' for None."""
+    """Return a value for an error message: its repr, shortened in the middle (a path ends in its name); 'nothing' for None."""
     if value is None:
         return "nothing"
     text = repr(value)
-    return text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 1] + "…"
+    half = SHOWN_CHARACTERS // 2
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[: half - 1]}…{text[-half:]}"
 
 
 def write_side_file(path: str, rows: Sequence[BadRow]) -> None:
