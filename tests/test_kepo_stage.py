@@ -50,6 +50,10 @@ BASE = {
 }
 
 
+# Adam would blow the last digit of a gradient near 0 up to a step, and which one is near 0 depends on the pictures.
+PLAIN_STEPS = {"optim": "sgd", "learning_rate": 0.1}
+
+
 @pytest.fixture(scope="module")
 def pairs(small_world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Sixteen ranking rows over the small world: one image, two images, video, text, in turn; eight more to evaluate."""
@@ -198,11 +202,14 @@ def test_equals_the_hosts_dpo(settings: dict[str, Any], tmp_path: Path) -> None:
     same(ours, host, atol=1e-5)
 
 
-def test_sharing_the_prompt_changes_nothing(settings: dict[str, Any], plain_run: Path, tmp_path: Path) -> None:
+def test_sharing_the_prompt_changes_nothing(settings: dict[str, Any], tmp_path: Path) -> None:
+    settings |= PLAIN_STEPS
+    shared = run(settings, output_dir=str(tmp_path / "shared"))
     off = run(settings, share_prefix="off")
     checkpointed = run(settings, disable_gradient_checkpointing=False, output_dir=str(tmp_path / "checkpointed"))
-    same(plain_run, off, atol=2e-5)
-    same(plain_run, checkpointed, atol=2e-5)
+    assert history(shared)[-1] < history(shared)[0] - 0.005  # the weights did move
+    same(shared, off, atol=2e-5)
+    same(shared, checkpointed, atol=2e-5)
 
 
 @pytest.mark.parametrize("split", [(1, 8), (4, 2)])
@@ -272,9 +279,11 @@ def test_reference_is_cached_reused_and_rebuilt_when_stale(
 
 
 def test_sharing_that_would_change_the_numbers_is_noticed(
-    settings: dict[str, Any], plain_run: Path, host_log: Messages, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    settings: dict[str, Any], host_log: Messages, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """With a mask that lets the rejected answer see the chosen one, `auto` falls back and says so, `on` refuses."""
+    settings |= PLAIN_STEPS
+    right = run(settings, output_dir=str(tmp_path / "right"))
 
     def leaking(segments: torch.Tensor, *, dtype: torch.dtype | None) -> torch.Tensor:
         length = segments.shape[1]
@@ -283,7 +292,7 @@ def test_sharing_that_would_change_the_numbers_is_noticed(
     monkeypatch.setattr("llamafactory_hind.trainers.pairs.packed_attention_mask", leaking)
     fallen_back = run(settings)
     assert "fell back to one row an answer, because packed log-probs differ" in host_log.taken()
-    same(fallen_back, plain_run, atol=2e-5)
+    same(fallen_back, right, atol=2e-5)
     with pytest.raises(
         ValueError, match="`share_prefix: on` is not possible with this model: packed log-probs differ"
     ):
