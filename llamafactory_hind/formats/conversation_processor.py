@@ -1,20 +1,21 @@
-"""Prompts of the online stages that carry their turns with them, for stages that ask the same question in other words."""
+"""Prompts of the online stages that carry what later stages ask of a row: its place, for errors, and its turns, to ask in other words."""
 
 import json
 from collections import defaultdict
 from typing import Any
 
-from .external_processor import PlacedPromptProcessor
+from .prompt_processor import PromptProcessor, row_id_of
 
 
-class ConversationProcessor(PlacedPromptProcessor):
-    """`PlacedPromptProcessor` with one feature more: `conversation`, JSON of `system`, `tools` and `turns`.
+class ConversationProcessor(PromptProcessor):
+    """`PromptProcessor` with two features more.
 
-    Token ids cannot be turned back into turns, and rows of the host's formats have no column with their question.
+    `place` is file and number of the row, its id where that is not known. `conversation` is JSON of `system`, `tools` and `turns`:
+    token ids cannot be turned back into turns, and rows of the host's formats have no column with their question.
     """
 
     def preprocess_dataset(self, examples: dict[str, list[Any]]) -> dict[str, list[Any]]:
-        """Return the features of `PlacedPromptProcessor`, and `conversation`.
+        """Return the features of `PromptProcessor`, `place` and `conversation`.
 
         Raises:
             BadRowsError: as there.
@@ -23,10 +24,13 @@ class ConversationProcessor(PlacedPromptProcessor):
         names = list(examples)
         for values in zip(*(examples[name] for name in names), strict=True):
             example = dict(zip(names, values, strict=True))
+            # a row alone: one that is skipped leaves no feature, no place and no turns
             features = super().preprocess_dataset({name: [value] for name, value in example.items()})
+            kept = len(features.get("row_id", ()))
+            features["place"] = [example.get("_source") or row_id_of(example)] * kept
+            features["conversation"] = [conversation_of(example)] * kept
             for name, some in features.items():
                 model_inputs[name] += some
-            model_inputs["conversation"] += [conversation_of(example)] * len(features.get("row_id", ()))
         return model_inputs
 
 
