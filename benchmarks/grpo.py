@@ -31,13 +31,13 @@ from PIL import Image
 from transformers import Qwen2_5_VLForConditionalGeneration, TrainingArguments, set_seed
 from trl import GRPOConfig, GRPOTrainer
 
-from llamafactory_hind.engines.loading import Weights
+from llamafactory_hind.engines.local.weights import Weights
 from llamafactory_hind.rewards import load_rewards
 from llamafactory_hind.stages.grpo import GroupRelative
 from llamafactory_hind.toyworld.build import build
 from llamafactory_hind.toyworld.checkpoint import tiny_config
-from llamafactory_hind.trainers.generation import RolloutOptions
-from llamafactory_hind.trainers.rollouts import PromptBatch, RolloutTrainer
+from llamafactory_hind.trainers.rollouts.trainer import PromptBatch, RolloutTrainer
+from llamafactory_hind.trainers.rollouts.writing import RolloutOptions
 
 
 GROUP, NEW_TOKENS, PATCH = 8, 64, 28

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import torch
 
-from llamafactory_hind.engines.encoding import collate
 from llamafactory_hind.engines.interface import Request, Sampling
-from llamafactory_hind.engines.loading import Weights
-from llamafactory_hind.engines.local import LocalEngine
-from llamafactory_hind.formats.prompts import build_prompt
+from llamafactory_hind.engines.local.encoding import collate
+from llamafactory_hind.engines.local.engine import LocalEngine
+from llamafactory_hind.engines.local.weights import Weights
+from llamafactory_hind.formats.prompts.wording import build_prompt
 
 
 def ask(prompt: str, image: Path) -> Request:

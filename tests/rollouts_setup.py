@@ -13,12 +13,12 @@ from llamafactory.hparams import DataArguments, FinetuningArguments, ModelArgume
 from llamafactory.model import load_model, load_tokenizer
 from transformers import TrainingArguments
 
-from llamafactory_hind.engines.loading import Weights
+from llamafactory_hind.engines.local.weights import Weights
 from llamafactory_hind.losses.policy import clipped_surrogate, group_advantages, k3_kl
-from llamafactory_hind.trainers.components import Component
-from llamafactory_hind.trainers.generation import RolloutOptions
-from llamafactory_hind.trainers.rollout_batch import Annotation, Rollout, RolloutBatch, Scores, batch_of, prompt_of
-from llamafactory_hind.trainers.rollouts import RolloutTrainer
+from llamafactory_hind.trainers.rollouts.batch import Annotation, Rollout, RolloutBatch, Scores, batch_of, prompt_of
+from llamafactory_hind.trainers.rollouts.components import Component
+from llamafactory_hind.trainers.rollouts.trainer import RolloutTrainer
+from llamafactory_hind.trainers.rollouts.writing import RolloutOptions
 
 
 KINDS = ("image", "two_images", "video", "text")

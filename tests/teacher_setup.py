@@ -11,9 +11,9 @@ from llamafactory.hparams import DataArguments
 from rollouts_setup import RolloutSetup
 from transformers import AutoConfig, Qwen2_5_VLForConditionalGeneration
 
-from llamafactory_hind.engines.teacher_models import run_settings
-from llamafactory_hind.engines.teacher_plan import read_teacher_plan
-from llamafactory_hind.engines.teachers import Teachers
+from llamafactory_hind.engines.teachers.local import run_settings
+from llamafactory_hind.engines.teachers.plan import read_teacher_plan
+from llamafactory_hind.engines.teachers.pool import Teachers
 
 
 def write_teacher(world: Path, out: Path, *, words: int | None = None, dropout: float = 0.0, seed: int = 1) -> Path:

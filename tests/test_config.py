@@ -13,14 +13,14 @@ from llamafactory_hind.config import (
     STAGES,
     ConfigError,
     check_train,
-    settings,
     stage_of_file,
+    words,
 )
 from llamafactory_hind.config.checks import defaults, fits, nearest
-from llamafactory_hind.config.deepspeed import zero_stage
-from llamafactory_hind.config.kepo import UNSUPPORTED, KepoArguments
+from llamafactory_hind.config.keys.share_prefix import SharedArguments
+from llamafactory_hind.config.limits import zero_stage
 from llamafactory_hind.config.registry import CHECKS
-from llamafactory_hind.config.shared import SharedArguments
+from llamafactory_hind.config.stages.kepo import UNSUPPORTED, KepoArguments
 
 
 HOST_STAGES = ("pt", "sft", "rm", "ppo", "dpo", "kto")
@@ -206,7 +206,7 @@ def test_flags_are_read_as_the_hosts_parser_reads_them() -> None:
     words = (
         "--stage kepo --kepo-beta=0.2 --kepo_gap_weight --dataset a b --deepspeed {} --ref_logps_cache x.jsonl --n -3"
     )
-    assert settings(words.split()) == {
+    assert words(words.split()) == {
         "stage": "kepo",
         "kepo_beta": 0.2,
         "kepo_gap_weight": True,
@@ -215,14 +215,14 @@ def test_flags_are_read_as_the_hosts_parser_reads_them() -> None:
         "ref_logps_cache": "x.jsonl",
         "n": -3,
     }
-    assert settings(["--no_do_sample", "--kepo_b", "2"], KNOWN) == {"do_sample": False, "kepo_beta": 2}
-    assert settings(["--kepo", "2"], KNOWN) == {"kepo": 2}  # the beginning of several keys is none of them
+    assert words(["--no_do_sample", "--kepo_b", "2"], KNOWN) == {"do_sample": False, "kepo_beta": 2}
+    assert words(["--kepo", "2"], KNOWN) == {"kepo": 2}  # the beginning of several keys is none of them
 
 
 def test_settings_copies_a_mapping() -> None:
     given = {"stage": "kepo"}
-    assert settings(given) == given
-    assert settings(given) is not given
+    assert words(given) == given
+    assert words(given) is not given
 
 
 @pytest.mark.parametrize(

@@ -14,13 +14,13 @@ from rollouts_setup import GroupRelative, RolloutSetup, even_share
 from teacher_setup import open_teachers, write_teacher, write_yaml
 from transformers import TrainerCallback
 
-from llamafactory_hind.engines.encoding import Prompt, collate
-from llamafactory_hind.engines.loading import Weights
-from llamafactory_hind.engines.scoring import UnsupportedHead
-from llamafactory_hind.trainers.components import Component
-from llamafactory_hind.trainers.distillation import ROUTE, Distillation
-from llamafactory_hind.trainers.group_logps import GroupScorer
-from llamafactory_hind.trainers.rollout_batch import RolloutBatch
+from llamafactory_hind.engines.local.encoding import Prompt, collate
+from llamafactory_hind.engines.local.scoring import UnsupportedHead
+from llamafactory_hind.engines.local.weights import Weights
+from llamafactory_hind.methods.distillation.divergence import ROUTE, Distillation
+from llamafactory_hind.trainers.rollouts.batch import RolloutBatch
+from llamafactory_hind.trainers.rollouts.components import Component
+from llamafactory_hind.trainers.rollouts.scoring import GroupScorer
 from llamafactory_hind.trainers.token_objectives import score_with, spread
 
 

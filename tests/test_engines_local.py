@@ -1,4 +1,4 @@
-"""`engines.local` on a tiny real Qwen2.5-VL: tokens as in `sft`, writing and scoring equal to the model's own plain ways."""
+"""`engines.local.engine` on a tiny real Qwen2.5-VL: tokens as in `sft`, writing and scoring equal to the model's own plain ways."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,9 +15,9 @@ from peft import LoraConfig, get_peft_model
 from transformers import GenerationConfig
 
 from llamafactory_hind.engines.interface import Completion, Request, Sampling
-from llamafactory_hind.engines.loading import Weights, host_keys, load_weights
-from llamafactory_hind.engines.local import LocalEngine
-from llamafactory_hind.engines.prefixes import group_by_prefix
+from llamafactory_hind.engines.local.engine import LocalEngine
+from llamafactory_hind.engines.local.prefixes import group_by_prefix
+from llamafactory_hind.engines.local.weights import Weights, host_keys, load_weights
 
 
 GREEDY = Sampling(n=1, temperature=0.0, top_p=1.0, top_k=0, max_new_tokens=10, seed=0)

@@ -1,4 +1,4 @@
-"""`engines.openai` when things go wrong: what is tried again, what is not, and that the key is never shown."""
+"""`engines.server.engine` when things go wrong: what is tried again, what is not, and that the key is never shown."""
 
 import asyncio
 import io
@@ -19,11 +19,11 @@ import pytest
 from openai_server import FAULTS, Behaviour, OpenAIServer
 from test_engines_openai import GREEDY, HOT, ask, generate, make_engine, texts
 
-from llamafactory_hind.engines import endpoints, retrying
-from llamafactory_hind.engines.api_key import ApiKey
-from llamafactory_hind.engines.chat_protocol import refused_parameters
-from llamafactory_hind.engines.endpoints import Endpoints
-from llamafactory_hind.engines.retrying import CallFailed, read_retry_after, wait_before
+from llamafactory_hind.engines.server import endpoints, retrying
+from llamafactory_hind.engines.server.api_key import ApiKey
+from llamafactory_hind.engines.server.endpoints import Endpoints
+from llamafactory_hind.engines.server.protocol import refused_parameters
+from llamafactory_hind.engines.server.retrying import CallFailed, read_retry_after, wait_before
 
 
 KEY = "sk-p9Xv/3+aQ_7mR2tLw8Zc5Nd1"
@@ -54,7 +54,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
     """Everything logged, down to debugging, by whomever."""
     out = io.StringIO()
     handler = logging.StreamHandler(out)
-    loggers = [logging.getLogger(), logging.getLogger("llamafactory.hind.engines.openai")]
+    loggers = [logging.getLogger(), logging.getLogger("llamafactory.hind.engines.server.engine")]
     levels = [one.level for one in loggers]
     monkeypatch.setattr(loggers[1], "propagate", False)  # the host's own logger may, or may not, hand on what it gets
     for one in loggers:

@@ -1,11 +1,11 @@
-"""`engines.sampling`: truncation equals transformers' warpers, sampling follows the distribution, rows are independent."""
+"""`engines.local.sampling`: truncation equals transformers' warpers, sampling follows the distribution, rows are independent."""
 
 import pytest
 import torch
 from transformers import TopKLogitsWarper, TopPLogitsWarper
 
 from llamafactory_hind.engines.interface import Completion, Sampling
-from llamafactory_hind.engines.sampling import TokenPicker, draw, draw_uniforms, truncate
+from llamafactory_hind.engines.local.sampling import TokenPicker, draw, draw_uniforms, truncate
 
 
 def random_logits(rows: int = 5, vocabulary: int = 50) -> torch.Tensor:

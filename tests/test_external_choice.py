@@ -7,10 +7,10 @@ import pytest
 import torch
 from rollouts_setup import RolloutSetup
 
-from llamafactory_hind.formats.action_layout import is_cut, wears_layout, wrap
-from llamafactory_hind.trainers.external_actions import ActionReader, Candidates
-from llamafactory_hind.trainers.external_groups import Choice, choose, choose_groups
-from llamafactory_hind.trainers.rollout_batch import Rollout, Scores, batch_of
+from llamafactory_hind.formats.texts.layout import is_cut, wears_layout, wrap
+from llamafactory_hind.methods.external.actions import ActionReader, Candidates
+from llamafactory_hind.methods.external.selection import Choice, choose, choose_groups
+from llamafactory_hind.trainers.rollouts.batch import Rollout, Scores, batch_of
 
 
 NAN = float("nan")

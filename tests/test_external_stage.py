@@ -19,8 +19,8 @@ from openai_server import Behaviour, OpenAIServer
 from test_grpo_stage import BASE, PLAIN_STEPS, found_problems, places
 from test_kepo_stage import command, finished, history, run, same, weights
 
-from llamafactory_hind.trainers.external_ratio import ExternalRatio
-from llamafactory_hind.trainers.rollout_batch import RolloutBatch
+from llamafactory_hind.methods.external.ratio import ExternalRatio
+from llamafactory_hind.trainers.rollouts.batch import RolloutBatch
 
 
 GOOD = "<think>I see a dax.</think><answer>{}</answer>"

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from llamafactory_hind.losses.distill import step_weights
-from llamafactory_hind.trainers.components import masked_sum
-from llamafactory_hind.trainers.gate import GATE, WATCHED, Gate, distill_component
-from llamafactory_hind.trainers.line_segments import LineSegments
-from llamafactory_hind.trainers.rollout_batch import Annotation, Rollout, RolloutBatch, Scores
+from llamafactory_hind.methods.distillation.gate import GATE, WATCHED, Gate, distill_component
+from llamafactory_hind.methods.distillation.steps import LineSegments
+from llamafactory_hind.trainers.rollouts.batch import Annotation, Rollout, RolloutBatch, Scores
+from llamafactory_hind.trainers.rollouts.components import masked_sum
 
 
 NAN = float("nan")

@@ -18,8 +18,8 @@ from teacher_setup import write_teacher
 from test_grpo_stage import BASE, PLAIN_STEPS, found_problems
 from test_kepo_stage import command, finished, history, lora, run, same, weights
 
-from llamafactory_hind.engines.encoding import Prompt, collate
-from llamafactory_hind.trainers.rollout_batch import prompt_of
+from llamafactory_hind.engines.local.encoding import Prompt, collate
+from llamafactory_hind.trainers.rollouts.batch import prompt_of
 
 
 REWARD = '''

@@ -11,20 +11,20 @@ import torch
 from openai_server import Behaviour, OpenAIServer
 from rollouts_setup import RolloutSetup
 
-from llamafactory_hind.engines.encoding import Prompt, collate
 from llamafactory_hind.engines.interface import Completion
-from llamafactory_hind.engines.teacher_plan import read_teacher_plan
-from llamafactory_hind.engines.teachers import Teachers
-from llamafactory_hind.engines.text_cache import TextCache
+from llamafactory_hind.engines.local.encoding import Prompt, collate
+from llamafactory_hind.engines.teachers.cache import TextCache
+from llamafactory_hind.engines.teachers.plan import read_teacher_plan
+from llamafactory_hind.engines.teachers.pool import Teachers
 from llamafactory_hind.formats.conversation_processor import ConversationProcessor
+from llamafactory_hind.methods.external.selection import Choice, choose_groups
+from llamafactory_hind.methods.hints.explorer import HintExplorer, all_zero, occasion_of, room_for_hinted
+from llamafactory_hind.methods.hints.prompts import HintPrompts, hinted_prompt_of, survey
 from llamafactory_hind.rewards import load_rewards
-from llamafactory_hind.trainers.external_groups import Choice, choose_groups
-from llamafactory_hind.trainers.generation import RolloutOptions
-from llamafactory_hind.trainers.group_logps import GroupScorer
-from llamafactory_hind.trainers.hint_exploration import HintExplorer, all_zero, occasion_of, room_for_hinted
-from llamafactory_hind.trainers.hint_prompts import HintPrompts, hinted_prompt_of, survey
-from llamafactory_hind.trainers.rewarding import score_rollouts
-from llamafactory_hind.trainers.rollout_batch import Rollout, Scores, batch_of, prompt_of
+from llamafactory_hind.trainers.rollouts.batch import Rollout, Scores, batch_of, prompt_of
+from llamafactory_hind.trainers.rollouts.rewards import score_rollouts
+from llamafactory_hind.trainers.rollouts.scoring import GroupScorer
+from llamafactory_hind.trainers.rollouts.writing import RolloutOptions
 
 
 HINT = "Look at what lies beside it."

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from llamafactory_hind.engines.identity import digest_path
 from llamafactory_hind.engines.interface import Completion
-from llamafactory_hind.pipelines.calls import CallJournal
-from llamafactory_hind.pipelines.journal import Journal, JournalBroken, JournalInUse, unit_key
-from llamafactory_hind.pipelines.outputs import register, write_rows
+from llamafactory_hind.pipelines.runner.calls import CallJournal
+from llamafactory_hind.storage.digests import digest_path
+from llamafactory_hind.storage.files import register, write_rows
+from llamafactory_hind.storage.journal import Journal, JournalBroken, JournalInUse, unit_key
 
 
 def test_units_are_found_again(tmp_path: Path) -> None:
@@ -54,7 +54,7 @@ def test_an_unreadable_line_in_the_middle_costs_only_itself(tmp_path: Path) -> N
 def test_two_runs_on_one_journal_are_refused_and_the_holder_is_named(tmp_path: Path) -> None:
     path = tmp_path / "a.journal.jsonl"
     code = (
-        "import sys; from pathlib import Path; from llamafactory_hind.pipelines.journal import Journal\n"
+        "import sys; from pathlib import Path; from llamafactory_hind.storage.journal import Journal\n"
         f"journal = Journal(Path({str(path)!r})); print('held', flush=True); sys.stdin.read()"
     )
     holder = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from llamafactory_hind.pipelines.pairing import (
+from llamafactory_hind.pipelines.rules.pairing import (
     Fact,
     all_pairs,
     best_worst_pairs,
@@ -18,7 +18,7 @@ from llamafactory_hind.pipelines.pairing import (
     misaligned_pairs,
     soft_score,
 )
-from llamafactory_hind.pipelines.quadrants import count_quadrants, plot_report, print_report
+from llamafactory_hind.pipelines.rules.quadrants import count_quadrants, plot_report, print_report
 
 
 def fact(text: str, confidence: float, value: float) -> Fact:

@@ -14,13 +14,13 @@ import pytest
 from openai_server import Behaviour, OpenAIServer
 from synth_setup import knowledge_words, read_lines, text_rows, words, write_dataset
 
-from llamafactory_hind.pipelines.config import build_arguments, read_settings
-from llamafactory_hind.pipelines.rows import Row
-from llamafactory_hind.pipelines.run import run_pipeline, run_synth
+from llamafactory_hind.pipelines.runner.command import build_arguments, read_settings
+from llamafactory_hind.pipelines.runner.rows import Row
+from llamafactory_hind.pipelines.runner.run import run_pipeline, run_synth
 
 
 ROOT = Path(__file__).parents[1]
-COMMAND = "import sys; from llamafactory_hind.pipelines.run import run_synth; run_synth(sys.argv[1:])"
+COMMAND = "import sys; from llamafactory_hind.pipelines.runner.run import run_synth; run_synth(sys.argv[1:])"
 
 
 def start(argv: list[str], **options: Any) -> "subprocess.Popen[str]":

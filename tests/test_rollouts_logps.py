@@ -7,8 +7,8 @@ import pytest
 import torch
 from rollouts_setup import KINDS, RolloutSetup
 
-from llamafactory_hind.trainers.group_logps import GroupScorer
-from llamafactory_hind.trainers.rollout_batch import RolloutBatch
+from llamafactory_hind.trainers.rollouts.batch import RolloutBatch
+from llamafactory_hind.trainers.rollouts.scoring import GroupScorer
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def gradients(model: torch.nn.Module, logps: torch.Tensor, weights: torch.Tensor
 
 def by_hand(setup: RolloutSetup, batch: RolloutBatch, row: int, temperature: float) -> torch.Tensor:
     """One completion alone through the model's own forward: full logits, no padding, no sharing."""
-    from llamafactory_hind.engines.encoding import Prompt, collate
+    from llamafactory_hind.engines.local.encoding import Prompt, collate
 
     prompt = batch.prompts[int(batch.owners[row])]
     ids = batch.completion(row)
@@ -92,7 +92,7 @@ def test_order_and_split_change_nothing(setup: RolloutSetup) -> None:
 def score(setup: RolloutSetup, way: Callable, rollouts: list) -> list[list[torch.Tensor]]:
     from rollouts_setup import GroupRelative, even_share
 
-    from llamafactory_hind.trainers.rollout_batch import batch_of
+    from llamafactory_hind.trainers.rollouts.batch import batch_of
 
     batch = batch_of(GroupRelative(even_share).annotate(rollouts), device=torch.device("cpu"))
     logps = way(setup.model, batch)

@@ -8,11 +8,11 @@ import torch
 from rollouts_setup import KINDS, GroupRelative, RolloutSetup, even_share
 from transformers import DynamicCache
 
-from llamafactory_hind.engines.encoding import collate
-from llamafactory_hind.engines.frozen_media import MediaMemo, frozen_towers, share_frozen
-from llamafactory_hind.engines.roomy_cache import make_room
-from llamafactory_hind.trainers.group_logps import GroupScorer, PromptInputs
-from llamafactory_hind.trainers.rollout_batch import RolloutBatch, prompt_of
+from llamafactory_hind.engines.local.cache import make_room
+from llamafactory_hind.engines.local.encoding import collate
+from llamafactory_hind.engines.local.towers import MediaMemo, frozen_towers, share_frozen
+from llamafactory_hind.trainers.rollouts.batch import RolloutBatch, prompt_of
+from llamafactory_hind.trainers.rollouts.scoring import GroupScorer, PromptInputs
 
 
 FROZEN = {"finetuning_type": "full"}  # the host freezes the tower unless told otherwise

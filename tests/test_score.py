@@ -11,10 +11,10 @@ import yaml
 
 from llamafactory_hind.config.problem import ConfigError
 from llamafactory_hind.evaluation import vqa_accuracy
-from llamafactory_hind.evaluation.config import ScoreArguments, build_arguments, help_text, read_settings
+from llamafactory_hind.evaluation.arguments import ScoreArguments, build_arguments, help_text, read_settings
 from llamafactory_hind.evaluation.metrics import get_metric, metric_names
 from llamafactory_hind.evaluation.score import run_score
-from llamafactory_hind.formats.prompts import build_prompt
+from llamafactory_hind.formats.prompts.wording import build_prompt
 
 
 ROOT = Path(__file__).parents[1]

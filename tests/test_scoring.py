@@ -1,4 +1,4 @@
-"""`engines.scoring`: log-probs through a replaced output head equal the model's own, whatever the head does."""
+"""`engines.local.scoring`: log-probs through a replaced output head equal the model's own, whatever the head does."""
 
 import copy
 
@@ -12,7 +12,7 @@ from transformers.models.gemma2 import Gemma2ForCausalLM
 from transformers.models.granite import GraniteForCausalLM
 from transformers.models.qwen2 import Qwen2ForCausalLM
 
-from llamafactory_hind.engines.scoring import UnsupportedHead, check_head, plain_token_logprobs, token_logprobs
+from llamafactory_hind.engines.local.scoring import UnsupportedHead, check_head, plain_token_logprobs, token_logprobs
 
 
 SIZES = {

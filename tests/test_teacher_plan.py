@@ -8,7 +8,7 @@ import pytest
 from datasets import Dataset
 from teacher_setup import write_yaml
 
-from llamafactory_hind.engines.teacher_plan import TeacherSpec, read_teacher_plan, survey
+from llamafactory_hind.engines.teachers.plan import TeacherSpec, read_teacher_plan, survey
 
 
 SERVER = {"base_url": "http://localhost:8000/v1", "model": "big"}

@@ -13,11 +13,11 @@ from PIL import Image
 from rollouts_setup import RolloutSetup
 from teacher_setup import open_teachers, settings_of, write_teacher, write_yaml
 
-from llamafactory_hind.engines import teacher_server
 from llamafactory_hind.engines.interface import Completion, Request, Sampling
-from llamafactory_hind.engines.teacher_plan import read_teacher_plan
-from llamafactory_hind.engines.teachers import Teachers
-from llamafactory_hind.engines.text_cache import TextCache, text_key
+from llamafactory_hind.engines.teachers import server as teacher_server
+from llamafactory_hind.engines.teachers.cache import TextCache, text_key
+from llamafactory_hind.engines.teachers.plan import read_teacher_plan
+from llamafactory_hind.engines.teachers.pool import Teachers
 from llamafactory_hind.toyworld.checkpoint import write_checkpoint
 
 
@@ -121,7 +121,7 @@ def test_other_image_tokens_are_refused(student: RolloutSetup, small_world: Path
 def test_other_stop_tokens_are_refused(student: RolloutSetup, small_world: Path, tmp_path: Path) -> None:
     content = {"model_name_or_path": str(small_world / "tiny"), "template": "qwen2_vl"}
     teachers = open_teachers(student, write_yaml(tmp_path / "teacher.yaml", content))
-    from llamafactory_hind.engines.same_tokens import check_same_tokens
+    from llamafactory_hind.engines.teachers.same_tokens import check_same_tokens
 
     other = teachers.local("default").weights
     other.tokenizer.eos_token = "<|endoftext|>"
@@ -303,7 +303,7 @@ def test_a_kill_costs_at_most_the_line_under_way(tmp_path: Path, run_python: Any
     code = (
         "import os, signal; from pathlib import Path\n"
         "from llamafactory_hind.engines.interface import Completion\n"
-        "from llamafactory_hind.engines.text_cache import TextCache\n"
+        "from llamafactory_hind.engines.teachers.cache import TextCache\n"
         f"cache = TextCache(Path({str(tmp_path)!r}), process=0)\n"
         "for key in 'ab': cache.keep(key, [Completion('text of ' + key, (1, 2), -0.5, 'stop')])\n"
         'os.write(cache._file.fileno(), b\'{"key": "c", "resu\')\n'

@@ -3,7 +3,7 @@
 from .checks import check_train
 from .problem import ConfigError, Problem
 from .registry import DATA_ARGUMENTS, FINETUNING_ARGUMENTS, LABELS, PAIR_STAGES, STAGES
-from .settings import settings, stage_of_file
+from .words import settings, stage_of_file
 
 
 __all__ = [

@@ -7,9 +7,9 @@ from difflib import SequenceMatcher
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from .keys.share_prefix import unquoted
 from .problem import ConfigError, Problem
 from .registry import CHECKS, DATA_ARGUMENTS, FINETUNING_ARGUMENTS, SHARED, STAGES, UNBOUNDED
-from .shared import unquoted
 
 
 NEAR = 0.6  # similarity (0..1) from which a key is worth naming

@@ -1,13 +1,13 @@
 """Our stages and their keys: the one place to enter a new stage's dataclass, checks and menu label."""
 
-from .external_grpo import ExternalGrpoArguments, external_grpo_problems
-from .external_ratio import ExternalRatioArguments
-from .gated_distill import GatedDistillArguments, gated_distill_problems
-from .grpo import GrpoArguments, grpo_problems
-from .kepo import KepoArguments, kepo_problems
-from .online import OnlineArguments
-from .rows import RowArguments
-from .shared import SharedArguments
+from .keys.external_ratio import ExternalRatioArguments
+from .keys.online import OnlineArguments
+from .keys.rows import RowArguments
+from .keys.share_prefix import SharedArguments
+from .stages.external_grpo import ExternalGrpoArguments, external_grpo_problems
+from .stages.gated_distill import GatedDistillArguments, gated_distill_problems
+from .stages.grpo import GrpoArguments, grpo_problems
+from .stages.kepo import KepoArguments, kepo_problems
 
 
 STAGES: dict[str, type] = {

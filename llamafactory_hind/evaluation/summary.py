@@ -10,8 +10,8 @@ from typing import Any
 
 from ..config.checks import nearest
 from ..config.problem import ConfigError, Problem
-from ..formats.rows import is_missing
-from .config import ScoreArguments
+from ..formats.hindsight.rows import is_missing
+from .arguments import ScoreArguments
 from .matching import Question
 from .metrics import Scored, get_metric
 from .predictions import final_answer

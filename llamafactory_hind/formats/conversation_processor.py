@@ -4,7 +4,7 @@ import json
 from collections import defaultdict
 from typing import Any
 
-from .prompt_processor import PromptProcessor, row_id_of
+from .processors.prompts import PromptProcessor, row_id_of
 
 
 class ConversationProcessor(PromptProcessor):

@@ -7,14 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..formats.bad_rows import Problem
-from ..formats.options import TARGETS, HindsightOptions
-from ..formats.rollout_rows import find_rollout_problems
-from ..formats.rows import find_problems, read_fields
-from ..pipelines.outputs import register, write_rows, write_text
+from ..formats.hindsight.options import TARGETS, HindsightOptions
+from ..formats.hindsight.rows import find_problems, read_fields
+from ..formats.problems import Problem
+from ..formats.rollout.rows import find_rollout_problems
+from ..storage.files import register, write_rows, write_text
 from . import get_importer, importer_names
-from .entries import Entry, ImportRefused
-from .images import place_images
+from .reading.entries import Entry, ImportRefused
+from .reading.media import place_images
 
 
 USUAL_ANSWERS = 10

@@ -10,14 +10,14 @@ from typing import Any
 
 from ..config.problem import Problem
 from ..engines.interface import Completion, Sampling
-from .config import SynthArguments, at_least, split_paths
-from .engines import EngineRoom
-from .outputs import write_text
-from .pairing import soft_score
-from .prompting import render, request_of
-from .provenance import provenance, unit_content
-from .rows import Row
-from .voting import vote
+from ..storage.files import write_text
+from .rules.pairing import soft_score
+from .rules.voting import vote
+from .runner.command import SynthArguments, at_least, split_paths
+from .runner.engines import EngineRoom
+from .runner.prompting import render, request_of
+from .runner.provenance import provenance, unit_content
+from .runner.rows import Row
 
 
 SUMMARY = "answers questions: reasoning, sampled knowledge, an answer with each piece, a vote (HinD inference)"

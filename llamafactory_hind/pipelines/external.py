@@ -13,17 +13,17 @@ from typing import Any
 
 from ..config.problem import Problem
 from ..engines.interface import Request, Sampling
-from ..formats.action_layout import is_cut, wears_layout
-from ..formats.options import MEDIA_FIELDS
-from ..formats.prompts import count_placeholders
-from ..formats.rollout_rows import turns_of
-from .config import SynthArguments, at_least, split_paths
-from .engines import EngineRoom
-from .outputs import write_rows, write_text
-from .prompting import render
-from .provenance import provenance, unit_content
-from .rows import ROLLOUT, Row
-from .selecting import ACTION, reward_actions, reward_problem, select_actions
+from ..formats.hindsight.options import MEDIA_FIELDS
+from ..formats.prompts.wording import count_placeholders
+from ..formats.rollout.rows import turns_of
+from ..formats.texts.layout import is_cut, wears_layout
+from ..storage.files import write_rows, write_text
+from .rules.selecting import ACTION, reward_actions, reward_problem, select_actions
+from .runner.command import SynthArguments, at_least, split_paths
+from .runner.engines import EngineRoom
+from .runner.prompting import render
+from .runner.provenance import provenance, unit_content
+from .runner.rows import ROLLOUT, Row
 
 
 SUMMARY = "writes another model's actions for rollout rows, the column `external` of `stage: external_grpo`"

@@ -11,16 +11,16 @@ from typing import Any
 
 from ..config.problem import Problem
 from ..engines.interface import Sampling
-from ..formats.leaks import find_leak
-from ..formats.prompts import count_placeholders
-from .config import SynthArguments, at_least, split_paths
-from .engines import EngineRoom
-from .hindsight_parsing import parse_hindsight
-from .outputs import write_rows, write_text
-from .pairing import gold_answers, mentions
-from .prompting import render, request_of
-from .provenance import provenance, unit_content
-from .rows import Row
+from ..formats.prompts.wording import count_placeholders
+from ..formats.texts.leaks import find_leak
+from ..storage.files import write_rows, write_text
+from .rules.pairing import gold_answers, mentions
+from .rules.parsing import parse_hindsight
+from .runner.command import SynthArguments, at_least, split_paths
+from .runner.engines import EngineRoom
+from .runner.prompting import render, request_of
+from .runner.provenance import provenance, unit_content
+from .runner.rows import Row
 
 
 SUMMARY = "writes reasoning steps and knowledge with the gold answer in sight, drops what leaks it (Hindsight-Zero)"

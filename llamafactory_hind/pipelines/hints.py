@@ -11,19 +11,19 @@ from typing import Any
 
 from ..config.problem import Problem
 from ..engines.interface import Request, Sampling
-from ..formats.hint_parsing import parse_hint
-from ..formats.options import MEDIA_FIELDS
-from ..formats.prompts import count_placeholders
-from ..formats.rollout_rows import turns_of
-from ..formats.rows import is_missing
-from .config import SynthArguments, at_least, split_paths
-from .engines import EngineRoom
-from .naming import names_answer
-from .outputs import write_text
-from .pairing import gold_answers
-from .prompting import render
-from .provenance import provenance, unit_content
-from .rows import ROLLOUT, Row
+from ..formats.hindsight.options import MEDIA_FIELDS
+from ..formats.hindsight.rows import is_missing
+from ..formats.prompts.wording import count_placeholders
+from ..formats.rollout.rows import turns_of
+from ..formats.texts.hints import parse_hint
+from ..storage.files import write_text
+from .rules.naming import names_answer
+from .rules.pairing import gold_answers
+from .runner.command import SynthArguments, at_least, split_paths
+from .runner.engines import EngineRoom
+from .runner.prompting import render
+from .runner.provenance import provenance, unit_content
+from .runner.rows import ROLLOUT, Row
 
 
 SUMMARY = "writes a teacher's hints for rollout rows, the column `hint` of `stage: gated_distill`"

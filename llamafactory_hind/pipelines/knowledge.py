@@ -10,17 +10,17 @@ from typing import Any, Literal
 
 from ..config.problem import Problem
 from ..engines.interface import Completion, Sampling
-from ..formats.options import MEDIA_FIELDS
-from ..formats.prompts import count_placeholders
-from .config import SynthArguments, at_least, split_paths
-from .engines import EngineRoom, PipelineEngine
-from .failures import RunStopped
-from .outputs import write_rows, write_text
-from .pairing import PAIR_RULES, Fact, distinct, gain, gold_answers, is_helpful, mentions, soft_score
-from .prompting import render, request_of
-from .provenance import provenance, unit_content
-from .quadrants import count_quadrants, plot_report, print_report
-from .rows import Row
+from ..formats.hindsight.options import MEDIA_FIELDS
+from ..formats.prompts.wording import count_placeholders
+from ..storage.files import write_rows, write_text
+from .rules.pairing import PAIR_RULES, Fact, distinct, gain, gold_answers, is_helpful, mentions, soft_score
+from .rules.quadrants import count_quadrants, plot_report, print_report
+from .runner.command import SynthArguments, at_least, split_paths
+from .runner.engines import EngineRoom, PipelineEngine
+from .runner.failures import RunStopped
+from .runner.prompting import render, request_of
+from .runner.provenance import provenance, unit_content
+from .runner.rows import Row
 
 
 SUMMARY = "samples facts for questions, scores confidence and helpfulness, writes preference pairs for `stage: kepo`"

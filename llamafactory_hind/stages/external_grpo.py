@@ -11,24 +11,24 @@ from typing import TYPE_CHECKING, Any
 import torch
 from llamafactory.extras import logging
 
+from ..engines.teachers.run import TeacherRun
 from ..losses.policy import group_advantages
+from ..methods.external.actions import ActionReader, survey
+from ..methods.external.live import LiveActions, failed
+from ..methods.external.ratio import ExternalRatio
+from ..methods.external.selection import Choice, choose_groups, source_metrics
+from ..methods.group_relative import kl_components
 from ..rewards import load_rewards
-from ..trainers.external_actions import ActionReader, survey
-from ..trainers.external_groups import Choice, choose_groups, source_metrics
-from ..trainers.external_ratio import ExternalRatio
-from ..trainers.group_relative import kl_components
-from ..trainers.live_actions import LiveActions, failed
-from ..trainers.online_run import run_online
-from ..trainers.rewarding import score_rollouts
-from ..trainers.rollout_batch import POLICY, Annotation, Rollout, Scores
-from ..trainers.teacher_run import TeacherRun
+from ..trainers.rollouts.batch import POLICY, Annotation, Rollout, Scores
+from ..trainers.rollouts.rewards import score_rollouts
+from ..trainers.rollouts.run import run_online
 
 
 if TYPE_CHECKING:
     from llamafactory.hparams import DataArguments, FinetuningArguments, GeneratingArguments, ModelArguments
     from transformers import Seq2SeqTrainingArguments, TrainerCallback
 
-    from ..engines.loading import Weights
+    from ..engines.local.weights import Weights
     from ..rewards import Rewards
 
 

@@ -9,30 +9,30 @@ from typing import TYPE_CHECKING, Any
 import torch
 from llamafactory.extras import logging
 
+from ..engines.teachers.run import TeacherRun
 from ..losses.policy import group_advantages
+from ..methods.distillation.divergence import Distillation
+from ..methods.distillation.gate import GATE, WATCHED, Gate, distill_component
+from ..methods.distillation.steps import LineSegments
+from ..methods.external.ratio import ExternalRatio
+from ..methods.external.selection import Choice, choose_groups, source_metrics
+from ..methods.group_relative import kl_components
+from ..methods.hints.candidates import HINTED
+from ..methods.hints.explorer import HintExplorer
+from ..methods.hints.options import explorer_of, prompts_of
+from ..methods.hints.prompts import survey
 from ..rewards import load_rewards
-from ..trainers.distillation import Distillation
-from ..trainers.external_groups import Choice, choose_groups, source_metrics
-from ..trainers.external_ratio import ExternalRatio
-from ..trainers.gate import GATE, WATCHED, Gate, distill_component
-from ..trainers.group_relative import kl_components
-from ..trainers.hint_exploration import HintExplorer
-from ..trainers.hint_keys import explorer_of, prompts_of
-from ..trainers.hint_prompts import survey
-from ..trainers.hinted_candidates import HINTED
-from ..trainers.line_segments import LineSegments
-from ..trainers.online_run import run_online
-from ..trainers.rewarding import score_rollouts
-from ..trainers.rollout_batch import POLICY, Annotation, Rollout, Scores
-from ..trainers.teacher_run import TeacherRun
+from ..trainers.rollouts.batch import POLICY, Annotation, Rollout, Scores
+from ..trainers.rollouts.rewards import score_rollouts
+from ..trainers.rollouts.run import run_online
 
 
 if TYPE_CHECKING:
     from llamafactory.hparams import DataArguments, FinetuningArguments, GeneratingArguments, ModelArguments
     from transformers import Seq2SeqTrainingArguments, TrainerCallback
 
-    from ..engines.loading import Weights
-    from ..engines.teachers import Teachers
+    from ..engines.local.weights import Weights
+    from ..engines.teachers.pool import Teachers
     from ..rewards import Rewards
 
 

@@ -7,11 +7,11 @@ likelier.
 from typing import TYPE_CHECKING
 
 from ..losses.policy import group_advantages
+from ..methods.group_relative import kl_components, policy_component
 from ..rewards import load_rewards
-from ..trainers.group_relative import kl_components, policy_component
-from ..trainers.online_run import run_online
-from ..trainers.rewarding import score_rollouts
-from ..trainers.rollout_batch import Annotation, Rollout, Scores
+from ..trainers.rollouts.batch import Annotation, Rollout, Scores
+from ..trainers.rollouts.rewards import score_rollouts
+from ..trainers.rollouts.run import run_online
 
 
 if TYPE_CHECKING:

@@ -16,11 +16,11 @@ from llamafactory.extras.ploting import plot_loss
 from llamafactory.model import load_model, load_tokenizer
 from llamafactory.train.trainer_utils import create_modelcard_and_push, create_ref_model
 
-from ..formats.collators import PairCollator
 from ..losses.preference import gap_weights, kepo_length_normalized_loss, kepo_loss, preference_metrics
-from ..trainers.pairs import PairLogps, PairTrainer
-from ..trainers.reference import ReferenceCache, add_reference_logps, model_digest, settings_digest
-from ..trainers.sharing import settle_sharing
+from ..trainers.pairs.collator import PairCollator
+from ..trainers.pairs.reference import ReferenceCache, add_reference_logps, model_digest, settings_digest
+from ..trainers.pairs.sharing import settle_sharing
+from ..trainers.pairs.trainer import PairLogps, PairTrainer
 
 
 if TYPE_CHECKING:

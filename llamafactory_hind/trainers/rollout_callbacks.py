@@ -7,8 +7,8 @@ from transformers import TrainerCallback
 
 
 if TYPE_CHECKING:
-    from .block_sampler import BlockSampler
-    from .rollouts import RolloutTrainer
+    from .rollouts.order import BlockSampler
+    from .rollouts.trainer import RolloutTrainer
 
 
 class SetEpoch(TrainerCallback):

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
-from ..engines.scoring import base_model
+from ..engines.local.scoring import base_model
 
 
 if TYPE_CHECKING:
-    from .group_logps import GroupScorer
-    from .rollout_batch import RolloutBatch
+    from .rollouts.batch import RolloutBatch
+    from .rollouts.scoring import GroupScorer
 
 
 class TokenObjective(Protocol):
@@ -30,7 +30,7 @@ class TokenObjective(Protocol):
 
         Args:
             hidden: (M, H) states of the policy that predict the tokens.
-            head: of the policy, as `engines.scoring.head_arguments` describes it.
+            head: of the policy, as `engines.local.scoring.head_arguments` describes it.
             targets: (M,) the tokens.
             prepared: what `prepare` returned.
 

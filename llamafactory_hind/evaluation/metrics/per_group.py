@@ -5,7 +5,7 @@ from typing import Any
 
 from ..answers import answer_or_all
 from ..aokvqa import correct_text, match_choice
-from ..config import ScoreArguments
+from ..arguments import ScoreArguments
 from . import Scored, read_texts
 
 

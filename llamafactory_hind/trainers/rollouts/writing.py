@@ -1,0 +1,108 @@
+"""Groups of completions for processed prompts, written by a policy in training."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from ...engines.interface import Sampling
+from ...engines.local.encoding import Prompt
+from ...engines.local.engine import LocalEngine
+from .batch import POLICY, Rollout, prompt_of
+
+
+if TYPE_CHECKING:
+    from ...engines.interface import Completion
+    from ...engines.local.weights import Weights
+
+ROWS_AT_ONCE = 128  # [ours] completions written at a time, where the accumulated prompts of a step make so many
+
+
+@dataclass(frozen=True)
+class RolloutOptions:
+    """How rollouts are made and learnt from; the keys of the online stages without their defaults.
+
+    Attributes:
+        num_generations: G, completions a prompt.
+        temperature: they are written and scored at.
+        top_p: while writing; log-probs are those without it.
+        top_k: likewise; 0 is off.
+        max_new_tokens: length at which a completion is cut.
+        num_iterations: optimiser steps on the same rollouts.
+        share_prefix: `auto`, `on` or `off`.
+    """
+
+    num_generations: int
+    temperature: float
+    top_p: float
+    top_k: int
+    max_new_tokens: int
+    num_iterations: int
+    share_prefix: str
+
+    def sampling(self, seed: int) -> Sampling:
+        """Return how the engine writes a group."""
+        return Sampling(
+            n=self.num_generations,
+            temperature=self.temperature,
+            top_p=self.top_p,
+            top_k=self.top_k,
+            max_new_tokens=self.max_new_tokens,
+            seed=seed,
+        )
+
+
+class RolloutWriter:
+    """Writes groups with the policy as it is.
+
+    Random numbers come from (seed, row, occasion, number of the completion), so a prompt gets the same ones alone and in any
+    batch, on any process, and in a resumed run.
+    """
+
+    def __init__(
+        self,
+        weights: "Weights",
+        options: RolloutOptions,
+        *,
+        prompts_at_once: int,
+        seed: int,
+        collate_prompts: Callable[[Sequence[Prompt]], dict[str, Any]],
+    ) -> None:
+        """Nothing is computed yet."""
+        at_once = max(prompts_at_once, ROWS_AT_ONCE // options.num_generations)
+        self.engine = LocalEngine(
+            weights, batch_size=at_once, adapters=None, gives_logps=False, collate_prompts=collate_prompts
+        )
+        self.sampling = options.sampling(seed)
+
+    def write(
+        self,
+        features: Sequence[Mapping[str, Any]],
+        *,
+        occasion: str,
+        greedy_first: bool = False,
+        on_written: Callable[[int], None] | None = None,
+    ) -> list[Rollout]:
+        """Write a group for each processed row.
+
+        Args:
+            features: rows with `prompt_input_ids`, media and `row_id`.
+            occasion: tells the random numbers of one step from those of another.
+            greedy_first: put a greedy completion in front of the sampled ones.
+            on_written: told after every batch how many completions it brought.
+        """
+        sampling = replace(self.sampling, greedy_first=greedy_first)
+        prompts = [prompt_of(feature) for feature in features]
+        keys = [f"{feature['row_id']}/{occasion}" for feature in features]
+        written = self.engine.write(prompts, keys, sampling, on_written=on_written)
+        return [_rollout(*parts) for parts in zip(features, prompts, written, strict=True)]
+
+
+def _rollout(feature: Mapping[str, Any], prompt: Prompt, group: "list[Completion]") -> Rollout:
+    return Rollout(
+        feature=feature,
+        prompt=prompt,
+        completion_ids=[list(completion.token_ids) for completion in group],
+        texts=[completion.text for completion in group],
+        finish_reasons=[completion.finish_reason for completion in group],
+        sources=[POLICY] * len(group),
+    )
