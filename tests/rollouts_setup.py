@@ -15,8 +15,9 @@ from transformers import TrainingArguments
 
 from llamafactory_hind.engines.local.weights import Weights
 from llamafactory_hind.losses.policy import clipped_surrogate, group_advantages, k3_kl
-from llamafactory_hind.trainers.rollouts.batch import Annotation, Rollout, RolloutBatch, Scores, batch_of, prompt_of
+from llamafactory_hind.trainers.rollouts.batch import RolloutBatch, batch_of, prompt_of
 from llamafactory_hind.trainers.rollouts.components import Component
+from llamafactory_hind.trainers.rollouts.records import Annotation, Rollout, Scores
 from llamafactory_hind.trainers.rollouts.trainer import RolloutTrainer
 from llamafactory_hind.trainers.rollouts.writing import RolloutOptions
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from llamafactory_hind.trainers.pairs.collator import packed_attention_mask
+from llamafactory_hind.engines.local.packing import packed_attention_mask
 from llamafactory_hind.trainers.pairs.trainer import pair_logps
 
 

@@ -16,11 +16,13 @@ from llamafactory_hind.config import (
     stage_of_file,
     words,
 )
-from llamafactory_hind.config.checks import defaults, fits, nearest
-from llamafactory_hind.config.keys.share_prefix import SharedArguments
+from llamafactory_hind.config.checks import defaults
+from llamafactory_hind.config.keys.share_prefix import SharePrefixArguments
 from llamafactory_hind.config.limits import zero_stage
 from llamafactory_hind.config.registry import CHECKS
-from llamafactory_hind.config.stages.kepo import UNSUPPORTED, KepoArguments
+from llamafactory_hind.config.stages.kepo import UNSUPPORTED
+from llamafactory_hind.config.stages.kepo import Arguments as KepoArguments
+from llamafactory_hind.config.types import fits, nearest
 
 
 HOST_STAGES = ("pt", "sft", "rm", "ppo", "dpo", "kto")
@@ -189,9 +191,9 @@ def test_zero_3_is_refused_from_a_file_and_from_a_mapping(tmp_path) -> None:
 
 def test_yaml_reads_on_and_off_as_booleans_and_we_mean_the_words() -> None:
     assert problems({"stage": "kepo", "share_prefix": False}) == {}
-    assert SharedArguments(share_prefix=False).share_prefix == "off"  # type: ignore[arg-type]
-    assert SharedArguments(share_prefix=True).share_prefix == "on"  # type: ignore[arg-type]
-    assert SharedArguments().share_prefix == "auto"
+    assert SharePrefixArguments(share_prefix=False).share_prefix == "off"  # type: ignore[arg-type]
+    assert SharePrefixArguments(share_prefix=True).share_prefix == "on"  # type: ignore[arg-type]
+    assert SharePrefixArguments().share_prefix == "auto"
 
 
 def test_whole_numbers_are_numbers_but_booleans_are_not() -> None:

@@ -20,8 +20,7 @@ from llamafactory_hind.engines.local.weights import Weights
 from llamafactory_hind.methods.distillation.divergence import ROUTE, Distillation
 from llamafactory_hind.trainers.rollouts.batch import RolloutBatch
 from llamafactory_hind.trainers.rollouts.components import Component
-from llamafactory_hind.trainers.rollouts.scoring import GroupScorer
-from llamafactory_hind.trainers.token_objectives import score_with, spread
+from llamafactory_hind.trainers.rollouts.scoring import GroupScorer, score_with, spread
 
 
 LORA = {"finetuning_type": "lora", "lora_rank": 4, "lora_target": "all"}

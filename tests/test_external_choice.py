@@ -8,9 +8,11 @@ import torch
 from rollouts_setup import RolloutSetup
 
 from llamafactory_hind.formats.texts.layout import is_cut, wears_layout, wrap
-from llamafactory_hind.methods.external.actions import ActionReader, Candidates
+from llamafactory_hind.methods.external.actions import ActionReader
+from llamafactory_hind.methods.external.candidates import Candidates
 from llamafactory_hind.methods.external.selection import Choice, choose, choose_groups
-from llamafactory_hind.trainers.rollouts.batch import Rollout, Scores, batch_of
+from llamafactory_hind.trainers.rollouts.batch import batch_of
+from llamafactory_hind.trainers.rollouts.records import Rollout, Scores
 
 
 NAN = float("nan")

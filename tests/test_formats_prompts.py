@@ -6,7 +6,8 @@ import sys
 import pytest
 from llamafactory.extras import constants
 
-from llamafactory_hind.formats.prompts.wording import PLACEHOLDERS, build_prompt, join_lines
+from llamafactory_hind.formats.media.fields import PLACEHOLDERS
+from llamafactory_hind.formats.prompts.wording import build_prompt, join_lines
 
 
 QUESTION = "What does it eat?"

@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from llamafactory_hind.losses.distill import step_weights
+from llamafactory_hind.losses.reduce import masked_sum
 from llamafactory_hind.methods.distillation.gate import GATE, WATCHED, Gate, distill_component
 from llamafactory_hind.methods.distillation.steps import LineSegments
-from llamafactory_hind.trainers.rollouts.batch import Annotation, Rollout, RolloutBatch, Scores
-from llamafactory_hind.trainers.rollouts.components import masked_sum
+from llamafactory_hind.trainers.rollouts.batch import RolloutBatch
+from llamafactory_hind.trainers.rollouts.records import Annotation, Rollout, Scores
 
 
 NAN = float("nan")

@@ -16,12 +16,13 @@ from llamafactory_hind.engines.local.encoding import Prompt, collate
 from llamafactory_hind.engines.teachers.cache import TextCache
 from llamafactory_hind.engines.teachers.plan import read_teacher_plan
 from llamafactory_hind.engines.teachers.pool import Teachers
-from llamafactory_hind.formats.conversation_processor import ConversationProcessor
+from llamafactory_hind.formats.processors.prompts import PromptProcessor
 from llamafactory_hind.methods.external.selection import Choice, choose_groups
 from llamafactory_hind.methods.hints.explorer import HintExplorer, all_zero, occasion_of, room_for_hinted
 from llamafactory_hind.methods.hints.prompts import HintPrompts, hinted_prompt_of, survey
 from llamafactory_hind.rewards import load_rewards
-from llamafactory_hind.trainers.rollouts.batch import Rollout, Scores, batch_of, prompt_of
+from llamafactory_hind.trainers.rollouts.batch import batch_of, prompt_of
+from llamafactory_hind.trainers.rollouts.records import Rollout, Scores
 from llamafactory_hind.trainers.rollouts.rewards import score_rollouts
 from llamafactory_hind.trainers.rollouts.scoring import GroupScorer
 from llamafactory_hind.trainers.rollouts.writing import RolloutOptions
@@ -67,7 +68,7 @@ def setup(small_world: Path) -> RolloutSetup:
 
 
 def feature(setup: RolloutSetup, number: int, question: str, **columns: Any) -> dict[str, Any]:
-    """A processed row, as `ConversationProcessor` makes it."""
+    """A processed row, as `PromptProcessor` makes it."""
     images = sorted(str(path) for path in (setup.world / "images").glob("*.png"))[: question.count("<image>")]
     made = setup._feature(number, "any", question, images, [])
     turns = [{"role": "user", "content": question}]
@@ -496,7 +497,7 @@ def processed(setup: RolloutSetup, *rows: dict[str, Any]) -> list[dict[str, Any]
     from llamafactory.hparams import DataArguments
 
     weights = setup.weights
-    processor = ConversationProcessor(
+    processor = PromptProcessor(
         weights.template, weights.tokenizer, weights.processor, DataArguments(template="qwen2_vl", cutoff_len=512)
     )
     names = ("_prompt", "_response", "_system", "_tools", "_images", "_videos", "_audios", "_columns", "_source")
@@ -548,5 +549,5 @@ def test_prompts_that_cannot_be_rendered_are_told_before_a_model_is_loaded(
     )
     with pytest.raises(ValueError, match="`answer` is missing"):  # this variant does not show it
         survey([feature(setup, 0, QUESTION)], told, has_teacher=False)
-    with pytest.raises(ValueError, match="ConversationProcessor"):
+    with pytest.raises(ValueError, match="PromptProcessor"):
         PROMPTS.for_student({"row_id": "a", "columns": "{}"}, "Look.")

@@ -24,7 +24,7 @@ from safetensors.torch import load_file, save_file
 from transformers import Qwen2Config
 from transformers.models.qwen2 import Qwen2ForCausalLM
 
-from llamafactory_hind.trainers.pairs.sharing import why_not_packed
+from llamafactory_hind.engines.local.packing import why_not_packed
 
 
 BASE = {

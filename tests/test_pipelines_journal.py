@@ -12,8 +12,9 @@ import pytest
 
 from llamafactory_hind.engines.interface import Completion
 from llamafactory_hind.pipelines.runner.calls import CallJournal
+from llamafactory_hind.storage.dataset_info import register
 from llamafactory_hind.storage.digests import digest_path
-from llamafactory_hind.storage.files import register, write_rows
+from llamafactory_hind.storage.files import write_rows
 from llamafactory_hind.storage.journal import Journal, JournalBroken, JournalInUse, unit_key
 
 

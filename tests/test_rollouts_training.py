@@ -16,9 +16,8 @@ from rollouts_setup import KINDS, GroupRelative, RolloutSetup, even_share
 from transformers import TrainerCallback
 
 from llamafactory_hind.engines.local.encoding import media_token_ids
-from llamafactory_hind.losses.reduce import masked_mean
+from llamafactory_hind.losses.reduce import masked_mean, masked_sum, normaliser
 from llamafactory_hind.trainers.rollouts.batch import batch_of
-from llamafactory_hind.trainers.rollouts.components import masked_sum, normaliser
 from llamafactory_hind.trainers.rollouts.order import BlockSampler
 from llamafactory_hind.trainers.rollouts.scoring import GroupScorer
 

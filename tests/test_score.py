@@ -209,7 +209,7 @@ def test_per_group_by_hand(tmp_path: Path, capsys: pytest.CaptureFixture) -> Non
 
 def test_per_group_agrees_with_the_rewards(tmp_path: Path) -> None:
     """The rule for tags and choices stands in two rooms that may not import each other's; here they meet."""
-    from llamafactory_hind.evaluation.answers import answer_or_all
+    from llamafactory_hind.formats.texts.layout import answer_or_all
     from llamafactory_hind.rewards import get_reward, layout
 
     texts = [

@@ -79,8 +79,9 @@ def replace_get_dataset_processor(loader: ModuleType) -> None:
     ) -> Any:
         if stage not in config.STAGES:
             return host_processor(data_args, stage, template, tokenizer, processor, do_generate)
-        from ..formats.processors.pairs import PROCESSORS
+        from ..formats.processors import PROCESSORS
 
-        return PROCESSORS[stage](template=template, tokenizer=tokenizer, processor=processor, data_args=data_args)
+        processor_class = PROCESSORS[config.ROWS[stage]]
+        return processor_class(template=template, tokenizer=tokenizer, processor=processor, data_args=data_args)
 
     loader._get_dataset_processor = _get_dataset_processor

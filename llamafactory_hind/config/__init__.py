@@ -2,7 +2,7 @@
 
 from .checks import check_train
 from .problem import ConfigError, Problem
-from .registry import DATA_ARGUMENTS, FINETUNING_ARGUMENTS, LABELS, PAIR_STAGES, STAGES
+from .registry import DATA_ARGUMENTS, FINETUNING_ARGUMENTS, LABELS, PAIR_STAGES, ROWS, STAGES
 from .words import settings, stage_of_file
 
 
@@ -11,6 +11,7 @@ __all__ = [
     "FINETUNING_ARGUMENTS",
     "LABELS",
     "PAIR_STAGES",
+    "ROWS",
     "STAGES",
     "ConfigError",
     "Problem",

@@ -1,17 +1,15 @@
 """The keys of `llamafactory-cli score`, and how they are read and checked."""
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-
-from ..config.checks import describe, fits, nearest
+from ..config import command
+from ..config.command import join_lists, split_names
 from ..config.problem import ConfigError, Problem
+from ..config.types import describe, fits, nearest
 from .metrics import get_metric, metric_names
 
 
@@ -159,46 +157,11 @@ def _pattern_problems(pattern: str | None) -> Iterator[Problem]:
         yield Problem("answer_pattern", pattern, f"one group, not {groups}", remedy)
 
 
-def split_names(value: str | None) -> tuple[str, ...]:
-    """Return names separated by commas as a tuple."""
-    return tuple(part.strip() for part in (value or "").split(",") if part.strip())
-
-
 def read_settings(argv: Sequence[str]) -> dict[str, Any]:
-    """Return key -> value of `X.yaml key=value ...`; words come before the file.
-
-    Raises:
-        ConfigError: the file is missing or unreadable, or a word is not `key=value`.
-    """
-    words, problems = list(argv), []
-    settings: Any = {}
-    # `predictions=x.json` ends like a file, too.
-    if words and words[0].endswith((".yaml", ".yml", ".json")) and not re.match(r"\w+=", words[0]):
-        path = Path(words.pop(0))
-        try:
-            text = path.read_text(encoding="utf-8")
-            settings = OmegaConf.create(json.loads(text) if path.suffix == ".json" else text)
-        except (OSError, ValueError, OmegaConfBaseException) as error:
-            problems.append(Problem(str(path), str(error), "a readable YAML or JSON file", USAGE))
-    for word in [word for word in words if "=" not in word or word.startswith("-")]:
-        problems.append(Problem(word, word, "key=value", USAGE))
-    if problems:
-        raise ConfigError(problems)
-    merged: Any = OmegaConf.to_container(OmegaConf.merge(settings, _read_words(words)), resolve=True)
-    if not isinstance(merged, dict):
-        raise ConfigError([Problem(argv[0], merged, "a mapping of keys to values", USAGE)])
-    return merged
-
-
-def _read_words(words: Sequence[str]) -> dict[str, Any]:
-    # A pattern is text to the last character; as YAML its braces, colons and brackets would mean something else.
-    texts = {"answer_pattern"}
-    pairs = [word.partition("=") for word in words]
-    plain = {key: value for key, _, value in pairs if key in texts and value != "null"}
-    other: Any = OmegaConf.to_container(
-        OmegaConf.from_cli([word for word in words if word.partition("=")[0] not in plain])
+    """Return key -> value of `X.yaml key=value ...`; see `config.command.read_settings`."""
+    return join_lists(
+        command.read_settings(argv, usage=USAGE, plain={"answer_pattern"}), {"metric", "dataset", "seen_groups"}
     )
-    return {**other, **plain}
 
 
 def build_arguments(given: Mapping[str, Any]) -> ScoreArguments:
@@ -210,8 +173,6 @@ def build_arguments(given: Mapping[str, Any]) -> ScoreArguments:
     types = get_type_hints(ScoreArguments)
     problems, usable = [], {}
     for key, value in given.items():
-        if key in ("metric", "dataset", "seen_groups") and isinstance(value, list):
-            value = ",".join(map(str, value))
         if key not in types:
             near = nearest(key, types)
             remedy = f"The nearest key is `{near}`." if near else "`llamafactory-cli score --help` lists all."
@@ -230,10 +191,7 @@ def build_arguments(given: Mapping[str, Any]) -> ScoreArguments:
 
 def help_text() -> str:
     """Return the help of `score`: its use, its keys and its metrics."""
-    lines = [f"usage: {USAGE}", "", "Keys:"]
-    for entry in fields(ScoreArguments):
-        shown = "" if entry.default == "" else f" (default: {'null' if entry.default is None else entry.default})"
-        lines.append(f"  {entry.name}: {entry.metadata['help']}{shown}")
+    lines = [f"usage: {USAGE}", "", "Keys:", *command.help_lines(ScoreArguments)]
     lines += ["", "Metrics:"]
     for name in metric_names():
         metric = get_metric(name)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config.problem import ConfigError, Problem
-from ..formats.prompts.wording import PLACEHOLDERS
+from ..formats.media.fields import PLACEHOLDERS
 from .arguments import ScoreArguments
 from .predictions import Prediction, read_predictions
 from .references import Reference, read_references

@@ -6,23 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..config.problem import RowProblem, show
+
 
 SHOWN_ROWS = 20
-SHOWN_CHARACTERS = 80
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One thing wrong with one field: what stands there, what is expected and what to do."""
-
-    field: str
-    got: str
-    expected: str
-    remedy: str
-
-    def __str__(self) -> str:
-        """Return the problem as one clause."""
-        return f"field `{self.field}`: got {self.got}, expected {self.expected}; {self.remedy}"
 
 
 @dataclass(frozen=True)
@@ -31,7 +18,7 @@ class BadRow:
 
     file: str
     number: int | None
-    problems: tuple[Problem, ...]
+    problems: tuple[RowProblem, ...]
     content: Mapping[str, Any]
 
     def __str__(self) -> str:
@@ -78,15 +65,6 @@ class BadRowsError(ValueError):
         else:
             lines.append(f"Mend them, or set `skip_bad_rows: true` to leave them out and list them in {side_file}.")
         super().__init__("\n".join(lines))
-
-
-def show(value: Any) -> str:
-    """Return a value for an error message: its repr, shortened in the middle (a path ends in its name); 'nothing' for None."""
-    if value is None:
-        return "nothing"
-    text = repr(value)
-    half = SHOWN_CHARACTERS // 2
-    return text if len(text) <= SHOWN_CHARACTERS else f"{text[: half - 1]}…{text[-half:]}"
 
 
 def write_side_file(path: str, rows: Sequence[BadRow]) -> None:

@@ -4,8 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from ..formats.problems import show
-from ..formats.prompts.wording import PLACEHOLDERS
+from ..config.problem import show
+from ..formats.media.fields import PLACEHOLDERS
 from .reading.entries import Entry, ImportRefused, Reader, read_json
 
 

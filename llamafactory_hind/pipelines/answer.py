@@ -8,12 +8,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..config.command import split_names
 from ..config.problem import Problem
 from ..engines.interface import Completion, Sampling
+from ..evaluation.gold_answers import soft_score
 from ..storage.files import write_text
-from .rules.pairing import soft_score
 from .rules.voting import vote
-from .runner.command import SynthArguments, at_least, split_paths
+from .runner.arguments import SynthArguments, at_least
 from .runner.engines import EngineRoom
 from .runner.prompting import render, request_of
 from .runner.provenance import provenance, unit_content
@@ -85,7 +86,7 @@ class Arguments(SynthArguments):
         """Model and adapters of each part in use."""
         used = {"cot": self.use_cot, "knowledge": self.num_knowledge > 0, "answer": True}
         return {
-            part: (getattr(self, f"{part}_model"), split_paths(getattr(self, f"{part}_adapter")))
+            part: (getattr(self, f"{part}_model"), split_names(getattr(self, f"{part}_adapter")))
             for part in PARTS
             if used[part]
         }

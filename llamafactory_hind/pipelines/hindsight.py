@@ -9,14 +9,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..config.command import split_names
 from ..config.problem import Problem
 from ..engines.interface import Sampling
-from ..formats.prompts.wording import count_placeholders
+from ..evaluation.gold_answers import gold_answers, mentions
+from ..formats.media.fields import count_placeholders
 from ..formats.texts.leaks import find_leak
 from ..storage.files import write_rows, write_text
-from .rules.pairing import gold_answers, mentions
 from .rules.parsing import parse_hindsight
-from .runner.command import SynthArguments, at_least, split_paths
+from .runner.arguments import SynthArguments, at_least
 from .runner.engines import EngineRoom
 from .runner.prompting import render, request_of
 from .runner.provenance import provenance, unit_content
@@ -80,7 +81,7 @@ class Worker:
     def __init__(self, arguments: Arguments, room: EngineRoom) -> None:
         """Open the model that writes."""
         self.arguments = arguments
-        self.writer = room.open(adapters=split_paths(arguments.adapter_name_or_path))
+        self.writer = room.open(adapters=split_names(arguments.adapter_name_or_path))
 
     async def work(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
         """Return for each row every text that was written, the one that is kept last."""

@@ -9,17 +9,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ..config.command import split_names
 from ..config.problem import Problem
 from ..engines.interface import Request, Sampling
-from ..formats.hindsight.options import MEDIA_FIELDS
-from ..formats.hindsight.rows import is_missing
-from ..formats.prompts.wording import count_placeholders
+from ..evaluation.gold_answers import gold_answers
+from ..formats.fields import is_missing
+from ..formats.media.fields import MEDIA_FIELDS, count_placeholders
 from ..formats.rollout.rows import turns_of
 from ..formats.texts.hints import parse_hint
 from ..storage.files import write_text
 from .rules.naming import names_answer
-from .rules.pairing import gold_answers
-from .runner.command import SynthArguments, at_least, split_paths
+from .runner.arguments import SynthArguments, at_least
 from .runner.engines import EngineRoom
 from .runner.prompting import render
 from .runner.provenance import provenance, unit_content
@@ -106,7 +106,7 @@ class Worker:
     def __init__(self, arguments: Arguments, room: EngineRoom) -> None:
         """Open the model that writes."""
         self.arguments = arguments
-        self.writer = room.open(adapters=split_paths(arguments.adapter_name_or_path))
+        self.writer = room.open(adapters=split_names(arguments.adapter_name_or_path))
 
     async def work(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
         """Return for each row every text that was written, the one that is kept last; none where the row has a hint."""

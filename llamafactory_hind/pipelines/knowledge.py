@@ -8,14 +8,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from ..config.command import split_names
 from ..config.problem import Problem
 from ..engines.interface import Completion, Sampling
-from ..formats.hindsight.options import MEDIA_FIELDS
-from ..formats.prompts.wording import count_placeholders
+from ..evaluation.gold_answers import gold_answers, mentions, soft_score
+from ..formats.media.fields import MEDIA_FIELDS, count_placeholders
 from ..storage.files import write_rows, write_text
-from .rules.pairing import PAIR_RULES, Fact, distinct, gain, gold_answers, is_helpful, mentions, soft_score
+from .rules.pairing import PAIR_RULES, Fact, distinct, gain, is_helpful
 from .rules.quadrants import count_quadrants, plot_report, print_report
-from .runner.command import SynthArguments, at_least, split_paths
+from .runner.arguments import SynthArguments, at_least
 from .runner.engines import EngineRoom, PipelineEngine
 from .runner.failures import RunStopped
 from .runner.prompting import render, request_of
@@ -100,7 +101,7 @@ class Arguments(SynthArguments):
     @property
     def answerer(self) -> tuple[str, tuple[str, ...]]:
         """Model and adapters that judge facts."""
-        return self.answerer_model or self.writer[0], split_paths(self.answerer_adapter)
+        return self.answerer_model or self.writer[0], split_names(self.answerer_adapter)
 
 
 def answer_turn(row: Row, arguments: Arguments, facts: Sequence[str] = ()) -> str:

@@ -4,11 +4,11 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from ..formats.texts.layout import answer_or_all
 from ..regions.geometry import Box, box_area
 from ..regions.geometry import box_iou as overlap
 from .columns import finite_number, gold_values, score_rows
 from .errors import shorten
-from .layout import answer_or_all
 
 
 NUMBER = r"\s*(-?\d+(?:\.\d+)?)\s*"

@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..formats.texts.layout import answer_or_all
 from .columns import gold_texts, score_rows
 from .errors import shorten
-from .layout import answer_or_all
 
 
 TRIPLE = re.compile(r"(?P<function>\w+)\((?P<object>\w+),\s*'?(?P<value>\w+)'?\)")

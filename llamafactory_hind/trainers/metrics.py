@@ -1,5 +1,7 @@
 """Running means of metrics over rows, tokens or steps, across processes."""
 
+import resource
+import sys
 from typing import TYPE_CHECKING
 
 import torch
@@ -41,3 +43,11 @@ class Averages:
             if count:
                 means[name] = total / count
         return means
+
+
+def peak_memory_gib() -> float:
+    """Return the peak since the start of the process in GiB: device memory on CUDA, resident memory elsewhere."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**30
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**30 if sys.platform == "darwin" else 2**20)  # bytes on macOS, KiB on Linux

@@ -4,8 +4,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from ..limits import zero_stage
+from ..limits import host_keys, out_of_range, reference_keys, zero_3
 from ..problem import Problem
+from ..types import as_list
 
 
 @dataclass
@@ -91,11 +92,6 @@ class OnlineArguments:
             next_in_line()
 
 
-def as_list(value: Any) -> list[Any] | None:
-    """Return a list as it is, None as None, anything else as a list of one."""
-    return value if value is None or isinstance(value, list) else [value]
-
-
 LOWEST = {  # key -> lowest value, and whether the value itself will do
     "num_generations": (2, True),
     "rollout_temperature": (0, False),
@@ -121,14 +117,6 @@ INSTEAD = {  # the host's own keys for writing, and what to use here
     "label_smoothing_factor": "There are no labels to smooth; remove it.",
 }
 NEUTRAL = {"do_sample": True, "num_beams": 1, "repetition_penalty": 1.0, "label_smoothing_factor": 0}
-HOST_STAGE_KEYS = {
-    "pref_": "dpo",
-    "simpo_": "dpo",
-    "ld_alpha": "dpo",
-    "kto_": "kto",
-    "ppo_": "ppo",
-    "reward_model": "ppo",
-}
 UNSUPPORTED = {  # keys that must be unset or false -> why, and what to do
     "streaming": "Prompts are drawn from a finite set; set `streaming: false`.",
     "packing": "A batch row is one prompt; remove it (`share_prefix` computes a prompt once for its group).",
@@ -140,29 +128,19 @@ UNSUPPORTED = {  # keys that must be unset or false -> why, and what to do
     "group_by_length": "Completions are written while training, their lengths are not known before; remove it.",
     "auto_find_batch_size": "Rollouts are kept for the batch they were written for; set `per_device_train_batch_size`.",
     "fsdp": "Completions are written by the whole model; use DDP or DeepSpeed ZeRO-2.",
-    "use_dft_loss": "It replaces the loss of `stage: sft`; remove it.",
-    "use_asft_loss": "It replaces the loss of `stage: sft`; remove it.",
-    "use_eaft_loss": "It replaces the loss of `stage: sft`; remove it.",
-    "use_hyper_parallel": "HyperParallel runs `stage: sft` only; use DDP or DeepSpeed ZeRO-2.",
 }
 
 
 def online_problems(settings: Mapping[str, Any], stage: str) -> Iterator[Problem]:
     """Find what cannot work together in the settings of an online run: our keys with their defaults, the host's as given."""
-    yield from _out_of_range(settings)
+    yield from out_of_range(settings, LOWEST, WHY)
+    yield from _too_large(settings)
     yield from _rewards(settings)
     yield from _host_keys(settings, stage)
-    if zero_stage(settings.get("deepspeed")) == 3:
-        remedy = "Completions are written by the whole model; use a ZeRO-2 configuration."
-        yield Problem("deepspeed", settings["deepspeed"], "ZeRO stage 0, 1 or 2", remedy)
+    yield from zero_3(settings, "Completions are written by the whole model; use a ZeRO-2 configuration.")
 
 
-def _out_of_range(settings: Mapping[str, Any]) -> Iterator[Problem]:
-    for key, (lowest, inclusive) in LOWEST.items():
-        value = settings[key]
-        if value < lowest or (value == lowest and not inclusive):
-            expected = f"{lowest} or more" if inclusive else f"a number above {lowest}"
-            yield Problem(key, value, expected, WHY.get(key, "Change it, or remove it for the default."))
+def _too_large(settings: Mapping[str, Any]) -> Iterator[Problem]:
     if settings["rollout_top_p"] > 1:
         yield Problem("rollout_top_p", settings["rollout_top_p"], "at most 1", "1.0 is off.")
     if settings["clip_low"] > 1:
@@ -186,18 +164,7 @@ def _rewards(settings: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 def _host_keys(settings: Mapping[str, Any], stage: str) -> Iterator[Problem]:
-    unset = f"unset with `stage: {stage}`"
-    for key, remedy in UNSUPPORTED.items():
-        if settings.get(key):
-            yield Problem(key, settings[key], f"unset or false with `stage: {stage}`", remedy)
-    for key, value in settings.items():
-        host_stage = next((name for start, name in HOST_STAGE_KEYS.items() if key.startswith(start)), None)
-        if value is None or value == NEUTRAL.get(key):
-            continue
-        if key in INSTEAD:
-            yield Problem(key, value, unset, INSTEAD[key])
-        elif host_stage is not None:
-            yield Problem(key, value, unset, f"Only the host's `stage: {host_stage}` reads it; remove it.")
+    yield from host_keys(settings, stage, instead=INSTEAD, unsupported=UNSUPPORTED, neutral=NEUTRAL)
     if settings.get("train_sampling_strategy") not in (None, "random"):
         value = settings["train_sampling_strategy"]
         yield Problem("train_sampling_strategy", value, "`random`", "Prompts are shuffled in blocks of a step.")
@@ -212,9 +179,7 @@ def _reference_keys(settings: Mapping[str, Any]) -> Iterator[Problem]:
         yield Problem(
             "ref_model", settings["ref_model"], "`kl_beta` above 0 beside it", "No reference is used; remove it."
         )
-    for key in ("ref_model_adapters", "ref_model_quantization_bit"):
-        if settings.get(key) is not None and settings.get("ref_model") is None:
-            yield Problem(key, settings[key], "`ref_model` beside it", "Set `ref_model`, or remove this key.")
+    yield from reference_keys(settings)
     for key in ("pissa_init", "pissa_convert"):
         if settings.get(key) and settings["kl_beta"] > 0 and settings.get("ref_model") is None:
             remedy = "PiSSA changes the base weights, which are the reference; train a plain LoRA or set `ref_model`."

@@ -3,9 +3,11 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from ..types import unquoted
+
 
 @dataclass
-class SharedArguments:
+class SharePrefixArguments:
     """Keys of the stages that score or write several texts for one prompt."""
 
     share_prefix: Literal["auto", "on", "off"] = field(
@@ -24,8 +26,3 @@ class SharedArguments:
         next_in_line = getattr(super(), "__post_init__", None)
         if next_in_line is not None:
             next_in_line()
-
-
-def unquoted(value: object) -> object:
-    """Return 'on' for True and 'off' for False, every other value as it is."""
-    return {True: "on", False: "off"}[value] if isinstance(value, bool) else value

@@ -4,13 +4,19 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from ..keys.external_ratio import ratio_problems
-from ..keys.online import online_problems
+from ..keys.external_ratio import ExternalRatioArguments, ratio_problems
+from ..keys.online import OnlineArguments, online_problems
+from ..keys.share_prefix import SharePrefixArguments
 from ..problem import Problem
 
 
+LABEL = "GRPO with external actions (Vision-EKIPL)"
+ROWS = "prompts"
+TAKES = (SharePrefixArguments, OnlineArguments, ExternalRatioArguments)
+
+
 @dataclass
-class ExternalGrpoArguments:
+class Arguments:
     """GRPO with external actions (Vision-EKIPL)."""
 
     external_selection: Literal["top_reward", "append", "replace_worst"] = field(
@@ -49,7 +55,7 @@ class ExternalGrpoArguments:
     )
 
 
-def external_grpo_problems(settings: Mapping[str, Any]) -> Iterator[Problem]:
+def problems(settings: Mapping[str, Any]) -> Iterator[Problem]:
     """Find what cannot work together in the settings of an external_grpo run: our keys with their defaults, the host's as given."""
     yield from online_problems(settings, "external_grpo")
     yield from ratio_problems(settings)

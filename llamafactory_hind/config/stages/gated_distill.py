@@ -4,13 +4,21 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from ..keys.external_ratio import ratio_problems
-from ..keys.online import as_list, online_problems
+from ..keys.external_ratio import ExternalRatioArguments, ratio_problems
+from ..keys.online import OnlineArguments, online_problems
+from ..keys.share_prefix import SharePrefixArguments
+from ..limits import out_of_range
 from ..problem import Problem
+from ..types import as_list
+
+
+LABEL = "Gated distillation with hints (KEPO: Knowledge-Enhanced)"
+ROWS = "prompts"
+TAKES = (SharePrefixArguments, OnlineArguments, ExternalRatioArguments)
 
 
 @dataclass
-class GatedDistillArguments:
+class Arguments:
     """On-policy distillation of good trajectories, and a teacher's hints where the policy finds none."""
 
     teacher: str | None = field(
@@ -25,7 +33,8 @@ class GatedDistillArguments:
     gate_threshold: float = field(
         default=1.0,
         metadata={
-            "help": "gated_distill: distil completions whose `gate_reward` is at least this; -.inf distils all [C code]."
+            "help": "gated_distill: distil completions whose `gate_reward` is at least this; -.inf distils all [C code].",
+            "unbounded": True,
         },
     )
     gate_reward: str = field(
@@ -121,15 +130,11 @@ LOWEST = {  # key -> lowest value, and whether the value itself will do
 }
 
 
-def gated_distill_problems(settings: Mapping[str, Any]) -> Iterator[Problem]:
+def problems(settings: Mapping[str, Any]) -> Iterator[Problem]:
     """Find what cannot work together in the settings of a gated_distill run: our keys with their defaults, the host's as given."""
     yield from online_problems(settings, "gated_distill")
     yield from ratio_problems(settings)
-    for key, (lowest, inclusive) in LOWEST.items():
-        value = settings[key]
-        if value < lowest or (value == lowest and not inclusive):
-            expected = f"{lowest} or more" if inclusive else f"a number above {lowest}"
-            yield Problem(key, value, expected, "Change it, or remove it for the default.")
+    yield from out_of_range(settings, LOWEST)
     if not 0 <= settings["distill_beta"] <= 1:
         remedy = "0 is KL(teacher||student), 1 is KL(student||teacher), between them a mixture."
         yield Problem("distill_beta", settings["distill_beta"], "a number from 0 to 1", remedy)

@@ -14,6 +14,7 @@ from typing import Any
 from PIL import Image, ImageOps
 
 from ...formats.media.frames import sample_frames
+from ...formats.media.pictures import _is_see_through, flatten, thin_out
 
 
 CACHE_CHARACTERS = 128 << 20  # [ours] about a thousand pictures of a megapixel
@@ -150,44 +151,6 @@ class DataUrls:
         if scale == 1.0:
             return image
         return image.resize((max(int(image.width * scale), 1), max(int(image.height * scale), 1)))
-
-
-def flatten(image: Image.Image) -> Image.Image:
-    """Return a picture as RGB of 8 bits: transparency over white, deep grays scaled down and not cut off."""
-    if image.mode.startswith("I") or image.mode == "F":
-        return _scale_down(image).convert("RGB")
-    if not _is_see_through(image):
-        return image if image.mode == "RGB" else image.convert("RGB")
-    if image.mode == "La":
-        image = image.convert("LA")  # Pillow knows no other way out of it
-    image = image.convert("RGBA")
-    white = Image.new("RGBA", image.size, "white")
-    return Image.alpha_composite(white, image).convert("RGB")
-
-
-def thin_out(frames: list[Any] | tuple[Any, ...], most: int) -> list[Any]:
-    """Return at most so many of the frames, evenly, the first and the last among them."""
-    if not frames:
-        raise ValueError("it has no frames")
-    if len(frames) <= most:
-        return list(frames)
-    return [frames[number * (len(frames) - 1) // max(most - 1, 1)] for number in range(most)]
-
-
-def _is_see_through(image: Image.Image) -> bool:
-    return image.mode in ("RGBA", "RGBa", "LA", "La", "PA") or "transparency" in image.info
-
-
-def _scale_down(image: Image.Image) -> Image.Image:
-    """Return a deep gray picture with 8 bits: 16-bit modes by their range, open ones by what is in them."""
-    deep = image.convert("I") if image.mode.startswith("I;16") else image
-    low, high = map(float, deep.getextrema())  # type: ignore[arg-type]
-    if image.mode.startswith("I;16") or (image.mode == "I" and low >= 0 and 255 < high <= 65535):
-        low, high = 0, 65535
-    elif low >= 0 and high <= 255 and image.mode != "F":
-        low, high = 0, 255
-    scale = 255 / (high - low) if high > low else 0.0
-    return deep.convert("F").point(lambda value: value * scale + (0.5 - low * scale)).convert("L")
 
 
 def _save(image: Image.Image, file_format: str) -> bytes:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ...formats.prompts.wording import PLACEHOLDERS, count_placeholders
+from ...formats.media.fields import PLACEHOLDERS, count_placeholders
 from ..interface import Completion, Request
 from .api_key import ApiKey
 from .retrying import Setback, shorten

@@ -5,10 +5,9 @@ A metric's file defines `SUMMARY`, `SOURCE`, `FIELDS` (of a question, without wh
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import import_module
-from pkgutil import iter_modules
-from types import ModuleType
 from typing import Any
+
+from ...config.catalogue import Catalogue
 
 
 @dataclass(frozen=True)
@@ -24,20 +23,8 @@ class Scored:
     remark: str | None = None
 
 
-def metric_names() -> list[str]:
-    """Return the metrics that have a file here."""
-    return sorted(module.name for module in iter_modules(__path__))
-
-
-def get_metric(name: str) -> ModuleType:
-    """Import the module of a metric.
-
-    Raises:
-        ValueError: no file has that name; the message lists those that exist.
-    """
-    if name not in metric_names():
-        raise ValueError(f"metric: got {name!r}, expected one of {', '.join(metric_names())}.")
-    return import_module(f"{__name__}.{name}")
+METRICS = Catalogue(__name__, __path__, "metric")
+metric_names, get_metric = METRICS.names, METRICS.get
 
 
 def read_texts(fields: Mapping[str, Any], field: str) -> list[str]:

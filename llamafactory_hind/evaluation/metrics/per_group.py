@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ..answers import answer_or_all
+from ...formats.texts.layout import answer_or_all
 from ..aokvqa import correct_text, match_choice
 from ..arguments import ScoreArguments
 from . import Scored, read_texts

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from datasets import Features, Value
 
-from ..hindsight.options import MEDIA_FIELDS
+from ..media.fields import MEDIA_FIELDS
 
 
 if TYPE_CHECKING:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from datasets.exceptions import DatasetGenerationError
 
+from ...config.problem import RowProblem, show
 from .. import CONVERTERS
-from ..problems import BadRow, BadRowsError, Problem, show
+from ..problems import BadRow, BadRowsError
 from .locating import RowLocator
 
 
@@ -63,7 +64,7 @@ def find_odd_types(files: list[str]) -> list[BadRow]:
         for kind, rows in places.items():
             for file, number, row in rows if kind != usual else ():
                 value = row[field] if isinstance(row, dict) else row
-                problem = Problem(
+                problem = RowProblem(
                     field, show(value), f"{usual}, as in the other rows", "write it the same way everywhere"
                 )
                 problems[file, number].append((problem, row))

@@ -8,10 +8,12 @@ from typing import Any
 from llamafactory.data.converter import DatasetConverter
 from llamafactory.data.data_utils import Role
 
+from ...config.problem import RowProblem
+from ..fields import as_list, read_fields
 from ..media.check import MediaCheck
-from ..problems import Problem
-from .options import MEDIA_FIELDS, HindsightOptions, read_options
-from .rows import as_list, find_problems, prompt_of, read_fields, responses_of, tasks_of
+from ..media.fields import MEDIA_FIELDS
+from .options import HindsightOptions, read_options
+from .rows import find_problems, prompt_of, responses_of, tasks_of
 
 
 # Not repeated in `_columns`: the host's own columns carry them.
@@ -59,13 +61,13 @@ class HindsightConverter(DatasetConverter):
                 frame_kind = "images" if isinstance(item, list) else kind
                 yield from ((frame_kind, frame) for frame in frames if isinstance(frame, str) and frame)
 
-    def problems(self, row: Mapping[str, Any], media: MediaCheck) -> Iterator[Problem]:
+    def problems(self, row: Mapping[str, Any], media: MediaCheck) -> Iterator[RowProblem]:
         """Yield everything that is wrong with a row."""
         fields = read_fields(row, self.options)
         yield from find_problems(fields, self.options)
         yield from self.media_problems(fields, media)
 
-    def media_problems(self, fields: Mapping[str, Any], media: MediaCheck) -> Iterator[Problem]:
+    def media_problems(self, fields: Mapping[str, Any], media: MediaCheck) -> Iterator[RowProblem]:
         """Yield the media files of a row that cannot be read."""
         for kind in MEDIA_FIELDS:
             for index, item in enumerate(self._media(fields.get(kind)) or []):

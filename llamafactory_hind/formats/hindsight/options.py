@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..media.fields import MEDIA_FIELDS
+
 
 TARGETS = ("cot", "knowledge", "answer", "multitask")
 CONTEXTS = ("cot", "knowledge")
-MEDIA_FIELDS = ("images", "videos", "audios")
 FIELDS = (
     *("id", "question", "answer", "answers", "choices", "cot", "knowledge", *MEDIA_FIELDS, "system", "tools"),
     *("chosen", "rejected", "chosen_confidence", "rejected_confidence", "helpfulness"),

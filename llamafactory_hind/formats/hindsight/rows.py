@@ -5,36 +5,17 @@ import numbers
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ..problems import Problem, show
-from ..prompts.wording import CHOICE_LETTERS, PLACEHOLDERS, build_prompt, count_placeholders, join_lines
-from .options import MEDIA_FIELDS, HindsightOptions
+from ...config.problem import RowProblem, show
+from ..fields import as_list, is_missing
+from ..media.fields import MEDIA_FIELDS, PLACEHOLDERS, count_placeholders
+from ..prompts.wording import CHOICE_LETTERS, build_prompt, join_lines
+from .options import HindsightOptions
 
 
 TASKS = ("answer", "cot", "knowledge")  # in the order in which `multitask` writes them
 LINE_FIELDS = ("cot", "knowledge", "chosen", "rejected")  # a text, or a list of texts joined by newlines
 PAIR_FIELDS = ("chosen", "rejected")
 NUMBER_FIELDS = ("chosen_confidence", "rejected_confidence")
-
-
-def is_missing(value: Any) -> bool:
-    """Say whether a value is None, blank text or an empty list; `datasets` fills absent keys with None."""
-    return value is None or (isinstance(value, str) and not value.strip()) or (isinstance(value, list) and not value)
-
-
-def as_list(value: Any) -> list[Any]:
-    """Return a media field as a list; the host, too, takes one medium without its list."""
-    if is_missing(value):
-        return []
-    return value if isinstance(value, list) else [value]
-
-
-def read_fields(row: Mapping[str, Any], options: HindsightOptions) -> dict[str, Any]:
-    """Return a new dict of the row with our names for renamed columns and without what is None."""
-    names = {column: field for field, column in options.columns}
-    fields = {names.get(column, column): value for column, value in row.items()}
-    # A column that has the name of a field whose place another column took would shadow it.
-    fields |= {field: row.get(column) for field, column in options.columns}
-    return {field: value for field, value in fields.items() if value is not None}
 
 
 def tasks_of(fields: Mapping[str, Any], options: HindsightOptions) -> list[str]:
@@ -65,7 +46,7 @@ def responses_of(fields: Mapping[str, Any], task: str, options: HindsightOptions
     return [join_lines(fields[name]) for name in names]
 
 
-def find_problems(fields: Mapping[str, Any], options: HindsightOptions) -> Iterator[Problem]:
+def find_problems(fields: Mapping[str, Any], options: HindsightOptions) -> Iterator[RowProblem]:
     """Yield everything that is wrong with the texts, types and placeholders of a row (media files: `media.MediaCheck`)."""
     required = {"question": "write the question"}
     if options.ranking:
@@ -73,7 +54,7 @@ def find_problems(fields: Mapping[str, Any], options: HindsightOptions) -> Itera
     elif options.target != "multitask":
         required[options.target] = f"write it, or take another target than {options.target!r}"
     elif not tasks_of(fields, options):
-        yield Problem("answer, cot, knowledge", show(None), "at least one of them", "write one, or remove the row")
+        yield RowProblem("answer, cot, knowledge", show(None), "at least one of them", "write one, or remove the row")
     optional = [field for field in options.context if field not in required]
     if options.target == "multitask":
         optional += TASKS
@@ -84,42 +65,42 @@ def find_problems(fields: Mapping[str, Any], options: HindsightOptions) -> Itera
         value = fields.get(field)
         is_number = isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
         if value is not None and not is_number:
-            yield Problem(
+            yield RowProblem(
                 field, show(value), "a finite number (mean log-probability a token)", "write a number or null"
             )
     for field in ("system", "tools"):
         if not isinstance(fields.get(field, ""), str):
-            yield Problem(field, show(fields[field]), "text", "write text or null")
+            yield RowProblem(field, show(fields[field]), "text", "write text or null")
     yield from _placeholder_problems(fields, [field for field in (*required, *optional) if field != "question"])
 
 
-def _text_problems(field: str, value: Any, remedy: str | None) -> Iterator[Problem]:
+def _text_problems(field: str, value: Any, remedy: str | None) -> Iterator[RowProblem]:
     may_be_list = field in LINE_FIELDS
     expected = "non-empty text or a list of non-empty texts" if may_be_list else "non-empty text"
     if is_missing(value):
         if remedy is not None:
-            yield Problem(field, show(value), expected, remedy)
+            yield RowProblem(field, show(value), expected, remedy)
     elif isinstance(value, list) and may_be_list:
         for index, line in enumerate(value):
             if not isinstance(line, str) or is_missing(line):
-                yield Problem(
+                yield RowProblem(
                     f"{field}[{index}]", show(line), "non-empty text", "write it, or take the entry out of the list"
                 )
     elif not isinstance(value, str):
-        yield Problem(field, show(value), expected, "write it as text")
+        yield RowProblem(field, show(value), expected, "write it as text")
 
 
-def _choice_problems(choices: Any) -> Iterator[Problem]:
+def _choice_problems(choices: Any) -> Iterator[RowProblem]:
     if is_missing(choices):
         return
     if not isinstance(choices, list) or any(not isinstance(choice, str) or is_missing(choice) for choice in choices):
-        yield Problem("choices", show(choices), "a list of non-empty texts", "write every choice as text, or null")
+        yield RowProblem("choices", show(choices), "a list of non-empty texts", "write every choice as text, or null")
     elif len(choices) > len(CHOICE_LETTERS):
         expected = f"at most {len(CHOICE_LETTERS)} (A to Z)"
-        yield Problem("choices", f"{len(choices)} choices", expected, "leave some out")
+        yield RowProblem("choices", f"{len(choices)} choices", expected, "leave some out")
 
 
-def _placeholder_problems(fields: Mapping[str, Any], text_fields: list[str]) -> Iterator[Problem]:
+def _placeholder_problems(fields: Mapping[str, Any], text_fields: list[str]) -> Iterator[RowProblem]:
     media = {kind: len(as_list(fields.get(kind))) for kind in MEDIA_FIELDS}
     question = fields.get("question")
     found = count_placeholders(question) if isinstance(question, str) else dict.fromkeys(MEDIA_FIELDS, 0)
@@ -127,10 +108,10 @@ def _placeholder_problems(fields: Mapping[str, Any], text_fields: list[str]) -> 
         if found[kind] != media[kind]:
             got = f"{found[kind]} {PLACEHOLDERS[kind]} in the question and {media[kind]} entries in `{kind}`"
             remedy = f"write one {PLACEHOLDERS[kind]} for each entry of `{kind}`, or no placeholder of any kind"
-            yield Problem("question", got, "as many placeholders as media", remedy)
+            yield RowProblem("question", got, "as many placeholders as media", remedy)
     for field in [*text_fields, "choices"]:
         value = fields.get(field)
         for line in value if isinstance(value, list) else [value]:
             if isinstance(line, str) and any(count_placeholders(line).values()):
                 remedy = "take the placeholder out: media are placed by the question alone"
-                yield Problem(field, show(line), "text without media placeholders", remedy)
+                yield RowProblem(field, show(line), "text without media placeholders", remedy)

@@ -10,7 +10,7 @@ from typing import Any
 import av
 from PIL import Image
 
-from ..problems import Problem, show
+from ...config.problem import RowProblem, show
 
 
 KINDS = {"images": "image", "videos": "video", "audios": "audio"}
@@ -39,7 +39,7 @@ class MediaCheck:
         with ThreadPoolExecutor(self.workers) as pool:
             self._reasons.update(zip(missing, pool.map(_open_file, missing), strict=True))
 
-    def find_problem(self, field: str, kind: str, item: Any) -> Problem | None:
+    def find_problem(self, field: str, kind: str, item: Any) -> RowProblem | None:
         """Return what is wrong with one entry of `images`, `videos` or `audios`, or None.
 
         Args:
@@ -63,7 +63,7 @@ class MediaCheck:
         if reason is None:
             return None
         got = show(item) if isinstance(item, str) else "embedded data"
-        return Problem(field, got, f"a readable {KINDS[kind]}", f"{reason}; mend the path or replace the file")
+        return RowProblem(field, got, f"a readable {KINDS[kind]}", f"{reason}; mend the path or replace the file")
 
     def fingerprint(self) -> str:
         """Return a digest of path, size and time of change of every file checked: cached tokens depend on them."""
@@ -74,8 +74,8 @@ class MediaCheck:
         return digest.hexdigest()
 
 
-def _unusable(field: str, kind: str, item: Any) -> Problem:
-    return Problem(field, show(item), f"the path of a {KINDS[kind]} file", "write the path, or take the entry out")
+def _unusable(field: str, kind: str, item: Any) -> RowProblem:
+    return RowProblem(field, show(item), f"the path of a {KINDS[kind]} file", "write the path, or take the entry out")
 
 
 def _open_file(file: tuple[str, str]) -> str | None:

@@ -8,11 +8,9 @@ from typing import Any
 from llamafactory.data.processor.processor_utils import DatasetProcessor, infer_seqlen
 from llamafactory.extras import logging
 
-from ..conversation_processor import ConversationProcessor
-from ..hindsight.options import MEDIA_FIELDS
-from ..problems import Problem
-from ..prompts.wording import count_placeholders
-from .prompts import PROMPT, PromptProcessor
+from ...config.problem import RowProblem
+from ..media.fields import MEDIA_FIELDS, count_placeholders
+from .prompts import PROMPT
 from .skipping import skip_row
 
 
@@ -38,11 +36,11 @@ class _Lengths:
         source, target = infer_seqlen(whole_source, whole_target, cutoff_len)
         return cls(source, target, whole_source, whole_target, media_end, cutoff_len)
 
-    def problem(self) -> Problem:
+    def problem(self) -> RowProblem:
         got = f"{self.cutoff}, which keeps {self.source} of the prompt's {self.whole_source} tokens"
         expected = f"at least {self.media_end} kept, where its images, videos or audios end"
         remedy = f"set `cutoff_len: {self._needed()}` or more, or lower `image_max_pixels`, `video_max_pixels`, `video_maxlen`"
-        return Problem("cutoff_len", got, expected, remedy)
+        return RowProblem("cutoff_len", got, expected, remedy)
 
     def _needed(self) -> int:
         """Return the smallest `cutoff_len` with which the host's rule keeps all media."""
@@ -116,11 +114,3 @@ class PairProcessor(DatasetProcessor):
         known = {self.tokenizer.convert_tokens_to_ids(token) for token in tokens}
         media_ids = known - {self.tokenizer.unk_token_id, None}
         return max((position + 1 for position, token in enumerate(prompt_ids) if token in media_ids), default=0)
-
-
-PROCESSORS: dict[str, type[DatasetProcessor]] = {
-    "kepo": PairProcessor,
-    "grpo": PromptProcessor,
-    "external_grpo": ConversationProcessor,
-    "gated_distill": ConversationProcessor,
-}

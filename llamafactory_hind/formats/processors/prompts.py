@@ -1,4 +1,4 @@
-"""Prompts of the online stages as token ids, whole, with media paths, columns and a name for each row."""
+"""Prompts of the online stages as token ids, whole, with media paths, columns, turns and a name for each row."""
 
 import hashlib
 import json
@@ -11,8 +11,8 @@ from llamafactory.data.data_utils import Role
 from llamafactory.data.processor.processor_utils import DatasetProcessor
 from llamafactory.extras import logging
 
-from ..hindsight.options import MEDIA_FIELDS
-from ..problems import Problem
+from ...config.problem import RowProblem
+from ..media.fields import MEDIA_FIELDS
 from .skipping import skip_row
 
 
@@ -25,11 +25,14 @@ PROMPT = "prompt_input_ids"
 class PromptProcessor(DatasetProcessor):
     """Tokenize prompts as the host's `SupervisedDatasetProcessor` does, without the answer and without cutting.
 
+    `place` is file and number of the row, its id where that is not known: for errors. `conversation` is JSON of `system`, `tools`
+    and `turns`: token ids cannot be turned back into turns, and rows of the host's formats have no column with their question.
+
     Rows of any format will do: `rollout`, `hindsight`, and the host's own, whose answer becomes the column `answer`.
     """
 
     def preprocess_dataset(self, examples: dict[str, list[Any]]) -> dict[str, list[Any]]:
-        """Return prompt_input_ids, images, videos, audios, columns (JSON) and row_id of each prompt.
+        """Return prompt_input_ids, images, videos, audios, columns (JSON), row_id, place and conversation of each prompt.
 
         Raises:
             BadRowsError: a prompt is longer than `cutoff_len`, and bad rows are not skipped.
@@ -50,6 +53,8 @@ class PromptProcessor(DatasetProcessor):
                 model_inputs[kind].append(example[f"_{kind}"])
             model_inputs["columns"].append(columns_of(example))
             model_inputs["row_id"].append(row_id_of(example))
+            model_inputs["place"].append(example.get("_source") or model_inputs["row_id"][-1])
+            model_inputs["conversation"].append(conversation_of(example))
         return model_inputs
 
     def print_data_example(self, example: dict[str, Any]) -> None:
@@ -90,10 +95,17 @@ def row_id_of(example: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, default=repr).encode()).hexdigest()[:16]
 
 
-def _too_long(cutoff_len: int, length: int) -> Problem:
+def _too_long(cutoff_len: int, length: int) -> RowProblem:
     got = f"{cutoff_len}, and the prompt has {length} tokens"
     remedy = (
         f"set `cutoff_len: {length}` or more, or lower `image_max_pixels`, `video_max_pixels`, `video_maxlen`: "
         "a prompt for rollouts is never cut"
     )
-    return Problem("cutoff_len", got, f"at least {length}", remedy)
+    return RowProblem("cutoff_len", got, f"at least {length}", remedy)
+
+
+def conversation_of(example: dict[str, Any]) -> str:
+    """Return system text, tools and the turns up to the user's last of an aligned example, as JSON."""
+    turns = [{"role": turn["role"], "content": turn["content"]} for turn in example["_prompt"]]
+    content = {"system": example["_system"] or "", "tools": example["_tools"] or "", "turns": turns}
+    return json.dumps(content, ensure_ascii=False)

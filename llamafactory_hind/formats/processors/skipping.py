@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from llamafactory.extras import logging
 
-from ..problems import BadRow, BadRowsError, Problem, append_to_side_file
+from ...config.problem import RowProblem
+from ..problems import BadRow, BadRowsError, append_to_side_file
 
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 logger = logging.get_logger("llamafactory.hind.formats.processors.pairs")
 
 
-def skip_row(data_args: "DataArguments", example: Mapping[str, Any], index: int, problem: Problem) -> None:
+def skip_row(data_args: "DataArguments", example: Mapping[str, Any], index: int, problem: RowProblem) -> None:
     """List a row that does not fit into `cutoff_len`.
 
     Args:

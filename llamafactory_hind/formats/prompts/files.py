@@ -12,8 +12,8 @@ from typing import Any
 from jinja2 import StrictUndefined, Template, TemplateError, TemplateSyntaxError, UndefinedError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from ..hindsight.options import MEDIA_FIELDS
-from .wording import PLACEHOLDERS, count_placeholders, format_choices, join_lines
+from ..media.fields import MEDIA_FIELDS, PLACEHOLDERS, count_placeholders
+from .wording import format_choices, join_lines
 
 
 FOLDER = Path(__file__).parent / "jinja"

@@ -3,27 +3,17 @@
 Pure Python: training rows and pipelines build byte-identical prompts from here, with or without LLaMA-Factory.
 """
 
-import os
 from collections.abc import Sequence
 
+from ..media.fields import PLACEHOLDERS, count_placeholders
 
-# The host reads the same environment variables (`llamafactory.extras.constants`).
-PLACEHOLDERS = {
-    "images": os.getenv("IMAGE_PLACEHOLDER", "<image>"),
-    "videos": os.getenv("VIDEO_PLACEHOLDER", "<video>"),
-    "audios": os.getenv("AUDIO_PLACEHOLDER", "<audio>"),
-}
+
 INSTRUCTIONS = {
     "answer": "Answer briefly.",
     "cot": "Think step by step.",
     "knowledge": "Write one fact that helps to answer.",
 }
 CHOICE_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-
-
-def count_placeholders(text: str) -> dict[str, int]:
-    """Return how many placeholders of each kind of media stand in `text`, by the name of the media field."""
-    return {kind: text.count(placeholder) for kind, placeholder in PLACEHOLDERS.items()}
 
 
 def join_lines(text: str | Sequence[str] | None) -> str:

@@ -6,11 +6,11 @@ from typing import Any
 
 from llamafactory.data.data_utils import Role
 
+from ...config.problem import RowProblem
+from ..fields import read_fields
 from ..hindsight.converter import HindsightConverter, extra_columns
-from ..hindsight.options import MEDIA_FIELDS
-from ..hindsight.rows import read_fields
 from ..media.check import MediaCheck
-from ..problems import Problem
+from ..media.fields import MEDIA_FIELDS
 from .rows import RolloutOptions, find_rollout_problems, read_rollout_options, turns_of
 
 
@@ -50,7 +50,7 @@ class RolloutConverter(HindsightConverter):
         names = {column: field for field, column in self.options.columns}
         return {names.get(column, column): None for column in row}
 
-    def problems(self, row: Mapping[str, Any], media: MediaCheck) -> Iterator[Problem]:
+    def problems(self, row: Mapping[str, Any], media: MediaCheck) -> Iterator[RowProblem]:
         """Yield everything that is wrong with a row."""
         fields = read_fields(row, self.options)
         yield from find_rollout_problems(fields)

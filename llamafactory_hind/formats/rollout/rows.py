@@ -5,10 +5,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..hindsight.options import HOST_KEYS, MEDIA_FIELDS
-from ..hindsight.rows import as_list, is_missing
-from ..problems import Problem, show
-from ..prompts.wording import PLACEHOLDERS, count_placeholders
+from ...config.problem import RowProblem, show
+from ..fields import as_list, is_missing
+from ..hindsight.options import HOST_KEYS
+from ..media.fields import MEDIA_FIELDS, PLACEHOLDERS, count_placeholders
 
 
 FIELDS = ("id", "messages", "prompt", *MEDIA_FIELDS, "system", "tools", "answer", "external", "hint")
@@ -86,34 +86,34 @@ def turns_of(fields: Mapping[str, Any]) -> tuple[str, list[dict[str, str]]]:
     return system, turns
 
 
-def find_rollout_problems(fields: Mapping[str, Any]) -> Iterator[Problem]:
+def find_rollout_problems(fields: Mapping[str, Any]) -> Iterator[RowProblem]:
     """Yield everything that is wrong with the texts, types and placeholders of a row (media files: `media.MediaCheck`)."""
     yield from _prompt_problems(fields)
     for field in ("system", "tools", "hint"):
         if not isinstance(fields.get(field, ""), str):
-            yield Problem(field, show(fields[field]), "text", "write text or null")
+            yield RowProblem(field, show(fields[field]), "text", "write text or null")
     yield from _external_problems(fields.get("external"))
     for field in ("hint", "system"):
         yield from _media_free(field, fields.get(field))
 
 
-def _prompt_problems(fields: Mapping[str, Any]) -> Iterator[Problem]:
+def _prompt_problems(fields: Mapping[str, Any]) -> Iterator[RowProblem]:
     prompt, messages = fields.get("prompt"), fields.get("messages")
     if is_missing(prompt) == is_missing(messages):
         got = "nothing" if is_missing(prompt) else "both"
-        yield Problem(
+        yield RowProblem(
             "prompt, messages", got, "one of the two", "write the question as `prompt`, or turns as `messages`"
         )
         return
     if is_missing(messages):
         if not isinstance(prompt, str):
-            yield Problem("prompt", show(prompt), "non-empty text", "write it as text; turns go into `messages`")
+            yield RowProblem("prompt", show(prompt), "non-empty text", "write it as text; turns go into `messages`")
             return
         contents = [prompt]
     else:
         problems = list(_turn_problems(messages))
         if fields.get("system") and not problems and messages[0]["role"] == "system":
-            problems.append(Problem("system", show(fields["system"]), "one system text", "take one of the two out"))
+            problems.append(RowProblem("system", show(fields["system"]), "one system text", "take one of the two out"))
         yield from problems
         if problems:
             return
@@ -125,12 +125,12 @@ def _prompt_problems(fields: Mapping[str, Any]) -> Iterator[Problem]:
             got = f"{found[kind]} {PLACEHOLDERS[kind]} in the text and {media} entries in `{kind}`"
             remedy = f"write one {PLACEHOLDERS[kind]} for each entry of `{kind}`, or no placeholder of any kind"
             field = "prompt" if is_missing(messages) else "messages"
-            yield Problem(field, got, "as many placeholders as media", remedy)
+            yield RowProblem(field, got, "as many placeholders as media", remedy)
 
 
-def _turn_problems(messages: Any) -> Iterator[Problem]:
+def _turn_problems(messages: Any) -> Iterator[RowProblem]:
     if not isinstance(messages, list):
-        yield Problem("messages", show(messages), "a list of turns", 'write [{"role": "user", "content": "…"}]')
+        yield RowProblem("messages", show(messages), "a list of turns", 'write [{"role": "user", "content": "…"}]')
         return
     has_system = isinstance(messages[0], Mapping) and messages[0].get("role") == "system"
     for index, turn in enumerate(messages):
@@ -138,32 +138,32 @@ def _turn_problems(messages: Any) -> Iterator[Problem]:
         content = turn.get("content") if isinstance(turn, Mapping) else None
         if not isinstance(content, str) or is_missing(content):
             remedy = "write the content as text; media stand in `images`, `videos`, `audios`"
-            yield Problem(f"{field}.content", show(content), "non-empty text", remedy)
+            yield RowProblem(f"{field}.content", show(content), "non-empty text", remedy)
             continue
         role = "system" if has_system and index == 0 else TURNS[(index - has_system) % 2]
         if turn.get("role") != role:
             expected = f"role {role!r} (an optional system turn, then user and assistant by turns)"
-            yield Problem(f"{field}.role", show(turn.get("role")), expected, "mend the order")
+            yield RowProblem(f"{field}.role", show(turn.get("role")), expected, "mend the order")
     if (len(messages) - has_system) % 2 == 0:
         remedy = "the policy writes the next turn: end with a user's"
-        yield Problem("messages", f"{len(messages)} turns", "a user's turn at the end", remedy)
+        yield RowProblem("messages", f"{len(messages)} turns", "a user's turn at the end", remedy)
 
 
-def _external_problems(external: Any) -> Iterator[Problem]:
+def _external_problems(external: Any) -> Iterator[RowProblem]:
     if is_missing(external):
         return
     if not isinstance(external, list):
         remedy = 'write [{"source": "…", "text": "…", "logprob": null}], or null'
-        yield Problem("external", show(external), "a list of texts of other models", remedy)
+        yield RowProblem("external", show(external), "a list of texts of other models", remedy)
         return
     for index, action in enumerate(external):
         field = f"external[{index}]"
         if not isinstance(action, Mapping):
-            yield Problem(field, show(action), '{"source", "text", "logprob"}', "write an object")
+            yield RowProblem(field, show(action), '{"source", "text", "logprob"}', "write an object")
             continue
         for name in ("source", "text"):
             if not isinstance(action.get(name), str) or is_missing(action[name]):
-                yield Problem(
+                yield RowProblem(
                     f"{field}.{name}", show(action.get(name)), "non-empty text", "write it, or drop the entry"
                 )
         yield from _media_free(f"{field}.text", action.get("text"))
@@ -171,10 +171,10 @@ def _external_problems(external: Any) -> Iterator[Problem]:
         is_number = isinstance(logprob, (int, float)) and not isinstance(logprob, bool)
         if logprob is not None and not (is_number and float("-inf") < logprob <= 0):
             expected = "a number, at most 0: the log-probability of the whole text (natural logarithm)"
-            yield Problem(f"{field}.logprob", show(logprob), expected, "write it, or null where it is not known")
+            yield RowProblem(f"{field}.logprob", show(logprob), expected, "write it, or null where it is not known")
 
 
-def _media_free(field: str, text: Any) -> Iterator[Problem]:
+def _media_free(field: str, text: Any) -> Iterator[RowProblem]:
     if isinstance(text, str) and any(count_placeholders(text).values()):
         remedy = "take the placeholder out: media are placed by the prompt alone"
-        yield Problem(field, show(text), "text without media placeholders", remedy)
+        yield RowProblem(field, show(text), "text without media placeholders", remedy)

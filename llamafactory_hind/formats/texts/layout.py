@@ -49,3 +49,18 @@ def wrap(text: str) -> str:
         if found := LAST_LINE.fullmatch(answer):
             answer = found["answer"] or found["zh"]
     return TEMPLATE.format(thought=TAGS.sub("", thought).strip(), answer=TAGS.sub("", answer).strip())
+
+
+def answer_text(completion: str) -> str | None:
+    """Return what stands between the first pair of `<answer>` tags, without margins; None where there is no pair.
+
+    Reason-RFT's own rewards miss an answer that holds a newline, which their format reward and evaluation accept.
+    """
+    match = ANSWER.search(completion)
+    return None if match is None else match[1].strip()
+
+
+def answer_or_all(completion: str) -> str:
+    """Return the answer between tags, or the whole completion where there are none, without margins."""
+    answer = answer_text(completion)
+    return completion.strip() if answer is None else answer

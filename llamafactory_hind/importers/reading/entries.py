@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...formats.problems import show
+from ...config.problem import show
 
 
 SHOWN_PROBLEMS = 20

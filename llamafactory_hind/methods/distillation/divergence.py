@@ -15,7 +15,7 @@ from ...engines.local.scoring import CHUNK_TOKENS, base_model
 from ...engines.local.towers import MediaMemo
 from ...losses.distill import linear_jsd
 from ...losses.logprobs import linear_logprobs
-from ...trainers.rollouts.batch import padded
+from ...trainers.rollouts.records import padded
 from ...trainers.rollouts.scoring import GroupScorer, PromptInputs
 
 
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from ...engines.local.encoding import Prompt
     from ...engines.teachers.local import LocalTeacher
     from ...engines.teachers.pool import Teachers
-    from ...trainers.rollouts.batch import Rollout, RolloutBatch
+    from ...trainers.rollouts.batch import RolloutBatch
+    from ...trainers.rollouts.records import Rollout
 
 logger = logging.get_logger("llamafactory.hind.methods.distillation.divergence")
 ROUTE = "teacher"  # stream: number of each completion's teacher in `Teachers.names`

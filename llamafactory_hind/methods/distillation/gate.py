@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ...losses.distill import step_weights
-from ...trainers.rollouts.batch import Annotation, RolloutBatch, Scores, padded
+from ...trainers.rollouts.batch import RolloutBatch
 from ...trainers.rollouts.components import Component
+from ...trainers.rollouts.records import Annotation, Scores, padded
 from ..hints.candidates import HINTED
 
 

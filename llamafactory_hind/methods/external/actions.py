@@ -6,7 +6,7 @@ They come from the row column `external`. What cannot be learnt from is refused 
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from llamafactory.data.template import Template
@@ -14,7 +14,8 @@ from llamafactory.extras import logging
 
 from ...engines.local.encoding import media_token_ids
 from ...formats.texts.layout import is_cut, wears_layout, wrap
-from ...trainers.rollouts.batch import POLICY, Rollout
+from ...trainers.rollouts.records import POLICY, Rollout
+from .candidates import REFUSALS, Candidates
 
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 logger = logging.get_logger("llamafactory.hind.methods.external.actions")
 
-REFUSALS = ("truncated", "too_long", "special_token")
 SHOWN_PROBLEMS = 20
 ENOUGH_READ = 100  # [ours] actions after which a high share of refusals is worth a warning
 
@@ -43,21 +43,6 @@ class Action:
     text: str
     token_ids: list[int]
     logprob: float | None
-
-
-@dataclass(frozen=True)
-class Candidates:
-    """What a prompt's group may be chosen from.
-
-    Attributes:
-        rollout: the policy's completions, then the external actions.
-        logprobs: log q of each; 0 for the policy's and where it is not known.
-        refused: reason -> actions that are not among them.
-    """
-
-    rollout: Rollout
-    logprobs: list[float]
-    refused: Counter[str] = field(default_factory=Counter)
 
 
 class ActionReader:

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ...engines.interface import Request, Sampling
-from ..hints.prompts import conversation_of, media_of
+from ..conversation import conversation_of, media_of
 
 
 if TYPE_CHECKING:
     from ...engines.teachers.cache import TextCache
     from ...engines.teachers.plan import TeacherPlan, TeacherSpec
     from ...engines.teachers.pool import Teachers
-    from ...trainers.rollouts.batch import Rollout
+    from ...trainers.rollouts.records import Rollout
 
 
 class LiveActions:

@@ -8,7 +8,8 @@ from ...losses.policy import behavior_surrogate, clip_fractions, clipped_surroga
 from ...trainers.rollouts.batch import RolloutBatch
 from ...trainers.rollouts.components import Component
 from ..group_relative import clip_of
-from .selection import external_rows, metrics_by_source
+from .metrics import metrics_by_source
+from .selection import external_rows
 
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ import torch
 
 from ...engines.interface import Completion
 from ...engines.local.encoding import Prompt
-from ...trainers.rollouts.batch import Rollout, Scores, padded
-from ..external.actions import Candidates
+from ...trainers.rollouts.records import Rollout, Scores, padded
+from ..external.candidates import Candidates
 
 
 HINTED = "hinted"  # source of a completion that the policy wrote with a hint in sight

@@ -13,15 +13,17 @@ from typing import TYPE_CHECKING, Any
 import torch
 from llamafactory.extras import logging
 
-from ...engines.interface import Completion, Request, Sampling
+from ...engines.interface import Completion, Request
 from ...engines.local.engine import LocalEngine
-from ...formats.prompts.wording import PLACEHOLDERS
+from ...formats.media.fields import PLACEHOLDERS
 from ...formats.texts.hints import parse_hint
 from ...formats.texts.leaks import find_hint_leak
-from ...trainers.rollouts.batch import Rollout, Scores
+from ...trainers.rollouts.records import Rollout, Scores
 from ...trainers.rollouts.writing import ROWS_AT_ONCE, RolloutOptions
+from ..conversation import media_of
 from .candidates import Exploration, Hinted, Search, hinted_rollout, put_together
-from .prompts import HintPrompts, hinted_prompt_of, media_of, own_hint
+from .options import HintOptions
+from .prompts import hinted_prompt_of, own_hint
 
 
 if TYPE_CHECKING:
@@ -43,63 +45,30 @@ class HintExplorer:
         cache: of the teachers' texts, so that another epoch, or a resumed run, asks nothing twice; None keeps none.
         score: rewards of rollouts.
         success: which completions are right, (N, G) bool.
-        samples: K, hinted completions a prompt at most; 0 turns exploration off.
-        max_attempts: times that the student writes K completions, at most.
-        trigger: `no_success`, `always`, or `all_zero`: no reward of any completion is above or below 0 (the official rule).
-        variant: `hint`, or `hint_and_answer`: what the student is shown.
-        hint_prompt: Jinja file of what the teacher is asked; None is ours.
-        hinted_prompt: Jinja file of what the student is asked; None is ours.
-        language: of our files.
-        options: how the student writes; K stands in the place of G.
-        hint_tags: a hint stands between `<hint>` and `</hint>`; False takes the whole text.
-        hint_tokens: length at which a hint is cut.
-        hint_temperature: of the teacher; 0 is greedy.
-        prompts_at_once: written by the student at a time, as in rollouts.
-        seed: of all random numbers.
-        needs_logprob: keep log q under the prompt with the hint, at temperature 1, for importance ratios.
+        rollouts: how the student writes; K stands in the place of G.
+        hints: how hints are asked for and used.
         precision: context in which the student computes.
     """
 
     def __init__(
         self,
         weights: "Weights",
-        *,
         teachers: "Teachers | None",
         cache: "TextCache | None",
+        *,
         score: Callable[[list[Rollout]], Scores],
         success: Callable[[Scores], torch.Tensor],
-        samples: int,
-        max_attempts: int,
-        trigger: str,
-        variant: str,
-        hint_prompt: str | None,
-        hinted_prompt: str | None,
-        language: str,
-        options: RolloutOptions,
-        hint_tags: bool,
-        hint_tokens: int,
-        hint_temperature: float,
-        prompts_at_once: int,
-        seed: int,
-        needs_logprob: bool,
+        rollouts: RolloutOptions,
+        hints: HintOptions,
         precision: Callable[[], AbstractContextManager[Any]] = nullcontext,
     ) -> None:
-        """Read the prompt files; nothing is computed yet."""
+        """Nothing is computed yet."""
         self.weights, self.teachers, self.cache = weights, teachers, cache
-        self.score, self.success = score, success
-        self.samples, self.max_attempts, self.trigger = samples, max_attempts, trigger
-        self.prompts = HintPrompts.read(
-            hint_prompt=hint_prompt, hinted_prompt=hinted_prompt, language=language, variant=variant
-        )
-        self.hint_tags, self.precision = hint_tags, precision
-        self.hint_sampling = Sampling(
-            n=1, temperature=hint_temperature, top_p=1.0, top_k=0, max_new_tokens=hint_tokens, seed=seed
-        )
-        self.sampling = replace(options.sampling(seed), n=max(samples, 1))
-        at_once = max(
-            prompts_at_once, ROWS_AT_ONCE // options.num_generations
-        )  # pictures of no more prompts than in rollouts
-        self.engine = LocalEngine(weights, batch_size=at_once, adapters=None, gives_logps=needs_logprob)
+        self.score, self.success, self.hints, self.precision = score, success, hints, precision
+        self.sampling = replace(rollouts.sampling(hints.seed), n=max(hints.samples, 1))
+        # pictures of no more prompts than in rollouts
+        at_once = max(hints.prompts_at_once, ROWS_AT_ONCE // rollouts.num_generations)
+        self.engine = LocalEngine(weights, batch_size=at_once, adapters=None, gives_logps=hints.needs_logprob)
         plain = weights.tokenizer.convert_ids_to_tokens(self.engine.banned_ids)
         self._unwanted = {*plain, *weights.tokenizer.all_special_tokens, *PLACEHOLDERS.values()}
         self._asked = self._failed = 0
@@ -113,7 +82,7 @@ class HintExplorer:
         """
         triggered, room = self._room(scores)
         searches = [Search(place, rollouts[place], needed) for place, needed in enumerate(room) if needed]
-        for attempt in range(self.max_attempts):
+        for attempt in range(self.hints.max_attempts):
             waiting = [search for search in searches if not search.done]
             self._find_hints(waiting, attempt)
             ready = [search for search in waiting if search.hint is not None]
@@ -123,17 +92,19 @@ class HintExplorer:
 
     def _room(self, scores: Scores) -> tuple[list[bool], list[int]]:
         """Return for which groups the trigger fires, and how many hinted completions each may take; 0 is not explored."""
-        if not self.samples:
+        if not self.hints.samples:
             return [False] * len(scores.total), [0] * len(scores.total)
         right = self.success(scores)
         fires = {
             "always": torch.ones(len(right), dtype=torch.bool),
             "no_success": ~right.any(1),
             "all_zero": all_zero(scores),
-        }[self.trigger]
+        }[self.hints.trigger]
         triggered = (fires & ~scores.total.isnan().all(1)).tolist()  # no reward applies: nothing could be accepted
         room = [room_for_hinted(*each) for each in zip(scores.total, right, strict=True)]
-        return triggered, [min(self.samples, free) if go else 0 for free, go in zip(room, triggered, strict=True)]
+        return triggered, [
+            min(self.hints.samples, free) if go else 0 for free, go in zip(room, triggered, strict=True)
+        ]
 
     def _find_hints(self, waiting: Sequence[Search], attempt: int) -> None:
         """Give every search a hint, a new one where nothing was accepted with the last."""
@@ -142,7 +113,7 @@ class HintExplorer:
             own = own_hint(search.rollout.columns)
             if own is not None and self._is_plain(own):
                 search.hint = own
-            elif search.hint is None or (not search.fruitful and self.hint_sampling.temperature):
+            elif search.hint is None or (not search.fruitful and self.hints.teacher_sampling.temperature):
                 asking.append(search)
         for search, hint in zip(asking, self._ask([search.rollout for search in asking], attempt), strict=True):
             if hint is None:
@@ -156,14 +127,14 @@ class HintExplorer:
             return [None] * len(rollouts)
         requests = [
             Request(
-                self.prompts.for_teacher(rollout.feature),
-                key=f"{rollout.row_id}/hint/{attempt}" if self.hint_sampling.temperature else rollout.row_id,
+                self.hints.prompts.for_teacher(rollout.feature),
+                key=f"{rollout.row_id}/hint/{attempt}" if self.hints.teacher_sampling.temperature else rollout.row_id,
                 **media_of(rollout),
             )
             for rollout in rollouts
         ]
         columns = [rollout.columns for rollout in rollouts]
-        written = self.teachers.write(requests, columns, self.hint_sampling, cache=self.cache)
+        written = self.teachers.write(requests, columns, self.hints.teacher_sampling, cache=self.cache)
         hints = [self._read_hint(completions) for completions in written]
         self._watch(len(hints), hints.count(None))
         return hints
@@ -175,14 +146,14 @@ class HintExplorer:
         if before < ENOUGH_ASKED <= self._asked and self._failed * 2 > self._asked:
             logger.warning_rank0(
                 f"Of the first {self._asked} hints asked of the teacher {self._failed} failed: it did not answer, was cut at "
-                f"{self.hint_sampling.max_new_tokens} tokens, or wrote no <hint> tags (`hint_tags: false` takes its whole text)."
+                f"{self.hints.teacher_sampling.max_new_tokens} tokens, or wrote no <hint> tags (`hint_tags: false` takes its whole text)."
             )
 
     def _read_hint(self, completions: list[Completion] | None) -> str | None:
         if not completions:
             return None
         cut = completions[0].finish_reason == "length"
-        hint = parse_hint(completions[0].text, tags=self.hint_tags, cut=cut)
+        hint = parse_hint(completions[0].text, tags=self.hints.tags, cut=cut)
         return hint if hint is not None and self._is_plain(hint) else None
 
     def _is_plain(self, hint: str) -> bool:
@@ -194,7 +165,7 @@ class HintExplorer:
         prompts, keys = [], []
         for search in searches:
             if search.prompt is None:
-                turns = self.prompts.for_student(search.rollout.feature, search.hint or "")
+                turns = self.hints.prompts.for_student(search.rollout.feature, search.hint or "")
                 search.prompt = hinted_prompt_of(self.weights, search.rollout, turns)
             prompts.append(search.prompt)
             keys.append(f"{search.rollout.row_id}/{occasion_of(search.rollout)}/hinted/{attempt}")

@@ -1,67 +1,70 @@
-"""The keys of `stage: gated_distill` that say how hints are found, as the objects that find them."""
+"""How hints are asked for and used: the keys `hint_*` of `stage: gated_distill`."""
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import torch
-
-from ...trainers.host import precision_of
-from ...trainers.rollouts.batch import Rollout, Scores
-from ...trainers.rollouts.run import options_of
-from .explorer import HintExplorer
+from ...engines.interface import Sampling
 from .prompts import HintPrompts
 
 
 if TYPE_CHECKING:
-    from llamafactory.hparams import FinetuningArguments, GeneratingArguments
-    from transformers import Seq2SeqTrainingArguments
-
-    from ...engines.local.weights import Weights
-    from ...engines.teachers.cache import TextCache
-    from ...engines.teachers.pool import Teachers
+    from ...trainers.host import HostArguments
 
 
-def prompts_of(finetuning_args: "FinetuningArguments") -> HintPrompts:
-    """Return the prompt files of the run."""
-    return HintPrompts.read(
-        hint_prompt=finetuning_args.hint_prompt,
-        hinted_prompt=finetuning_args.hinted_prompt,
-        language=finetuning_args.hint_language,
-        variant=finetuning_args.hint_variant,
-    )
+@dataclass(frozen=True)
+class HintOptions:
+    """How exploration with hints works.
 
+    Attributes:
+        samples: K, hinted completions a prompt at most; 0 turns exploration off.
+        max_attempts: times that the student writes K completions, at most.
+        trigger: `no_success`, `always`, or `all_zero`: no reward of any completion is above or below 0 (the official rule).
+        tags: a hint stands between `<hint>` and `</hint>`; False takes the whole text.
+        prompts: what the teacher is asked, and what the student is shown.
+        teacher_sampling: how the teacher writes a hint.
+        prompts_at_once: written by the student at a time, as in rollouts.
+        seed: of all random numbers.
+        needs_logprob: keep log q under the prompt with the hint, at temperature 1, for importance ratios.
+    """
 
-def explorer_of(
-    weights: "Weights",
-    training_args: "Seq2SeqTrainingArguments",
-    finetuning_args: "FinetuningArguments",
-    generating_args: "GeneratingArguments",
-    *,
-    teachers: "Teachers | None",
-    cache: "TextCache",
-    score: Callable[[list[Rollout]], Scores],
-    success: Callable[[Scores], torch.Tensor],
-) -> HintExplorer:
-    """Return what explores with hints; `teachers`, `cache`, `score` and `success` are those of `HintExplorer`."""
-    return HintExplorer(
-        weights,
-        teachers=teachers,
-        cache=cache,
-        score=score,
-        success=success,
-        samples=finetuning_args.hint_samples,
-        max_attempts=finetuning_args.hint_max_attempts,
-        trigger=finetuning_args.hint_trigger,
-        variant=finetuning_args.hint_variant,
-        hint_prompt=finetuning_args.hint_prompt,
-        hinted_prompt=finetuning_args.hinted_prompt,
-        language=finetuning_args.hint_language,
-        options=options_of(finetuning_args, generating_args),
-        hint_tags=finetuning_args.hint_tags,
-        hint_tokens=finetuning_args.hint_max_new_tokens,
-        hint_temperature=finetuning_args.hint_temperature,
-        prompts_at_once=training_args.per_device_train_batch_size,
-        seed=training_args.seed,
-        needs_logprob=finetuning_args.external_ratio == "behavior",
-        precision=lambda: precision_of(training_args),
-    )
+    samples: int
+    max_attempts: int
+    trigger: str
+    tags: bool
+    prompts: HintPrompts
+    teacher_sampling: Sampling
+    prompts_at_once: int
+    seed: int
+    needs_logprob: bool
+
+    @classmethod
+    def of(cls, args: "HostArguments") -> "HintOptions":
+        """Read the keys and the prompt files.
+
+        Raises:
+            ValueError: a prompt file cannot be used.
+        """
+        keys, training = args.finetuning, args.training
+        return cls(
+            samples=keys.hint_samples,
+            max_attempts=keys.hint_max_attempts,
+            trigger=keys.hint_trigger,
+            tags=keys.hint_tags,
+            prompts=HintPrompts.read(
+                hint_prompt=keys.hint_prompt,
+                hinted_prompt=keys.hinted_prompt,
+                language=keys.hint_language,
+                variant=keys.hint_variant,
+            ),
+            teacher_sampling=Sampling(
+                n=1,
+                temperature=keys.hint_temperature,
+                top_p=1.0,
+                top_k=0,
+                max_new_tokens=keys.hint_max_new_tokens,
+                seed=training.seed,
+            ),
+            prompts_at_once=training.per_device_train_batch_size,
+            seed=training.seed,
+            needs_logprob=keys.external_ratio == "behavior",
+        )

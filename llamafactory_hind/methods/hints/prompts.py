@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from ...engines.interface import Request
 from ...engines.local.encoding import MEDIA, Prompt
+from ...formats.media.fields import count_placeholders
 from ...formats.prompts.files import PromptError, PromptFile, own_file, read_prompt
-from ...formats.prompts.wording import count_placeholders
-from ...trainers.rollouts.batch import Rollout
+from ...trainers.rollouts.records import Rollout
+from ..conversation import conversation_of, media_of
 
 
 if TYPE_CHECKING:
@@ -96,26 +97,6 @@ def _placeholders(turns: list[dict[str, str]]) -> dict[str, int]:
     return count_placeholders("\n".join(turn["content"] for turn in turns))
 
 
-def conversation_of(feature: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `system`, `tools` and `turns` of a processed row.
-
-    Raises:
-        ValueError: the row was processed without them.
-    """
-    if not feature.get("conversation"):
-        raise ValueError(
-            f"row {feature.get('row_id')}: got no feature `conversation`, expected the row's turns: hints are asked for in words. "
-            "Process rows with `formats.conversation_processor.ConversationProcessor`."
-        )
-    found: dict[str, Any] = json.loads(feature["conversation"])
-    return found
-
-
-def media_of(rollout: Rollout) -> dict[str, list[Any]]:
-    """Return the media of a prompt, the very objects that it was written with."""
-    return {kind: list(getattr(rollout.prompt.request, kind)) for kind in MEDIA}
-
-
 def hinted_prompt_of(weights: "Weights", rollout: Rollout, turns: list[dict[str, str]]) -> Prompt:
     """Return the student's prompt for other turns: same system text, tools, media and template."""
     conversation, media = conversation_of(rollout.feature), media_of(rollout)
@@ -139,7 +120,7 @@ def survey(dataset: Any, prompts: HintPrompts, *, has_teacher: bool) -> int:
     """Render both prompts for all rows before a model is loaded; return how many rows bring a hint of their own.
 
     Args:
-        dataset: processed rows, with the features of `ConversationProcessor`.
+        dataset: processed rows, with the features of `PromptProcessor`.
         prompts: of the run.
         has_teacher: rows without a hint are asked of a teacher; without one they are not explored.
 

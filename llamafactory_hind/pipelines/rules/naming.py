@@ -3,8 +3,8 @@
 import re
 from collections.abc import Sequence
 
+from ...evaluation.gold_answers import mentions
 from ...formats.prompts.wording import CHOICE_LETTERS
-from .pairing import mentions
 
 
 TAGS = re.compile(r"</?answer>")

@@ -6,11 +6,6 @@ Pure functions over numbers and texts.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ...evaluation.vqa import normalize_answer, vqa_accuracy
-
-
-FULL_AGREEMENT = 3  # references that must agree on an answer for it to score 1 in VQA
-
 
 @dataclass(frozen=True)
 class Fact:
@@ -30,27 +25,6 @@ class Fact:
 
 
 Pair = tuple[Fact, Fact]  # chosen, rejected
-
-
-def gold_answers(answer: str, references: Sequence[str] | None) -> list[str]:
-    """Return the answer, and the references that enough people agree on to score 1."""
-    references = [reference for reference in references or [] if isinstance(reference, str)]
-    agreed = [text for text in dict.fromkeys(references) if references.count(text) >= FULL_AGREEMENT]
-    return list(dict.fromkeys([answer, *agreed]))
-
-
-def mentions(text: str, answers: Sequence[str]) -> bool:
-    """Say whether an answer occurs in the text, as whole words after VQA normalisation."""
-    words = f" {normalize_answer(text)} "
-    normalized = (normalize_answer(answer) for answer in answers)
-    return any(answer and f" {answer} " in words for answer in normalized)
-
-
-def soft_score(prediction: str, answer: str, references: Sequence[str] | None) -> float:
-    """Return the VQA accuracy; without several references, whether the normalised answers are equal."""
-    if references is not None and len(references) > 1:
-        return vqa_accuracy(prediction, references)
-    return float(normalize_answer(prediction) == normalize_answer(answer))
 
 
 def gain(with_fact: float, without: float) -> float:

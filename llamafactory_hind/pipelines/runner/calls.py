@@ -8,7 +8,7 @@ from typing import Any
 
 from ...engines.interface import Completion, Request, Sampling
 from ...engines.server.engine import OpenAIEngine
-from ...formats.hindsight.options import MEDIA_FIELDS
+from ...formats.media.fields import MEDIA_FIELDS
 from ...storage.digests import digest_media
 from ...storage.journal import Journal
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...config.problem import ConfigError, Problem
 from ...engines.interface import Capabilities, Completion, Request, Sampling, Score
-from .command import SynthArguments
+from .arguments import SynthArguments
 
 
 if TYPE_CHECKING:

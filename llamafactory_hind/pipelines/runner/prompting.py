@@ -8,16 +8,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...config.checks import nearest
 from ...config.problem import ConfigError, Problem
+from ...config.types import nearest
 from ...engines.interface import Request
-from ...formats.hindsight.options import MEDIA_FIELDS
+from ...formats.media.fields import MEDIA_FIELDS
 from ...formats.prompts.files import PromptError, PromptFile, PromptFileError, media_variables, own_file, read_prompt
 from ...storage.digests import digest_path
 
 
 if TYPE_CHECKING:
-    from .command import SynthArguments
+    from .arguments import SynthArguments
     from .rows import Row
 
 SHOWN_ROWS = 3

@@ -8,7 +8,7 @@ from .prompting import model_identity, prompt_version
 
 
 if TYPE_CHECKING:
-    from .command import SynthArguments
+    from .arguments import SynthArguments
     from .rows import Row
 
 

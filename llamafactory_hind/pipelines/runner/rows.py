@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...config.problem import ConfigError, Problem
-from ...formats.hindsight.options import MEDIA_FIELDS, HindsightOptions, read_options
-from ...formats.hindsight.rows import as_list, find_problems, is_missing, read_fields
+from ...config.problem import ConfigError, Problem, RowProblem, show
+from ...formats.fields import as_list, is_missing, read_fields
+from ...formats.hindsight.options import HindsightOptions, read_options
+from ...formats.hindsight.rows import find_problems
 from ...formats.media.check import MediaCheck
-from ...formats.problems import Problem as RowProblem
-from ...formats.problems import show
+from ...formats.media.fields import MEDIA_FIELDS
 from ...formats.rollout.rows import RolloutOptions, find_rollout_problems, read_rollout_options
 
 

@@ -8,11 +8,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from ...config.command import split_names
 from ...config.problem import ConfigError
 from ...formats.prompts.files import PromptError
-from ...storage.files import register, write_rows
+from ...storage.dataset_info import register
+from ...storage.files import write_rows
 from ...storage.journal import Journal, JournalBroken, JournalInUse, unit_key
-from .command import SynthArguments, build_arguments, help_text, read_settings, split_paths
+from .arguments import SynthArguments
+from .command import build_arguments, help_text, read_settings
 from .failures import SHOWN_FAILURES, FailureLog, RunStopped
 from .prompting import describe_errors
 from .rows import HINDSIGHT, Failure, Row, read_rows
@@ -37,7 +40,7 @@ def run_synth(argv: list[str]) -> None:
         calls_nothing = bool(settings.get("dry_run") or settings.get("merge"))
         pipeline, arguments = build_arguments(settings, calling=not calls_nothing)
         rows, failures = read_rows(
-            split_paths(arguments.dataset),
+            split_names(arguments.dataset),
             dataset_dir=arguments.dataset_dir,
             media_dir=arguments.media_dir,
             max_samples=arguments.max_samples,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...config.problem import ConfigError
 from ...storage.journal import Journal, JournalBroken
-from .command import SynthArguments
+from .arguments import SynthArguments
 from .engines import EngineRoom, RoomUsage
 from .failures import FailureLog, RunStopped
 from .progress import Progress

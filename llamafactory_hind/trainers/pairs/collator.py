@@ -12,12 +12,11 @@ import torch
 from llamafactory.data.collator import MultiModalDataCollatorForSeq2Seq
 from llamafactory.extras.constants import IGNORE_INDEX
 
+from ...engines.local.packing import CHOSEN, PADDING, PROMPT, REJECTED, UNPACKABLE_INPUTS
 
-PROMPT, CHOSEN, REJECTED, PADDING = 0, 1, 2, -1
+
 REFERENCE_COLUMNS = ("ref_chosen_logps", "ref_rejected_logps")
 PAIR_KEYS = ("labels", "segments", "sources", "pairs", *REFERENCE_COLUMNS)  # of a batch, not for the model
-# Inputs that tie tokens together in ways one packed row cannot express (bidirectional prefixes, cross attention, slices).
-UNPACKABLE_INPUTS = ("token_type_ids", "cross_attention_mask", "image_bound", "data")
 
 
 @dataclass
@@ -94,24 +93,3 @@ class PairCollator(MultiModalDataCollatorForSeq2Seq):
             labels += answer
         media = {name: feature.get(name) for name in ("images", "videos", "audios")}
         return {"input_ids": ids, "attention_mask": [1] * len(ids), "labels": labels, **media}
-
-
-def packed_attention_mask(segments: torch.Tensor, *, dtype: torch.dtype | None) -> torch.Tensor:
-    """Let each token see the tokens before it that are prompt or of its own segment.
-
-    Args:
-        segments: (N, T), 0 prompt, 1 chosen, 2 rejected, -1 padding.
-        dtype: None gives a boolean mask (True = may attend); a float dtype gives an additive mask.
-
-    Returns:
-        (N, 1, T, T). Padding sees itself alone, so that no row of the softmax is empty.
-    """
-    length = segments.shape[1]
-    queries, keys = segments.unsqueeze(2), segments.unsqueeze(1)  # (N, T, 1), (N, 1, T)
-    causal = torch.ones(length, length, dtype=torch.bool, device=segments.device).tril()
-    allowed = causal & (queries != PADDING) & ((keys == PROMPT) | (keys == queries))
-    allowed = allowed | torch.eye(length, dtype=torch.bool, device=segments.device)
-    allowed = allowed.unsqueeze(1)  # (N, 1, T, T)
-    if dtype is None:
-        return allowed
-    return torch.zeros_like(allowed, dtype=dtype).masked_fill(~allowed, torch.finfo(dtype).min)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from llamafactory.extras import logging
 
+from ...engines.local.packing import why_not_packed
 from ...engines.local.scoring import base_model, check_head, close_enough
 from .collator import PAIR_KEYS
 from .trainer import PairTrainer, pair_logps
@@ -17,23 +18,6 @@ if TYPE_CHECKING:
 logger = logging.get_logger(
     "llamafactory.hind." + __name__.partition(".")[2]
 )  # a child of the host's logger, which has handlers
-
-
-def why_not_packed(model: torch.nn.Module) -> str | None:
-    """Return why this model cannot take a packed row with a mask of its own, None if nothing speaks against it."""
-    config = base_model(model).config
-    text = config.get_text_config() if hasattr(config, "get_text_config") else config
-    attention = getattr(text, "_attn_implementation", None) or getattr(config, "_attn_implementation", None)
-    if attention not in ("sdpa", "eager"):
-        return f"attention `{attention}` takes no mask of one's own (use `flash_attn: sdpa`)"
-    kinds = set(getattr(text, "layer_types", None) or []) - {"full_attention"}
-    if kinds:
-        return f"layers of kind {sorted(kinds)} look past a mask"
-    if getattr(config, "is_encoder_decoder", False):
-        return "it is an encoder-decoder"
-    if not getattr(text, "num_attention_heads", None) or hasattr(text, "ssm_cfg"):
-        return "it is not an attention model"
-    return None
 
 
 @torch.no_grad()

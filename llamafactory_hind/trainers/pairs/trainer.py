@@ -6,19 +6,18 @@ The reference is never held in memory: its log-probs come with the rows (`traine
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from llamafactory.train.callbacks import SaveProcessorCallback
-from llamafactory.train.trainer_utils import create_custom_optimizer, create_custom_scheduler
 from trl.trainer.utils import disable_dropout_in_model
 
+from ...engines.local.packing import CHOSEN, REJECTED, packed_attention_mask
 from ...engines.local.scoring import IGNORE_INDEX, token_logprobs, unwrap
-from ..memory import peak_memory_gib
-from ..restoring import RestoringTrainer
-from .collator import CHOSEN, PAIR_KEYS, REFERENCE_COLUMNS, REJECTED, PairCollator, packed_attention_mask
+from ..host import HostTrainer
+from ..metrics import peak_memory_gib
+from .collator import PAIR_KEYS, REFERENCE_COLUMNS, PairCollator
 
 
 if TYPE_CHECKING:
@@ -61,7 +60,7 @@ def pair_logps(model: torch.nn.Module, batch: dict[str, Any]) -> PairLogps:
     )
 
 
-class PairTrainer(RestoringTrainer):
+class PairTrainer(HostTrainer):
     """`transformers.Trainer` over `PairCollator` batches; loss and metrics of a pair are the stage's.
 
     The loss of an optimiser step is the mean over all its pairs, whatever the split into micro-batches and processes.
@@ -91,27 +90,6 @@ class PairTrainer(RestoringTrainer):
     def collator(self) -> PairCollator:
         """The pair collator, whose `packed` switch says whether a pair shares its prompt."""
         return self.data_collator
-
-    def precision(self) -> AbstractContextManager[Any]:
-        """The precision that training computes in, for scoring before the model is wrapped."""
-        if self.args.bf16 or self.args.fp16:
-            return torch.autocast(self.args.device.type, dtype=torch.bfloat16 if self.args.bf16 else torch.float16)
-        return nullcontext()
-
-    def placed(self, model: torch.nn.Module) -> torch.nn.Module:
-        """Return `model` on the training device; one that is there is left alone, since a quantised one cannot be moved."""
-        return model if next(model.parameters()).device == self.args.device else model.to(self.args.device)
-
-    def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
-        """Build the optimiser the host's YAML keys ask for (GaLore, LoRA+, Muon ...), or the Trainer's own."""
-        if self.optimizer is None:
-            self.optimizer = create_custom_optimizer(self.model, self.args, self.finetuning_args)
-        return super().create_optimizer(*args, **kwargs)
-
-    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
-        """Build the scheduler the host's YAML keys ask for, or the Trainer's own."""
-        create_custom_scheduler(self.args, num_training_steps, optimizer)
-        return super().create_scheduler(num_training_steps, optimizer)
 
     def _get_train_sampler(self, *args: Any, **kwargs: Any) -> "Sampler | None":
         if self.finetuning_args.disable_shuffling:

@@ -19,7 +19,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizer
 
-    from .batch import Annotation, Rollout
+    from .records import Annotation, Rollout
 
 SHOWN = 4  # [ours] completions in a table on screen
 SHOWN_LETTERS = 400

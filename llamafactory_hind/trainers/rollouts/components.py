@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ...losses.reduce import Reduction
+from ...losses.reduce import Reduction, normaliser
 
 
 if TYPE_CHECKING:
@@ -54,21 +54,3 @@ class Component:
     def count(self, batch: "RolloutBatch", *, length: int) -> float:
         """What a micro-batch adds to the number that the component's sum is divided by; see `normaliser`."""
         return normaliser(self.tokens(batch), reduction=self.reduction, length=length)
-
-
-def normaliser(mask: torch.Tensor, *, reduction: Reduction, length: int) -> float:
-    """Return what this mask (R, S) adds to the number that a sum is divided by; `length` is that of `constant`."""
-    if reduction == "sequence":
-        return float(mask.any(1).sum())
-    if reduction == "token":
-        return float(mask.sum())
-    return float(len(mask) * length)
-
-
-def masked_sum(values: torch.Tensor, mask: torch.Tensor, *, reduction: Reduction) -> torch.Tensor:
-    """Return the numerator of `losses.reduce.masked_mean` of (R, S) values: the quotient of both sums is the mean."""
-    # where, not a product: 0 * inf is NaN
-    sums = torch.where(mask, values, 0).sum(1, dtype=torch.promote_types(values.dtype, torch.float32))  # (R,)
-    if reduction == "sequence":
-        sums = sums / mask.sum(1).clamp(min=1)
-    return sums.sum()

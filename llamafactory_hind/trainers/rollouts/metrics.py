@@ -2,7 +2,7 @@
 
 import torch
 
-from .batch import Annotation, Rollout, Scores, padded
+from .records import Annotation, Rollout, Scores, padded
 
 
 def rollout_metrics(annotation: Annotation) -> dict[str, torch.Tensor]:

@@ -2,9 +2,11 @@
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch.utils.data import Sampler
+from transformers import TrainerCallback
 
 
 class BlockSampler(Sampler[int]):
@@ -47,3 +49,15 @@ class BlockSampler(Sampler[int]):
             block = [order[place % self.size] for place in range(start, start + self.block)]
             for _ in range(self.repeats):
                 yield from block
+
+
+class SetEpoch(TrainerCallback):
+    """Tells the sampler which epoch begins; the data loader's own way to it ends at a resumed run's wrapper."""
+
+    def __init__(self, sampler: "BlockSampler") -> None:
+        """Keep the sampler."""
+        self.sampler = sampler
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Choose the epoch's order; a resumed run begins inside an epoch."""
+        self.sampler.set_epoch(math.floor((state.epoch or 0.0) + 1e-9))

@@ -1,9 +1,12 @@
 """The bar of completions and the line in the log while they are written; the Trainer's own bar counts optimiser steps."""
 
 import time
+from collections.abc import Callable
+from typing import Any
 
 from llamafactory.extras import logging
 from tqdm import tqdm
+from transformers import TrainerCallback
 
 
 logger = logging.get_logger("llamafactory.hind.trainers.rollouts.progress")
@@ -47,3 +50,19 @@ class WritingProgress:
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+
+
+class CloseRollouts(TrainerCallback):
+    """Waits at the end of training for what is still on its way to disk.
+
+    Args:
+        close: closes the bar and the completion log.
+    """
+
+    def __init__(self, close: Callable[[], None]) -> None:
+        """Keep the function."""
+        self.close = close
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Close."""
+        self.close()

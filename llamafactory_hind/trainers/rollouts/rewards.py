@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import torch
 
-from .batch import Rollout, Scores, padded
+from .records import Rollout, Scores, padded
 
 
 class Scored(Protocol):

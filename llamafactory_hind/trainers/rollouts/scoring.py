@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from llamafactory.extras import logging
 
-from ...engines.local.decoding import positions_of
 from ...engines.local.encoding import Prompt, collate
 from ...engines.local.engine import PASSING_ERRORS
+from ...engines.local.packing import pack, packed_attention_mask, why_not_packed
 from ...engines.local.prefixes import shared_logprobs
 from ...engines.local.scoring import (
-    IGNORE_INDEX,
     Reader,
     UnsupportedHead,
     base_model,
@@ -26,8 +25,7 @@ from ...engines.local.scoring import (
     read_tokens,
     token_logprobs,
 )
-from ..pairs.collator import PADDING, PROMPT, UNPACKABLE_INPUTS, packed_attention_mask
-from ..pairs.sharing import why_not_packed
+from .annotator import TokenObjective
 
 
 if TYPE_CHECKING:
@@ -148,7 +146,7 @@ class GroupScorer:
         self, model: torch.nn.Module, batch: "RolloutBatch", score: Callable[..., torch.Tensor] | None = None
     ) -> torch.Tensor:
         """A row a group: `prompt, completion 1, ..., completion G`, each completion hidden from the others."""
-        row = pack(self.collate_prompts(batch.prompts), batch)
+        row = pack(self.collate_prompts(batch.prompts), batch.tokens, batch.mask, batch.owners.tolist())
         eager = getattr(base_model(model).config, "_attn_implementation", "sdpa") == "eager"
         row.inputs["attention_mask"] = packed_attention_mask(
             row.segments, dtype=base_model(model).dtype if eager else None
@@ -254,70 +252,37 @@ def without_last(inputs: Mapping[str, Any]) -> dict[str, Any]:
     return {**inputs, **cut}
 
 
-class Packed:
-    """A packed row a group.
+def score_with(
+    objective: TokenObjective | None, scorer: "GroupScorer", model: torch.nn.Module, batch: "RolloutBatch"
+) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """Return log-probs (R, S) of a micro-batch, and the streams of an objective, name -> (R, S), from one pass of the model."""
+    if objective is None:
+        return scorer(model, batch), {}
+    with torch.no_grad():
+        prepared = objective.prepare(batch)
+    found: dict[str, torch.Tensor] = {}
 
-    Attributes:
-        inputs: for the model, without a mask.
-        labels: (N, P + L), -100 in prompts and padding.
-        sources: (N, P + L) the position that predicts each label.
-        segments: (N, P + L), 0 prompt, 1 .. G completions, -1 padding.
-        columns: (R, S) where each completion's tokens stand.
-    """
+    def also(hidden: torch.Tensor, head: Mapping[str, Any], targets: torch.Tensor) -> None:
+        found.update(objective.compute(hidden, head, targets, prepared))
 
-    def __init__(self, inputs: dict[str, Any], labels: torch.Tensor, columns: torch.Tensor) -> None:
-        """Sources are the positions before, until `pack` says otherwise."""
-        self.inputs, self.labels, self.columns = inputs, labels, columns
-        self.segments = torch.full_like(labels, PADDING)
-        self.sources = (torch.arange(labels.shape[1], device=labels.device) - 1).repeat(len(labels), 1)
+    logps = scorer(model, batch, also=also)
+    return logps, {name: spread(values, batch.mask) for name, values in found.items()}
 
 
-def pack(prompts: Mapping[str, Any], batch: "RolloutBatch") -> Packed:
-    """Append to each left-padded prompt its completions, one after the other, their positions following the prompt's.
+def spread(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Return (M,) values at the M places of a mask (R, S), 0 elsewhere."""
+    return values.new_zeros(mask.shape).masked_scatter(mask, values)
 
-    Args:
-        prompts: (N, P) as the host's collator makes them.
-        batch: the completions.
+
+def check_objective(objective: TokenObjective | None, scorer: "GroupScorer", model: torch.nn.Module) -> None:
+    """Refuse, once the scorer is settled, a policy whose head cannot be read.
 
     Raises:
-        ValueError: the model takes inputs that tie tokens together in ways a packed row cannot express.
+        ValueError: it is not known how the model makes logits of hidden states.
     """
-    found = [name for name in UNPACKABLE_INPUTS if name in prompts]
-    if found:
-        raise ValueError(f"this model takes {found}")
-    ids, positions = prompts["input_ids"], positions_of(prompts)
-    count, width = ids.shape
-    lengths, owners = batch.mask.sum(1).tolist(), batch.owners.tolist()
-    totals = [0] * count
-    starts = []  # of each completion behind its prompt
-    for owner, length in zip(owners, lengths, strict=True):
-        starts.append(totals[owner])
-        totals[owner] += length
-    longest = max(totals)
-    axes = tuple(axis for axis in range(positions.dim()) if axis != positions.dim() - 2)
-    following = positions.amax(axes) + 1  # (N,) with mRoPE an image takes fewer positions than tokens
-    offsets = torch.zeros(count, longest, dtype=torch.long, device=ids.device)
-    answers = torch.zeros_like(offsets)
-    labels = torch.full((count, width + longest), IGNORE_INDEX, device=ids.device)
-    columns = (
-        width
-        + torch.tensor(starts, device=ids.device)[:, None]
-        + torch.arange(batch.tokens.shape[1], device=ids.device)
-    )  # (R, S)
-    columns = columns.clamp(max=width + longest - 1)
-    packed = Packed({name: value for name, value in prompts.items() if name != "rope_deltas"}, labels, columns)
-    packed.segments[:, :width] = torch.where(prompts["attention_mask"].bool(), PROMPT, PADDING)
-    seen = [0] * count
-    for row, (owner, start, length) in enumerate(zip(owners, starts, lengths, strict=True)):
-        seen[owner] += 1
-        place = slice(start, start + length)
-        answers[owner, place] = batch.tokens[row, :length]
-        offsets[owner, place] = torch.arange(length, device=ids.device)
-        packed.segments[owner, width + start : width + start + length] = seen[owner]
-        labels[owner, width + start : width + start + length] = batch.tokens[row, :length]
-        packed.sources[owner, width + start] = (
-            width - 1
-        )  # the last prompt token predicts the first of every completion
-    here = (following[:, None] + offsets).expand(*positions.shape[:-2], -1, -1)
-    packed.inputs |= {"input_ids": torch.cat([ids, answers], 1), "position_ids": torch.cat([positions, here], -1)}
-    return packed
+    if objective is not None and not scorer.chunked:
+        raise ValueError(
+            f"The output head of {type(base_model(model)).__name__} turns hidden states into logits in a way that is not known "
+            "here (the warning above says how it differs), so no divergence from a teacher can be computed. Leave the head out "
+            "of quantisation and out of `lora_target` with DoRA, or set `distill_weight: 0`."
+        )

@@ -20,20 +20,18 @@ from trl.trainer.utils import disable_dropout_in_model
 
 from ...engines.local.scoring import base_model
 from ...engines.local.towers import MediaMemo, share_frozen
-from ..best_checkpoint import choose_best_by_reward
-from ..host import HostedTrainer
-from ..memory import peak_memory_gib
-from ..metrics import Averages
-from ..rollout_callbacks import CloseRollouts, SetEpoch
-from ..token_objectives import check_objective, score_with
-from .batch import POLICY, Annotation, Annotator, RolloutBatch, batch_of, prompt_of
-from .checkpoint import load_batches, save_batches
+from ...losses.reduce import masked_sum
+from ..host import HostTrainer
+from ..metrics import Averages, peak_memory_gib
+from .annotator import Annotator
+from .batch import RolloutBatch, batch_of, prompt_of
+from .checkpoint import choose_best_by_reward, load_batches, save_batches
 from .completions import CompletionLog, show_completions
-from .components import masked_sum
 from .metrics import evaluation_metrics, rollout_metrics, zero_variance_share
-from .order import BlockSampler
-from .progress import WritingProgress
-from .scoring import GroupScorer, PromptInputs
+from .order import BlockSampler, SetEpoch
+from .progress import CloseRollouts, WritingProgress
+from .records import POLICY, Annotation
+from .scoring import GroupScorer, PromptInputs, check_objective, score_with
 from .writing import RolloutOptions, RolloutWriter
 
 
@@ -56,7 +54,7 @@ class PromptBatch:
         self.features = features
 
 
-class RolloutTrainer(HostedTrainer):
+class RolloutTrainer(HostTrainer):
     """`transformers.Trainer` whose batches are prompts; `per_device_train_batch_size` counts prompts with their whole groups.
 
     The loss of an optimiser step is the sum of the annotator's components, each normalised over the completions of all
@@ -128,7 +126,7 @@ class RolloutTrainer(HostedTrainer):
         self._tokens, self._clock = 0, time.perf_counter()
         prompts = self.args.train_batch_size * self.args.gradient_accumulation_steps
         self._progress = WritingProgress(prompts * options.num_generations)
-        self.add_callback(CloseRollouts(self))
+        self.add_callback(CloseRollouts(self.close_rollouts))
         if weights.processor is not None:
             self.add_callback(SaveProcessorCallback(weights.processor))
 

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 from ...engines.interface import Sampling
 from ...engines.local.encoding import Prompt
 from ...engines.local.engine import LocalEngine
-from .batch import POLICY, Rollout, prompt_of
+from .batch import prompt_of
+from .records import POLICY, Rollout
 
 
 if TYPE_CHECKING:
     from ...engines.interface import Completion
     from ...engines.local.weights import Weights
+    from ..host import HostArguments
 
 ROWS_AT_ONCE = 128  # [ours] completions written at a time, where the accumulated prompts of a step make so many
 
@@ -38,6 +40,20 @@ class RolloutOptions:
     max_new_tokens: int
     num_iterations: int
     share_prefix: str
+
+    @classmethod
+    def of(cls, args: "HostArguments") -> "RolloutOptions":
+        """Read the keys of the online stages."""
+        keys = args.finetuning
+        return cls(
+            num_generations=keys.num_generations,
+            temperature=keys.rollout_temperature,
+            top_p=keys.rollout_top_p,
+            top_k=keys.rollout_top_k,
+            max_new_tokens=args.generating.max_new_tokens,
+            num_iterations=keys.num_iterations,
+            share_prefix=keys.share_prefix,
+        )
 
     def sampling(self, seed: int) -> Sampling:
         """Return how the engine writes a group."""
