@@ -175,8 +175,8 @@ def test_seeds_follow_from_seed_key_and_number(server: OpenAIServer) -> None:
     assert not once & named
     assert named == seeds([ask("What else?", key="row 1")])
     pictures = [Image.new("RGB", (4, 4), color) for color in ("red", "blue", "red")]
-    red, blue, again = (seeds([ask("<image>?", images=[picture])]) for picture in pictures)
-    assert red == again != blue, "without a key the contents of the media tell rows apart"
+    red, blue, retryable = (seeds([ask("<image>?", images=[picture])]) for picture in pictures)
+    assert red == retryable != blue, "without a key the contents of the media tell rows apart"
 
 
 def test_logprobs_are_summed_and_confidence_is_their_mean(server: OpenAIServer) -> None:

@@ -279,7 +279,7 @@ def test_ctrl_c_is_heard_between_groups_of_a_local_model(tmp_path: Path) -> None
                 os.kill(os.getpid(), signal.SIGINT)
             return [row.id for row in rows]
 
-    pipeline = SimpleNamespace(Worker=Worker, unit=lambda row, arguments: {"id": row.id})
+    pipeline = SimpleNamespace(Worker=Worker, work_item=lambda row, arguments: {"id": row.id})
     given = {"engine": "hf", "base_url": None, "model": None, "model_name_or_path": "m", "template": "qwen2_vl"}
     arguments = build_arguments(read_settings(words(tmp_path, "", **given, batch_size=2)))[1]
     rows = [Row(f"r{row}", "f", row, {}, {}) for row in range(8)]

@@ -15,9 +15,9 @@ from ..evaluation.gold_answers import soft_score
 from ..storage.files import write_text
 from .rules.voting import vote
 from .runner.arguments import SynthArguments, at_least
-from .runner.engines import EngineRoom
+from .runner.engines import EnginePool
 from .runner.prompting import render, request_of
-from .runner.provenance import provenance, unit_content
+from .runner.provenance import provenance, work_content
 from .runner.rows import Row
 
 
@@ -118,16 +118,16 @@ def parameters(arguments: Arguments) -> dict[str, Any]:
     return {name: getattr(arguments, name) for name in names} | arguments.host_settings
 
 
-def unit(row: Row, arguments: Arguments) -> dict[str, Any]:
+def work_item(row: Row, arguments: Arguments) -> dict[str, Any]:
     """Return everything the result of a row depends on."""
     models = list(arguments.parts.values())
-    return unit_content(arguments, row, prompts(row, arguments), models, parameters(arguments))
+    return work_content(arguments, row, prompts(row, arguments), models, parameters(arguments))
 
 
 class Worker:
     """Does the units of rows."""
 
-    def __init__(self, arguments: Arguments, room: EngineRoom) -> None:
+    def __init__(self, arguments: Arguments, room: EnginePool) -> None:
         """Open the parts; they share weights where they share the model."""
         self.arguments = arguments
         large = arguments.answer_batch_size or 4 * arguments.batch_size

@@ -20,9 +20,9 @@ from ..formats.texts.layout import is_cut, wears_layout
 from ..storage.files import write_rows, write_text
 from .rules.selecting import ACTION, reward_actions, reward_problem, select_actions
 from .runner.arguments import SynthArguments, at_least
-from .runner.engines import EngineRoom
+from .runner.engines import EnginePool
 from .runner.prompting import render
-from .runner.provenance import provenance, unit_content
+from .runner.provenance import provenance, work_content
 from .runner.rows import ROLLOUT, Row
 
 
@@ -103,10 +103,10 @@ def parameters(arguments: Arguments) -> dict[str, Any]:
     return {name: getattr(arguments, name) for name in names} | arguments.host_settings
 
 
-def unit(row: Row, arguments: Arguments) -> dict[str, Any]:
+def work_item(row: Row, arguments: Arguments) -> dict[str, Any]:
     """Return everything the result of a row depends on."""
     system, turns = turns_of(row.fields)
-    return unit_content(
+    return work_content(
         arguments,
         row,
         prompts(row, arguments),
@@ -119,7 +119,7 @@ def unit(row: Row, arguments: Arguments) -> dict[str, Any]:
 class Worker:
     """Does the units of rows."""
 
-    def __init__(self, arguments: Arguments, room: EngineRoom) -> None:
+    def __init__(self, arguments: Arguments, room: EnginePool) -> None:
         """Open the model that writes, if anything is to be written."""
         self.arguments = arguments
         adapters = split_names(arguments.adapter_name_or_path)

@@ -18,9 +18,9 @@ from ..formats.texts.leaks import find_leak
 from ..storage.files import write_rows, write_text
 from .rules.parsing import parse_hindsight
 from .runner.arguments import SynthArguments, at_least
-from .runner.engines import EngineRoom
+from .runner.engines import EnginePool
 from .runner.prompting import render, request_of
-from .runner.provenance import provenance, unit_content
+from .runner.provenance import provenance, work_content
 from .runner.rows import Row
 
 
@@ -67,10 +67,10 @@ def parameters(arguments: Arguments) -> dict[str, Any]:
     return {name: getattr(arguments, name) for name in names} | arguments.host_settings
 
 
-def unit(row: Row, arguments: Arguments) -> dict[str, Any]:
+def work_item(row: Row, arguments: Arguments) -> dict[str, Any]:
     """Return everything the result of a row depends on."""
     answers = gold_answers(row.fields["answer"], row.fields.get("answers"))  # they decide whether to write again
-    return unit_content(
+    return work_content(
         arguments, row, prompts(row, arguments), [arguments.writer], parameters(arguments), answers=answers
     )
 
@@ -78,7 +78,7 @@ def unit(row: Row, arguments: Arguments) -> dict[str, Any]:
 class Worker:
     """Does the units of rows."""
 
-    def __init__(self, arguments: Arguments, room: EngineRoom) -> None:
+    def __init__(self, arguments: Arguments, room: EnginePool) -> None:
         """Open the model that writes."""
         self.arguments = arguments
         self.writer = room.open(adapters=split_names(arguments.adapter_name_or_path))

@@ -20,9 +20,9 @@ from ..formats.texts.hints import parse_hint
 from ..storage.files import write_text
 from .rules.naming import names_answer
 from .runner.arguments import SynthArguments, at_least
-from .runner.engines import EngineRoom
+from .runner.engines import EnginePool
 from .runner.prompting import render
-from .runner.provenance import provenance, unit_content
+from .runner.provenance import provenance, work_content
 from .runner.rows import ROLLOUT, Row
 
 
@@ -85,11 +85,11 @@ def parameters(arguments: Arguments) -> dict[str, Any]:
     return {name: getattr(arguments, name) for name in names} | arguments.host_settings
 
 
-def unit(row: Row, arguments: Arguments) -> dict[str, Any]:
+def work_item(row: Row, arguments: Arguments) -> dict[str, Any]:
     """Return everything the result of a row depends on."""
     turns = turns_of(row.fields)[1]
     filters = {"answers": _answers(row), "choices": row.fields.get("choices")}  # they decide whether to ask again
-    return unit_content(
+    return work_content(
         arguments,
         row,
         prompts(row, arguments),
@@ -103,7 +103,7 @@ def unit(row: Row, arguments: Arguments) -> dict[str, Any]:
 class Worker:
     """Does the units of rows."""
 
-    def __init__(self, arguments: Arguments, room: EngineRoom) -> None:
+    def __init__(self, arguments: Arguments, room: EnginePool) -> None:
         """Open the model that writes."""
         self.arguments = arguments
         self.writer = room.open(adapters=split_names(arguments.adapter_name_or_path))

@@ -17,10 +17,10 @@ from ..storage.files import write_rows, write_text
 from .rules.pairing import PAIR_RULES, Fact, distinct, gain, is_helpful
 from .rules.quadrants import count_quadrants, plot_report, print_report
 from .runner.arguments import SynthArguments, at_least
-from .runner.engines import EngineRoom, PipelineEngine
+from .runner.engines import EnginePool, PipelineEngine
 from .runner.failures import RunStopped
 from .runner.prompting import render, request_of
-from .runner.provenance import provenance, unit_content
+from .runner.provenance import provenance, work_content
 from .runner.rows import Row
 
 
@@ -124,18 +124,18 @@ def parameters(arguments: Arguments) -> dict[str, Any]:
     return {name: getattr(arguments, name) for name in names} | arguments.host_settings
 
 
-def unit(row: Row, arguments: Arguments) -> dict[str, Any]:
+def work_item(row: Row, arguments: Arguments) -> dict[str, Any]:
     """Return everything the result of a row depends on."""
     models = [arguments.writer]
     models += [arguments.answerer] if arguments.helpful_by != "lexical" else []
     answer = row.fields["answer"] if arguments.helpful_by == "gain" else None
-    return unit_content(arguments, row, prompts(row, arguments), models, parameters(arguments), answer=answer)
+    return work_content(arguments, row, prompts(row, arguments), models, parameters(arguments), answer=answer)
 
 
 class Worker:
     """Does the units of rows; opening it loads the models."""
 
-    def __init__(self, arguments: Arguments, room: EngineRoom) -> None:
+    def __init__(self, arguments: Arguments, room: EnginePool) -> None:
         """Open generator and answerer; they share weights where they share the model."""
         self.arguments = arguments
         model, adapters = arguments.writer

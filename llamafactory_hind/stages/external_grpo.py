@@ -13,11 +13,11 @@ from llamafactory.extras import logging
 
 from ..engines.teachers.run import TeacherRun
 from ..losses.policy import group_advantages
-from ..methods.external.actions import ActionReader, survey
+from ..methods.external.actions import ActionReader, check_rows
 from ..methods.external.live import LiveActions, failed
 from ..methods.external.metrics import source_metrics
 from ..methods.external.ratio import ExternalRatio
-from ..methods.external.selection import Choice, choose_groups
+from ..methods.external.selection import SelectionRule, select_groups
 from ..methods.group_relative import kl_components
 from ..rewards import load_rewards
 from ..trainers.host import HostArguments
@@ -29,7 +29,7 @@ from ..trainers.rollouts.run import run_online
 if TYPE_CHECKING:
     from llamafactory.hparams import FinetuningArguments
 
-    from ..engines.local.weights import Weights
+    from ..engines.local.weights import LoadedModel
     from ..rewards import Rewards
 
 
@@ -66,7 +66,7 @@ class ExternalGroups:
         """
         self.rewards, self.reader, self.live, self.sources = rewards, reader, live, (POLICY, *sources)
         self.scale = finetuning_args.advantage_scale
-        self.choice = Choice(
+        self.choice = SelectionRule(
             finetuning_args.external_selection,
             finetuning_args.external_tie_break,
             finetuning_args.external_max_per_group,
@@ -84,13 +84,13 @@ class ExternalGroups:
         more = [[] for _ in rollouts] if self.live is None else self.live.entries(rollouts)
         candidates = [self.reader.join(rollout, entries) for rollout, entries in zip(rollouts, more, strict=True)]
         scores = self.score([each.rollout for each in candidates])
-        kept, passed_over = choose_groups(candidates, scores, self.choice)
+        kept, discarded = select_groups(candidates, scores, self.choice)
         compared = group_advantages(kept.scores.total, scale=self.scale)
         advantages = torch.where(kept.advantages.isnan(), kept.advantages, compared)  # NaN: the group has ended
         metrics = source_metrics(candidates, scores, kept.rollouts, advantages, self.sources)
         if self.live is not None:
             metrics["external/unanswered"] = failed(more)
-        return replace(kept, advantages=advantages, metrics=metrics, passed_over=passed_over)
+        return replace(kept, advantages=advantages, metrics=metrics, discarded=discarded)
 
 
 def run(args: HostArguments) -> None:
@@ -101,14 +101,14 @@ def run(args: HostArguments) -> None:
     found: Counter[str] = Counter()
 
     def check_actions(dataset: Any) -> None:
-        found.update(survey(dataset, needs_logprob=keys.external_ratio == "behavior"))
+        found.update(check_rows(dataset, needs_logprob=keys.external_ratio == "behavior"))
         others.check_dataset(dataset)
         if not found and others.plan is None:
             logger.warning_rank0("No row has actions in the column `external`: this run is plain GRPO.")
 
-    def annotator(weights: "Weights") -> ExternalGroups:
-        reader = ActionReader(weights, max_new_tokens=args.generating.max_new_tokens)
-        teachers, live = others.open(weights), None
+    def annotator(loaded: "LoadedModel") -> ExternalGroups:
+        reader = ActionReader(loaded, max_new_tokens=args.generating.max_new_tokens)
+        teachers, live = others.open(loaded), None
         if teachers is not None:
             live = LiveActions(
                 teachers,

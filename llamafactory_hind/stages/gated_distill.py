@@ -13,16 +13,16 @@ from llamafactory.extras import logging
 from ..engines.teachers.run import TeacherRun
 from ..losses.policy import group_advantages
 from ..methods.distillation.divergence import Distillation
-from ..methods.distillation.gate import GATE, WATCHED, Gate, distill_component
+from ..methods.distillation.gate import GATE, MONITORED, Gate, distill_component
 from ..methods.distillation.steps import LineSegments
 from ..methods.external.metrics import source_metrics
 from ..methods.external.ratio import ExternalRatio
-from ..methods.external.selection import Choice, choose_groups
+from ..methods.external.selection import SelectionRule, select_groups
 from ..methods.group_relative import kl_components
 from ..methods.hints.candidates import HINTED
 from ..methods.hints.explorer import HintExplorer
 from ..methods.hints.options import HintOptions
-from ..methods.hints.prompts import survey
+from ..methods.hints.prompts import check_rows
 from ..rewards import load_rewards
 from ..trainers.host import HostArguments, precision_of
 from ..trainers.rollouts.records import POLICY, Annotation, Rollout, Scores
@@ -34,8 +34,8 @@ from ..trainers.rollouts.writing import RolloutOptions
 if TYPE_CHECKING:
     from llamafactory.hparams import FinetuningArguments
 
-    from ..engines.local.weights import Weights
-    from ..engines.teachers.pool import Teachers
+    from ..engines.local.weights import LoadedModel
+    from ..engines.teachers.pool import TeacherPool
     from ..rewards import Rewards
 
 
@@ -56,7 +56,7 @@ class GatedDistillation:
         finetuning_args: "FinetuningArguments",
         *,
         gate: Gate,
-        teachers: "Teachers | None",
+        teachers: "TeacherPool | None",
         segments: LineSegments | None,
         explorer: HintExplorer | None,
         seed: int,
@@ -74,7 +74,7 @@ class GatedDistillation:
         """
         self.rewards, self.scale = rewards, finetuning_args.advantage_scale
         self.gate, self.explorer = gate, explorer
-        self.choice = Choice(
+        self.choice = SelectionRule(
             "replace_worst", "policy_first", finetuning_args.hint_samples, seed, finetuning_args.external_ratio
         )
         self.objective: Distillation | None = None
@@ -82,7 +82,7 @@ class GatedDistillation:
         if teachers is not None:
             self.objective = Distillation(
                 teachers,
-                rows=lambda batch: (batch.streams[GATE] + batch.streams[WATCHED]) > 0,
+                rows=lambda batch: (batch.streams[GATE] + batch.streams[MONITORED]) > 0,
                 beta=finetuning_args.distill_beta,
                 temperature=finetuning_args.distill_temperature,
                 logps_temperature=None if segments is None else finetuning_args.rollout_temperature,
@@ -109,11 +109,11 @@ class GatedDistillation:
     def _explored(self, explorer: HintExplorer, written: Annotation) -> Annotation:
         """Return the groups with hinted completions in the places of the worst."""
         found = explorer.explore(written.rollouts, written.scores)
-        kept, passed_over = choose_groups(found.candidates, found.scores, self.choice)
+        kept, discarded = select_groups(found.candidates, found.scores, self.choice)
         advantages = group_advantages(kept.scores.total, scale=self.scale)
         sources = source_metrics(found.candidates, found.scores, kept.rollouts, advantages, (POLICY, HINTED))
         metrics = {name: values for name, values in sources.items() if name.startswith("source/")}
-        return replace(kept, metrics={**metrics, **found.metrics}, passed_over=passed_over)
+        return replace(kept, metrics={**metrics, **found.metrics}, discarded=discarded)
 
 
 def run(args: HostArguments) -> None:
@@ -130,17 +130,17 @@ def run(args: HostArguments) -> None:
     def check_dataset(dataset: Any) -> None:
         teaching.check_dataset(dataset)
         if explores:
-            has_hints = survey(dataset, hints.prompts, has_teacher=teaching.plan is not None)
+            has_hints = check_rows(dataset, hints.prompts, has_teacher=teaching.plan is not None)
             if teaching.plan is None and not has_hints:
                 logger.warning_rank0(
                     "No `teacher`, and no row has a `hint`: prompts without success are not explored."
                 )
 
-    def annotator(weights: "Weights") -> GatedDistillation:
-        teachers, explorer = teaching.open(weights), None
+    def annotator(loaded: "LoadedModel") -> GatedDistillation:
+        teachers, explorer = teaching.open(loaded), None
         if explores:
             explorer = HintExplorer(
-                weights,
+                loaded,
                 teachers,
                 teaching.cache("hints"),
                 score=partial(score_rollouts, rewards.score),
@@ -154,7 +154,7 @@ def run(args: HostArguments) -> None:
             keys,
             gate=gate,
             teachers=teachers if teaching.distributions else None,
-            segments=LineSegments(weights.tokenizer) if keys.step_weighting else None,
+            segments=LineSegments(loaded.tokenizer) if keys.step_weighting else None,
             explorer=explorer,
             seed=training.seed,
         )

@@ -48,4 +48,4 @@ def run(args: HostArguments) -> None:
     """Rewards, prompts, model, training, evaluation, model card."""
     keys = args.finetuning
     rewards = load_rewards(keys.reward_funcs, keys.reward_weights, timeout=keys.reward_timeout)
-    run_online(rewards, lambda weights: GroupRelative(rewards, keys), args)
+    run_online(rewards, lambda loaded: GroupRelative(rewards, keys), args)

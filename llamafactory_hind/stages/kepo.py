@@ -20,7 +20,7 @@ from ..trainers.fit import eval_sets, fit, write_model_card
 from ..trainers.host import HostArguments
 from ..trainers.pairs.collator import PairCollator
 from ..trainers.pairs.reference import ReferenceCache, add_reference_logps, model_digest, settings_digest
-from ..trainers.pairs.sharing import settle_sharing
+from ..trainers.pairs.sharing import select_sharing
 from ..trainers.pairs.trainer import PairLogps, PairTrainer
 
 
@@ -86,7 +86,7 @@ def run(args: HostArguments) -> None:
         **dataset_module,
     )
     some_rows = trainer.train_dataset if args.training.do_train else eval_sets(trainer)[0][1]
-    settle_sharing(trainer, some_rows, share_prefix=keys.share_prefix)
+    select_sharing(trainer, some_rows, share_prefix=keys.share_prefix)
     _add_references(trainer, args, tokenizer_module)
     evaluated = [f"eval_{name}_loss" if name else "eval_loss" for name, _ in eval_sets(trainer)]
     fit(trainer, args, plots=[*PLOTS, *evaluated])

@@ -28,13 +28,13 @@ class JournalBroken(RuntimeError):
     """The disk refused a line; nothing that is computed now would be kept."""
 
 
-def unit_key(content: Mapping[str, Any]) -> str:
+def work_key(content: Mapping[str, Any]) -> str:
     """Return the name of a unit: a digest of everything its result depends on (row, prompts, model, parameters)."""
     text = json.dumps(content, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()
 
 
-class AppendFile:
+class AppendLog:
     """A file of lines that grows only at its end, and whose lines are on the disk when they are said to be.
 
     Args:
@@ -134,10 +134,10 @@ class AppendFile:
             self._file.close()
 
 
-class Results(Mapping[str, Any]):
+class JournalIndex(Mapping[str, Any]):
     """Results of units by key, read from the file when asked for: a long run must not hold them all."""
 
-    def __init__(self, file: AppendFile) -> None:
+    def __init__(self, file: AppendLog) -> None:
         """Start with none."""
         self._file = file
         self._places: dict[str, tuple[int, int]] = {}
@@ -195,8 +195,8 @@ class Journal:
         self._lock.truncate(0)
         self._lock.write(str(os.getpid()))
         self._lock.flush()
-        self._file = AppendFile(path)
-        self.results = Results(self._file)
+        self._file = AppendLog(path)
+        self.results = JournalIndex(self._file)
         self._read()
 
     def _read(self) -> None:

@@ -10,7 +10,7 @@ LAYERS = hasattr(cache_utils, "DynamicLayer")
 
 if LAYERS:
 
-    class RoomyLayer(cache_utils.DynamicLayer):
+    class PreallocatedLayer(cache_utils.DynamicLayer):
         """A full-attention layer that holds `room` more tokens than it has.
 
         Args:
@@ -53,7 +53,7 @@ if LAYERS:
             self._take(self.keys[indices], self.values[indices])
 
 
-def make_room(cache: Cache, *, room: int) -> None:
+def preallocate(cache: Cache, *, room: int) -> None:
     """Give the full-attention layers of a cache room for `room` more tokens, in place; other caches stay as they are."""
     if LAYERS and all(type(layer) is cache_utils.DynamicLayer for layer in getattr(cache, "layers", ())):
-        cache.layers = [RoomyLayer(layer, room=room) for layer in cache.layers]
+        cache.layers = [PreallocatedLayer(layer, room=room) for layer in cache.layers]

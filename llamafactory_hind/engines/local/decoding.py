@@ -11,14 +11,14 @@ from typing import Any
 import torch
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, PreTrainedModel
 
-from .cache import make_room
-from .sampling import TokenPicker
+from .cache import preallocate
+from .sampling import TokenSampler
 
 
 SHRINK_AT = 0.75  # [ours] finished rows are dropped from the batch when at most this share still writes
 
 
-class Written:
+class Generated:
     """What R rows have written so far.
 
     Attributes:
@@ -48,22 +48,22 @@ def positions_of(inputs: Mapping[str, Any]) -> torch.Tensor:
 
 
 @torch.no_grad()
-def write_lean(
+def decode_shared(
     model: PreTrainedModel,
     inputs: Mapping[str, Any],
     *,
     repeats: int,
-    picker: TokenPicker,
+    sampler: TokenSampler,
     stop_ids: Sequence[int],
     max_new_tokens: int,
-) -> Written:
+) -> Generated:
     """Compute every prompt once, repeat its cache `repeats` times and write.
 
     Args:
         model: the transformers model, in eval mode.
         inputs: left-padded prompts (B, T) as the host's collator makes them, without labels.
         repeats: completions a prompt; row `b * repeats + g` is completion g of prompt b.
-        picker: knows R = B * repeats rows.
+        sampler: knows R = B * repeats rows.
         stop_ids: tokens that end a completion.
         max_new_tokens: S, the length at which it is cut.
     """
@@ -75,14 +75,14 @@ def write_lean(
     output = model(**prefill_arguments(model, inputs), position_ids=positions, use_cache=True, return_dict=True)
     cache = output.past_key_values
     cache.batch_repeat_interleave(repeats)
-    make_room(cache, room=max_new_tokens)
+    preallocate(cache, room=max_new_tokens)
     logits = output.logits[:, -1].repeat_interleave(repeats, 0)  # (R, V)
     rows = torch.arange(mask.shape[0], device=mask.device)
     stops = torch.tensor(list(stop_ids), device=mask.device)
-    written = Written(len(rows), max_new_tokens, mask.device)
+    written = Generated(len(rows), max_new_tokens, mask.device)
     alive = torch.ones_like(rows, dtype=torch.bool)
     for step in range(max_new_tokens):
-        tokens, logps = picker.pick(logits, rows, step)
+        tokens, logps = sampler.sample(logits, rows, step)
         written.add(rows[alive], step, tokens[alive], logps[alive])
         alive = alive & ~torch.isin(tokens, stops)
         living = int(alive.sum())
@@ -117,35 +117,35 @@ def prefill_arguments(model: PreTrainedModel, inputs: Mapping[str, Any]) -> dict
 class _PickProcessor(LogitsProcessor):
     """Lets a picker decide inside the library's greedy search."""
 
-    def __init__(self, picker: TokenPicker, written: Written, stop_ids: Sequence[int], prompt_length: int) -> None:
-        self.picker, self.written, self.prompt_length = picker, written, prompt_length
+    def __init__(self, sampler: TokenSampler, written: Generated, stop_ids: Sequence[int], prompt_length: int) -> None:
+        self.sampler, self.written, self.prompt_length = sampler, written, prompt_length
         self.stops = torch.tensor(list(stop_ids), device=written.tokens.device)
         self.alive = torch.ones_like(written.lengths, dtype=torch.bool)
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         rows, step = torch.arange(len(scores), device=scores.device), input_ids.shape[1] - self.prompt_length
-        tokens, logps = self.picker.pick(scores, rows, step)
+        tokens, logps = self.sampler.sample(scores, rows, step)
         self.written.add(rows[self.alive], step, tokens[self.alive], logps[self.alive])
         self.alive = self.alive & ~torch.isin(tokens, self.stops)
         return torch.full_like(scores, float("-inf")).scatter(-1, tokens[:, None], 0.0)
 
 
 @torch.no_grad()
-def write_plain(
+def decode_plain(
     model: PreTrainedModel,
     inputs: Mapping[str, Any],
     *,
-    picker: TokenPicker,
+    sampler: TokenSampler,
     stop_ids: Sequence[int],
     max_new_tokens: int,
     pad_id: int,
-) -> Written:
+) -> Generated:
     """Write with the library's `generate`, every row of `inputs` for itself: slower, and as general as the library is."""
     given = {name: value for name, value in inputs.items() if name not in ("rope_deltas", "labels")}
     given["position_ids"] = positions_of(inputs)
     rows, length = inputs["input_ids"].shape
-    written = Written(rows, max_new_tokens, inputs["input_ids"].device)
-    processor = _PickProcessor(picker, written, stop_ids, length)
+    written = Generated(rows, max_new_tokens, inputs["input_ids"].device)
+    processor = _PickProcessor(sampler, written, stop_ids, length)
     config = GenerationConfig(
         max_new_tokens=max_new_tokens,
         do_sample=False,

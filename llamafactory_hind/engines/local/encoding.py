@@ -14,7 +14,9 @@ from .scoring import base_model
 
 
 if TYPE_CHECKING:
-    from .weights import Weights
+    from .weights import LoadedModel
+
+    pass
 
 MEDIA = ("images", "videos", "audios")
 
@@ -38,32 +40,30 @@ class Prompt:
         return tuple(_name(medium) for kind in MEDIA for medium in getattr(self.request, kind))
 
 
-def encode(weights: "Weights", request: Request, answer: str | Sequence[int] | None = None) -> Prompt:
+def encode(loaded: "LoadedModel", request: Request, answer: str | Sequence[int] | None = None) -> Prompt:
     """Turn a request into the tokens that `sft` would make of it; nothing is cut.
 
     Args:
-        weights: their template, tokenizer and processor are used.
+        loaded: their template, tokenizer and processor are used.
         request: the conversation.
         answer: the assistant turn as text or as token ids; None where it is to be written.
     """
-    template = weights.template
+    template = loaded.template
     text = answer if isinstance(answer, str) else ""
     media = [list(getattr(request, kind)) for kind in MEDIA]
     messages = template.mm_plugin.process_messages(
-        [*request.messages, {"role": "assistant", "content": text}], *media, weights.processor
+        [*request.messages, {"role": "assistant", "content": text}], *media, loaded.processor
     )
-    prompt_ids, answer_ids = template.encode_oneturn(weights.tokenizer, messages, request.system)
-    prompt_ids, _ = template.mm_plugin.process_token_ids(
-        prompt_ids, None, *media, weights.tokenizer, weights.processor
-    )
+    prompt_ids, answer_ids = template.encode_oneturn(loaded.tokenizer, messages, request.system)
+    prompt_ids, _ = template.mm_plugin.process_token_ids(prompt_ids, None, *media, loaded.tokenizer, loaded.processor)
     if answer is None:
         answer_ids = []
     elif not isinstance(answer, str):
         answer_ids = list(answer)
     elif template.efficient_eos:  # such templates leave the stop token to the processor
-        answer_ids = [*answer_ids, weights.tokenizer.eos_token_id]
+        answer_ids = [*answer_ids, loaded.tokenizer.eos_token_id]
     else:
-        answer_ids = _until_stop(answer_ids, template.get_stop_token_ids(weights.tokenizer))
+        answer_ids = _until_stop(answer_ids, template.get_stop_token_ids(loaded.tokenizer))
     return Prompt(list(prompt_ids), list(answer_ids), request)
 
 
@@ -74,14 +74,14 @@ def _until_stop(ids: Sequence[int], stop_ids: Sequence[int]) -> list[int]:
 
 
 def collate(
-    weights: "Weights", prompts: Sequence[Prompt], *, padding_side: str
+    loaded: "LoadedModel", prompts: Sequence[Prompt], *, padding_side: str
 ) -> tuple[dict[str, Any], torch.Tensor]:
     """Return the model's inputs and the labels (B, T) of the answers, as the host's collator makes them."""
-    tokenizer = copy.copy(weights.tokenizer)
+    tokenizer = copy.copy(loaded.tokenizer)
     tokenizer.padding_side = padding_side
-    model = base_model(weights.model)
+    model = base_model(loaded.model)
     collator = MultiModalDataCollatorForSeq2Seq(
-        template=weights.template, processor=weights.processor, tokenizer=tokenizer, model=model
+        template=loaded.template, processor=loaded.processor, tokenizer=tokenizer, model=model
     )
     features = [
         {
@@ -102,17 +102,17 @@ def collate(
     return inputs, labels
 
 
-def media_token_ids(weights: "Weights") -> list[int]:
+def media_token_ids(loaded: "LoadedModel") -> list[int]:
     """Return the ids that stand for media: a model that writes one breaks the next forward pass."""
-    plugin, tokenizer = weights.template.mm_plugin, weights.tokenizer
+    plugin, tokenizer = loaded.template.mm_plugin, loaded.tokenizer
     names = ("image_token", "video_token", "audio_token", "vision_bos_token", "vision_eos_token")
     tokens = {getattr(plugin, name, None) for name in (*names, "audio_bos_token", "audio_eos_token")}
     ids = {tokenizer.convert_tokens_to_ids(token) for token in tokens if token}
-    config = base_model(weights.model).config
+    config = base_model(loaded.model).config
     for name in ("image", "video", "audio", "vision", "vision_start", "vision_end", "boi", "eoi"):
         ids |= {getattr(config, f"{name}_token_{ending}", None) for ending in ("id", "index")}
-    size = base_model(weights.model).get_output_embeddings().weight.shape[0]
-    stops = set(weights.template.get_stop_token_ids(tokenizer))
+    size = base_model(loaded.model).get_output_embeddings().weight.shape[0]
+    stops = set(loaded.template.get_stop_token_ids(tokenizer))
     known = {token for token in ids if isinstance(token, int) and 0 <= token < size}
     return sorted(known - stops - {tokenizer.unk_token_id, tokenizer.pad_token_id})
 

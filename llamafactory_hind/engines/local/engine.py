@@ -14,10 +14,10 @@ from llamafactory.extras import logging
 
 from ..interface import Capabilities, Completion, Request, Sampling, Score
 from ..seeds import random_keys
-from .decoding import Written, write_lean, write_plain
+from .decoding import Generated, decode_plain, decode_shared
 from .encoding import Prompt, collate, encode, media_token_ids
 from .prefixes import Group, group_by_prefix, shared_logprobs
-from .sampling import TokenPicker, draw_uniforms
+from .sampling import TokenSampler, draw_uniforms
 from .scoring import (
     CHUNK_TOKENS,
     UnsupportedHead,
@@ -30,7 +30,9 @@ from .scoring import (
 
 
 if TYPE_CHECKING:
-    from .weights import Weights
+    from .weights import LoadedModel
+
+    pass
 
 logger = logging.get_logger("llamafactory.hind.engines.local.engine")
 Item = TypeVar("Item")
@@ -43,7 +45,7 @@ class LocalEngine:
     """A model in this process.
 
     Args:
-        weights: model, tokenizer, processor and template; other engines may share them.
+        loaded: model, tokenizer, processor and template; other engines may share them.
         batch_size: requests computed at a time (times completions a request while writing).
         adapters: paths of the adapters that speak, their sum; () is the bare model, None the model as it is (a policy in training).
         chunk_tokens: positions whose logits exist at one time while scoring.
@@ -53,7 +55,7 @@ class LocalEngine:
 
     def __init__(
         self,
-        weights: "Weights",
+        loaded: "LoadedModel",
         *,
         batch_size: int,
         adapters: Sequence[str] | None = (),
@@ -62,24 +64,24 @@ class LocalEngine:
         collate_prompts: Callable[[Sequence[Prompt]], dict[str, Any]] | None = None,
     ) -> None:
         """Load adapters that are not there yet; nothing else is computed."""
-        self.weights = weights
+        self.loaded = loaded
         self.batch_size = batch_size
         self.adapters = None if adapters is None else tuple(adapters)
         self.chunk_tokens = chunk_tokens
         self.gives_logps = gives_logps
         self.collate_prompts = collate_prompts or self._collate_prompts
-        self.banned_ids = media_token_ids(weights)
-        self.stop_ids = sorted(weights.template.get_stop_token_ids(weights.tokenizer))
-        self._lean: bool | None = None  # unknown until the first batch has been compared
-        self._shared: bool | None = None
+        self.banned_ids = media_token_ids(loaded)
+        self.stop_ids = sorted(loaded.template.get_stop_token_ids(loaded.tokenizer))
+        self._shared_prefill: bool | None = None  # unknown until the first batch has been compared
+        self._shared_prompts: bool | None = None
         self._chunked: bool | None = None
         if self.adapters:
-            weights.add_adapters(self.adapters)
+            loaded.add_adapters(self.adapters)
 
     @property
     def capabilities(self) -> Capabilities:
         """What the model's template can take."""
-        plugin = self.weights.template.mm_plugin
+        plugin = self.loaded.template.mm_plugin
         return Capabilities(
             texts=True,
             scores=True,
@@ -95,15 +97,15 @@ class LocalEngine:
         Raises:
             ValueError: a request's media and placeholders disagree, or the model takes no such media.
         """
-        return self.write([self.encode(request) for request in requests], random_keys(requests), sampling)
+        return self.generate_prompts([self.encode(request) for request in requests], random_keys(requests), sampling)
 
-    def write(
+    def generate_prompts(
         self,
         prompts: Sequence[Prompt],
         keys: Sequence[str],
         sampling: Sampling,
         *,
-        on_written: Callable[[int], None] | None = None,
+        on_generated: Callable[[int], None] | None = None,
     ) -> list[list[Completion]]:
         """Write for prompts that are tokens already; see `interface.Engine.generate`.
 
@@ -111,7 +113,7 @@ class LocalEngine:
             prompts: as `encode` makes them.
             keys: name of each prompt's stream of random numbers.
             sampling: how to write.
-            on_written: told after every batch how many completions it brought.
+            on_generated: told after every batch how many completions it brought.
         """
         found: list[list[Completion]] = [[] for _ in prompts]
         with self._ready():
@@ -119,15 +121,19 @@ class LocalEngine:
                 range(len(prompts)), lambda place: prompts[place].length, lambda place: 1, self.batch_size
             ):
                 batch = [prompts[place] for place in places]
-                if self._lean is None:
-                    self._lean = self._prove_lean(batch)
+                if self._shared_prefill is None:
+                    self._shared_prefill = self._prove_shared_prefill(batch)
                 written = self._write(
-                    batch, [keys[place] for place in places], sampling, lean=self._lean, gives_logps=self.gives_logps
+                    batch,
+                    [keys[place] for place in places],
+                    sampling,
+                    shared_prefill=self._shared_prefill,
+                    gives_logps=self.gives_logps,
                 )
                 for place, completions in zip(places, self._completions(written, len(batch)), strict=True):
                     found[place] = completions
-                if on_written is not None:
-                    on_written(len(written.lengths))
+                if on_generated is not None:
+                    on_generated(len(written.lengths))
         return found
 
     def score(self, requests: Sequence[Request], texts: Sequence[str | Sequence[int]]) -> list[Score]:
@@ -141,9 +147,9 @@ class LocalEngine:
             largest=self.batch_size,
         )
         with self._ready():
-            if groups and self._shared is None:
-                self._shared = self._prove_shared(prompts, groups)
-            if not self._shared:
+            if groups and self._shared_prompts is None:
+                self._shared_prompts = self._prove_shared(prompts, groups)
+            if not self._shared_prompts:
                 groups, alone = [], list(range(len(prompts)))
             for some in batches(groups, lambda group: group.length, lambda group: len(group.places), self.batch_size):
                 places = [place for group in some for place in group.places]
@@ -158,29 +164,29 @@ class LocalEngine:
 
     def encode(self, request: Request, answer: str | Sequence[int] | None = None) -> Prompt:
         """Turn a request into tokens; see `encoding.encode`."""
-        return encode(self.weights, request, answer)
+        return encode(self.loaded, request, answer)
 
     @contextmanager
     def _ready(self) -> Iterator[None]:
-        model = self.weights.model
+        model = self.loaded.model
         training = model.training
         model.eval()
         try:
-            with torch.no_grad(), self.weights.active(self.adapters):
+            with torch.no_grad(), self.loaded.active(self.adapters):
                 yield
         finally:
             model.train(training)
 
     def _collate_prompts(self, prompts: Sequence[Prompt]) -> dict[str, Any]:
-        return collate(self.weights, prompts, padding_side="left")[0]
+        return collate(self.loaded, prompts, padding_side="left")[0]
 
     def _write(
-        self, prompts: list[Prompt], keys: list[str], sampling: Sampling, *, lean: bool, gives_logps: bool
-    ) -> Written:
+        self, prompts: list[Prompt], keys: list[str], sampling: Sampling, *, shared_prefill: bool, gives_logps: bool
+    ) -> Generated:
         temperatures = sampling.temperatures
-        model = base_model(self.weights.model)
+        model = base_model(self.loaded.model)
         repeats = len(temperatures)
-        picker = TokenPicker(
+        sampler = TokenSampler(
             temperatures=torch.tensor(temperatures * len(prompts), device=model.device),
             uniforms=draw_uniforms(
                 [f"{key}/{number - sampling.greedy_first}" for key in keys for number in range(repeats)],
@@ -192,36 +198,36 @@ class LocalEngine:
             top_p=sampling.top_p,
             gives_logps=gives_logps,
         )
-        options = {"picker": picker, "stop_ids": self.stop_ids, "max_new_tokens": sampling.max_new_tokens}
-        if lean:
-            return write_lean(model, self.collate_prompts(prompts), repeats=repeats, **options)
-        inputs, _ = collate(self.weights, [prompt for prompt in prompts for _ in range(repeats)], padding_side="left")
-        return write_plain(model, inputs, pad_id=self.weights.tokenizer.pad_token_id, **options)
+        options = {"picker": sampler, "stop_ids": self.stop_ids, "max_new_tokens": sampling.max_new_tokens}
+        if shared_prefill:
+            return decode_shared(model, self.collate_prompts(prompts), repeats=repeats, **options)
+        inputs, _ = collate(self.loaded, [prompt for prompt in prompts for _ in range(repeats)], padding_side="left")
+        return decode_plain(model, inputs, pad_id=self.loaded.tokenizer.pad_token_id, **options)
 
-    def _completions(self, written: Written, prompts: int) -> list[list[Completion]]:
+    def _completions(self, written: Generated, prompts: int) -> list[list[Completion]]:
         tokens, logps = written.tokens.tolist(), written.logps.double().cpu()
         completions = []
         for row, length in enumerate(written.lengths.tolist()):
             ids = tuple(tokens[row][:length])
             stopped = ids[-1] in self.stop_ids
-            text = self.weights.tokenizer.decode(ids[: length - stopped], skip_special_tokens=True)
+            text = self.loaded.tokenizer.decode(ids[: length - stopped], skip_special_tokens=True)
             logprob = logps[row, :length].sum().item() if self.gives_logps else None
             completions.append(Completion(text, ids, logprob, "stop" if stopped else "length"))
         repeats = len(completions) // prompts
         return [completions[start : start + repeats] for start in range(0, len(completions), repeats)]
 
     def _token_logprobs(self, prompts: list[Prompt]) -> torch.Tensor:
-        inputs, labels = collate(self.weights, prompts, padding_side="right")
+        inputs, labels = collate(self.loaded, prompts, padding_side="right")
         if self._chunked is None:
             try:
-                check_head(self.weights.model, inputs, labels)
+                check_head(self.loaded.model, inputs, labels)
                 self._chunked = True
             except UnsupportedHead as error:
                 logger.warning_rank0(f"Scoring computes full logits, which takes more memory: {error}")
                 self._chunked = False
         if self._chunked:
-            return token_logprobs(self.weights.model, inputs, labels, chunk_tokens=self.chunk_tokens)
-        return plain_token_logprobs(self.weights.model, inputs, labels)
+            return token_logprobs(self.loaded.model, inputs, labels, chunk_tokens=self.chunk_tokens)
+        return plain_token_logprobs(self.loaded.model, inputs, labels)
 
     def _shared_logprobs(self, prompts: Sequence[Prompt], groups: Sequence[Group]) -> torch.Tensor:
         """Return (R, S) log-probs of the rows of `groups`, one group after the other."""
@@ -232,10 +238,10 @@ class LocalEngine:
             rows += [
                 (number, prompts[place].input_ids[group.length :], prompts[place].answer_ids) for place in group.places
             ]
-        inputs, _ = collate(self.weights, beginnings, padding_side="left")
-        score = partial(token_logprobs, self.weights.model, chunk_tokens=self.chunk_tokens)
-        pad_id = self.weights.tokenizer.pad_token_id
-        return shared_logprobs(base_model(self.weights.model), inputs, rows, pad_id=pad_id, token_logprobs=score)
+        inputs, _ = collate(self.loaded, beginnings, padding_side="left")
+        score = partial(token_logprobs, self.loaded.model, chunk_tokens=self.chunk_tokens)
+        pad_id = self.loaded.tokenizer.pad_token_id
+        return shared_logprobs(base_model(self.loaded.model), inputs, rows, pad_id=pad_id, token_logprobs=score)
 
     def _prove_shared(self, prompts: Sequence[Prompt], groups: Sequence[Group]) -> bool:
         """Compare log-probs over a shared beginning with those of whole rows, on two rows of the first groups."""
@@ -258,18 +264,22 @@ class LocalEngine:
         for number, (row, start) in enumerate(zip(rows, ends, strict=True)):
             mine = found[number, start : start + len(row.answer_ids)]
             expected = whole[number, len(row.input_ids) : row.length]
-            if not close_enough(mine, expected, base_model(self.weights.model).dtype):
+            if not close_enough(mine, expected, base_model(self.loaded.model).dtype):
                 reason = f"log-probs differ by up to {(mine - expected).abs().max():.2e}"
                 return self._refuse("Shared beginnings are off while scoring", reason)
         return True
 
-    def _prove_lean(self, prompts: list[Prompt]) -> bool:
+    def _prove_shared_prefill(self, prompts: list[Prompt]) -> bool:
         """Compare log-probs from the repeated cache with those of one pass over the whole text, on the first batch."""
         prompts = prompts[:4]
         sampling = Sampling(n=2, temperature=1.0, top_p=1.0, top_k=0, max_new_tokens=PROOF_TOKENS, seed=0)
         try:
             written = self._write(
-                prompts, [str(number) for number in range(len(prompts))], sampling, lean=True, gives_logps=True
+                prompts,
+                [str(number) for number in range(len(prompts))],
+                sampling,
+                shared_prefill=True,
+                gives_logps=True,
             )
         except torch.OutOfMemoryError:
             raise  # says nothing about the way it is computed
@@ -285,7 +295,7 @@ class LocalEngine:
         for row, (prompt, length) in enumerate(zip(whole, lengths, strict=True)):
             start = len(prompt.input_ids)
             expected, found = logps[row, start : start + length], written.logps[row, :length].cpu()
-            if not close_enough(found, expected, base_model(self.weights.model).dtype):
+            if not close_enough(found, expected, base_model(self.loaded.model).dtype):
                 reason = f"log-probs differ by up to {(found - expected).abs().max():.2e}"
                 return self._refuse("Group prefill is off", reason)
         logger.info_rank0(

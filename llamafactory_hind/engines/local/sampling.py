@@ -13,7 +13,7 @@ import torch
 TILES = (512, 256, 128, 64)  # words whose probabilities are summed first; the largest that divides the vocabulary
 
 
-class TokenPicker:
+class TokenSampler:
     """Picks the next token of every row.
 
     Args:
@@ -44,7 +44,7 @@ class TokenPicker:
         self.top_k = top_k
         self.top_p = top_p
 
-    def pick(self, logits: torch.Tensor, rows: torch.Tensor, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def sample(self, logits: torch.Tensor, rows: torch.Tensor, step: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the next tokens and their log-probs under the model itself.
 
         Args:
@@ -65,7 +65,7 @@ class TokenPicker:
         shaped = logits / self.temperatures[rows, None]
         shaped[:, self.banned] = float("-inf")
         shaped = truncate(shaped, top_k=self.top_k, top_p=self.top_p)
-        return draw(shaped.softmax(-1), self.uniforms[rows, step])
+        return sample_inverse_cdf(shaped.softmax(-1), self.uniforms[rows, step])
 
     def _mixed(self, logits: torch.Tensor, rows: torch.Tensor, step: int) -> torch.Tensor:
         allowed = logits.clone()
@@ -75,7 +75,7 @@ class TokenPicker:
         hot = temperatures > 0
         if bool(hot.any()):
             shaped = truncate(allowed[hot] / temperatures[hot, None], top_k=self.top_k, top_p=self.top_p)
-            tokens[hot] = draw(shaped.softmax(-1), self.uniforms[rows[hot], step])
+            tokens[hot] = sample_inverse_cdf(shaped.softmax(-1), self.uniforms[rows[hot], step])
         return tokens
 
 
@@ -92,7 +92,7 @@ def truncate(logits: torch.Tensor, *, top_k: int, top_p: float) -> torch.Tensor:
     return logits
 
 
-def draw(probabilities: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
+def sample_inverse_cdf(probabilities: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
     """Invert the cumulative distribution: (A, V), (A,) -> (A,); a token of probability 0 is never drawn.
 
     Sums of tiles come first, then one tile is looked at: a running sum over a large vocabulary is slow.

@@ -47,7 +47,7 @@ def _equal(ours: nn.Module, theirs: nn.Module) -> bool:
     )
 
 
-class MediaMemo:
+class TowerCache:
     """Remembers what frozen towers returned for which tensors, until it is cleared.
 
     Args:

@@ -29,7 +29,7 @@ def host_keys() -> set[str]:
 
 
 @dataclass
-class Weights:
+class LoadedModel:
     """A model as the host loads it, with adapters that can be switched.
 
     Attributes:
@@ -81,7 +81,7 @@ class Weights:
 
 def load_weights(
     model_name_or_path: str, *, settings: Mapping[str, Any], device: "torch.device | str | None" = None
-) -> Weights:
+) -> LoadedModel:
     """Load tokenizer, processor, template and model through the host, exactly as `sft` does.
 
     Args:
@@ -96,4 +96,4 @@ def load_weights(
     modules = load_tokenizer(model_args)
     template = get_template_and_fix_tokenizer(modules["tokenizer"], data_args)
     model = load_model(modules["tokenizer"], model_args, finetuning_args, is_trainable=False)
-    return Weights(model, modules["tokenizer"], modules["processor"], template)
+    return LoadedModel(model, modules["tokenizer"], modules["processor"], template)

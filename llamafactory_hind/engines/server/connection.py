@@ -11,14 +11,14 @@ import aiohttp
 from .api_key import ApiKey
 from .endpoints import Endpoint, Endpoints
 from .protocol import Reply, error_message, read_reply, refused_parameters
-from .retrying import Setback, judge, shorten
+from .retrying import FailedAttempt, classify_status, shorten
 
 
 CONNECT_SECONDS = 10.0  # [ours] a dead server is noticed long before a slow one is given up
 
 
 @dataclass(frozen=True)
-class Refusal:
+class UnsupportedParameters:
     """A server does not know some optional parameters: ask again without them."""
 
     names: Sequence[str]
@@ -63,21 +63,21 @@ class Connection:
         if session is not None:
             await session.close()
 
-    async def send(self, body: Mapping[str, Any]) -> Reply | Setback | Refusal:
+    async def send(self, body: Mapping[str, Any]) -> Reply | FailedAttempt | UnsupportedParameters:
         """Send a body once, to the server whose turn it is."""
         endpoint = self.endpoints.pick()
         answer = await self._post(endpoint, json.dumps(body).encode())
-        outcome = answer if isinstance(answer, Setback) else self._read(endpoint, body, *answer)
-        setback = outcome if isinstance(outcome, Setback) else None
+        outcome = answer if isinstance(answer, FailedAttempt) else self._read(endpoint, body, *answer)
+        setback = outcome if isinstance(outcome, FailedAttempt) else None
         if setback is not None and setback.unhealthy:
             self.endpoints.failed(endpoint)
         else:
             self.endpoints.worked(endpoint)
-        if setback is not None and setback.told_wait is not None:
-            self.endpoints.rest(endpoint, setback.told_wait)
+        if setback is not None and setback.retry_after is not None:
+            self.endpoints.cool_down(endpoint, setback.retry_after)
         return outcome
 
-    async def _post(self, endpoint: Endpoint, payload: bytes) -> tuple[int, bytes, Mapping[str, str]] | Setback:
+    async def _post(self, endpoint: Endpoint, payload: bytes) -> tuple[int, bytes, Mapping[str, str]] | FailedAttempt:
         """Return status, body and headers, or why there are none. Errors of aiohttp, which know the key, end here."""
         if self._session is None:
             raise RuntimeError("The engine was closed while calls were under way.")
@@ -91,19 +91,19 @@ class Connection:
         except (aiohttp.ClientError, OSError) as error:
             reason = self._key.redact(f"{type(error).__name__}: {error}".replace(endpoint.url, endpoint.shown))
             reason = f"the connection to {endpoint.shown} failed: {shorten(reason)}"
-        return Setback(reason, unhealthy=True)
+        return FailedAttempt(reason, unhealthy=True)
 
     def _read(
         self, endpoint: Endpoint, body: Mapping[str, Any], status: int, raw: bytes, headers: Mapping[str, str]
-    ) -> Reply | Setback | Refusal:
+    ) -> Reply | FailedAttempt | UnsupportedParameters:
         if status // 100 == 2:
             return read_reply(raw, self._key)
         message = error_message(raw, self._key)
         if status in (400, 422) and (names := refused_parameters(raw, body)):
-            return Refusal(names, message)
+            return UnsupportedParameters(names, message)
         if status // 100 == 3:
             target = self._key.redact(headers.get("Location", "nowhere")).partition("?")[0]
             message = f"redirected to {target}; give that address in base_urls"
         elif status == 404:
             message += f" (at {endpoint.shown}: most base_urls end in /v1, and the server must know the model)"
-        return judge(status, message, headers.get("Retry-After"))
+        return classify_status(status, message, headers.get("Retry-After"))

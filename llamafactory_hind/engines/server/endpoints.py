@@ -66,7 +66,7 @@ class Endpoints:
                 return endpoint
         return min(self.all, key=lambda endpoint: endpoint.rests_until)
 
-    def awake(self) -> bool:
+    def any_available(self) -> bool:
         """Tell whether a server is there that does not rest."""
         now = self._clock()
         return any(endpoint.rests_until <= now for endpoint in self.all)
@@ -81,9 +81,9 @@ class Endpoints:
         """Note that a server did not answer, or not with sense."""
         endpoint.failures += 1
         if endpoint.failures >= FAILURES_TO_REST:
-            self.rest(endpoint, REST_SECONDS)
+            self.cool_down(endpoint, REST_SECONDS)
 
-    def rest(self, endpoint: Endpoint, seconds: float) -> None:
+    def cool_down(self, endpoint: Endpoint, seconds: float) -> None:
         """Leave a server alone for a while, as long as there are others."""
         endpoint.rests_until = max(endpoint.rests_until, self._clock() + seconds)
 

@@ -11,10 +11,10 @@ from typing import Any, NoReturn, TypeVar
 from ..interface import Capabilities, Completion, Request, Sampling
 from ..seeds import derive_seed, random_keys
 from .api_key import ApiKey
-from .connection import Connection, Refusal
+from .connection import Connection, UnsupportedParameters
 from .data_urls import DataUrls
 from .protocol import build_messages, check_media
-from .retrying import CallFailed, Setback, wait_before
+from .retrying import CallFailed, FailedAttempt, backoff
 from .usage import Usage
 
 
@@ -187,13 +187,13 @@ class OpenAIEngine:
             if outcome is None:
                 continue
             attempts += 1
-            if not outcome.again or attempts > self.max_retries:
+            if not outcome.retryable or attempts > self.max_retries:
                 self.usage.add(failures=1)
                 raise CallFailed(outcome.reason, status=outcome.status, attempts=attempts)
             self.usage.add(retries=1)
             draws += outcome.resample
             await asyncio.sleep(
-                wait_before(attempts, None if self._connection.endpoints.awake() else outcome.told_wait)
+                backoff(attempts, None if self._connection.endpoints.any_available() else outcome.retry_after)
             )
 
     def _parameters(self, sampling: Sampling, temperature: float, count: int) -> dict[str, Any]:
@@ -212,14 +212,14 @@ class OpenAIEngine:
             urls[kind] = [await self._media.get(kind, medium) for medium in getattr(request, kind)]
         return build_messages(request, urls)
 
-    async def _attempt(self, body: Mapping[str, Any]) -> list[Completion] | Setback | None:
+    async def _attempt(self, body: Mapping[str, Any]) -> list[Completion] | FailedAttempt | None:
         """Send a call once; return what came of it, or None if it is to be sent without a refused parameter."""
         self.usage.add(calls=1)
         outcome = await self._connection.send(body)
-        if isinstance(outcome, Refusal):
+        if isinstance(outcome, UnsupportedParameters):
             self._leave_out(outcome.names, f"refuses {', '.join(outcome.names)} ({outcome.message})")
             return None
-        if isinstance(outcome, Setback):
+        if isinstance(outcome, FailedAttempt):
             return outcome
         self.usage.add(**({"unmetered": 1} if outcome.usage is None else outcome.usage))
         if outcome.choices == 1 < body.get("n", 1):

@@ -10,7 +10,7 @@ from typing import Any
 from ...formats.media.fields import PLACEHOLDERS, count_placeholders
 from ..interface import Completion, Request
 from .api_key import ApiKey
-from .retrying import Setback, shorten
+from .retrying import FailedAttempt, shorten
 
 
 OPTIONAL = ("logprobs", "top_k", "seed", "n")  # a server that refuses one is asked without it
@@ -36,7 +36,7 @@ class Reply:
     completions: list[Completion]
     choices: int
     usage: dict[str, int] | None
-    setback: Setback | None
+    setback: FailedAttempt | None
 
 
 def check_media(request: Request, where: str) -> None:
@@ -85,18 +85,18 @@ def build_messages(request: Request, urls: Mapping[str, Sequence[Sequence[str]]]
     return messages
 
 
-def read_reply(raw: bytes, key: ApiKey) -> Reply | Setback:
-    """Return what a reply gives; a `Setback` if it makes no sense or has no good completion."""
+def read_reply(raw: bytes, key: ApiKey) -> Reply | FailedAttempt:
+    """Return what a reply gives; a `FailedAttempt` if it makes no sense or has no good completion."""
     try:
         reply = json.loads(raw)
     except (ValueError, RecursionError) as error:
-        return Setback(f"the answer is no JSON: {type(error).__name__} in {len(raw)} bytes", unhealthy=True)
+        return FailedAttempt(f"the answer is no JSON: {type(error).__name__} in {len(raw)} bytes", unhealthy=True)
     choices = reply.get("choices") if isinstance(reply, dict) else None
     if not isinstance(choices, list) or not choices:
-        return Setback(f"the answer has no choices: {error_message(raw, key)}", unhealthy=True)
+        return FailedAttempt(f"the answer has no choices: {error_message(raw, key)}", unhealthy=True)
     found = [_read_choice(choice, key) for choice in choices]
     good = [choice for choice in found if isinstance(choice, Completion)]
-    bad = [choice for choice in found if isinstance(choice, Setback)]
+    bad = [choice for choice in found if isinstance(choice, FailedAttempt)]
     return Reply(good, len(choices), _read_usage(reply.get("usage")), None if good else bad[0])
 
 
@@ -145,23 +145,23 @@ def _read_usage(usage: Any) -> dict[str, int] | None:
     return {name: usage[name] for name in names}
 
 
-def _read_choice(choice: Any, key: ApiKey) -> Completion | Setback:
+def _read_choice(choice: Any, key: ApiKey) -> Completion | FailedAttempt:
     message = choice.get("message") if isinstance(choice, dict) else None
     if not isinstance(message, dict):
-        return Setback("the answer has a choice without a message", unhealthy=True)
+        return FailedAttempt("the answer has a choice without a message", unhealthy=True)
     text, reason = message.get("content"), choice.get("finish_reason")
     if message.get("refusal"):
-        return Setback(f"the model refused: {shorten(key.redact(str(message['refusal'])))}", again=False)
+        return FailedAttempt(f"the model refused: {shorten(key.redact(str(message['refusal'])))}", retryable=False)
     if not isinstance(reason, str | None) or reason not in STOPS:
         shown = shorten(key.redact(repr(reason)))
-        return Setback(f"the answer ended with finish_reason {shown}, expected stop or length", again=False)
+        return FailedAttempt(f"the answer ended with finish_reason {shown}, expected stop or length", retryable=False)
     if text is None and reason == "length":
         text = ""
     if not isinstance(text, str):
-        return Setback(f"the answer has {type(text).__name__} where its text is expected", unhealthy=True)
+        return FailedAttempt(f"the answer has {type(text).__name__} where its text is expected", unhealthy=True)
     if not text.strip():
         hint = "; raise max_new_tokens: they were used up before the first word" * (reason == "length")
-        return Setback(f"the model wrote an empty text (finish_reason {reason}){hint}", resample=True)
+        return FailedAttempt(f"the model wrote an empty text (finish_reason {reason}){hint}", resample=True)
     logprob, tokens = _read_logprobs(choice.get("logprobs"))
     return Completion(key.redact_written(text), (), logprob, STOPS[reason], tokens)
 

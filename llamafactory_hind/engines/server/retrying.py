@@ -11,7 +11,7 @@ from email.utils import parsedate_to_datetime
 
 FIRST_WAIT = 0.5  # seconds [ours], doubled with every retry
 LONGEST_WAIT = 30.0  # [ours]
-LONGEST_TOLD_WAIT = 600.0  # [ours] a server that asks for more has run out of quota: fail now
+LONGEST_RETRY_AFTER = 600.0  # [ours] a server that asks for more has run out of quota: fail now
 RETRIED = {408, 409, 425, 429}
 SHOWN_CHARACTERS = 300
 
@@ -36,44 +36,44 @@ class CallFailed(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Setback:
+class FailedAttempt:
     """One attempt that went wrong.
 
     Attributes:
         reason: for the message.
         status: of an HTTP answer that is an error.
-        again: whether to try again.
-        told_wait: seconds the server asks for.
+        retryable: whether to try again.
+        retry_after: seconds the server asks for.
         unhealthy: whether it speaks against the server.
         resample: whether the same seed would give the same useless text.
     """
 
     reason: str
     status: int | None = None
-    again: bool = True
-    told_wait: float | None = None
+    retryable: bool = True
+    retry_after: float | None = None
     unhealthy: bool = False
     resample: bool = False
 
 
-def judge(status: int, message: str, retry_after: str | None) -> Setback:
+def classify_status(status: int, message: str, retry_after: str | None) -> FailedAttempt:
     """Return what an HTTP error means: 408, 409, 425, 429 and 5xx pass, others stay."""
     told = None if retry_after is None else read_retry_after(retry_after)
-    again = status in RETRIED or status >= 500
+    retryable = status in RETRIED or status >= 500
     reason = f"the server answered {status}: {message}"
-    if again and told is not None and told > LONGEST_TOLD_WAIT:
-        again = False
-        reason += f"; it asks to wait {told:.0f} s, which is more than {LONGEST_TOLD_WAIT:.0f}"
-    return Setback(reason, status, again, told, unhealthy=status >= 500)
+    if retryable and told is not None and told > LONGEST_RETRY_AFTER:
+        retryable = False
+        reason += f"; it asks to wait {told:.0f} s, which is more than {LONGEST_RETRY_AFTER:.0f}"
+    return FailedAttempt(reason, status, retryable, told, unhealthy=status >= 500)
 
 
-def wait_before(attempt: int, told_wait: float | None) -> float:
+def backoff(attempt: int, retry_after: float | None) -> float:
     """Return the seconds before attempt 1, 2 … after the first: what the server asks for, else doubled each time.
 
     Spread at random, so that calls which failed together do not come back together.
     """
-    if told_wait is not None:
-        return told_wait * _jitter.uniform(1.0, 1.1)
+    if retry_after is not None:
+        return retry_after * _jitter.uniform(1.0, 1.1)
     return min(LONGEST_WAIT, FIRST_WAIT * 2.0 ** min(attempt - 1, 30)) * _jitter.uniform(0.5, 1.0)
 
 

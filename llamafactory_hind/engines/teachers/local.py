@@ -15,7 +15,7 @@ from ...storage.digests import digest_path
 from ..interface import Completion, Request, Sampling
 from ..local.engine import LocalEngine
 from ..local.scoring import base_model
-from ..local.weights import PROMPT_KEYS, Weights, load_weights
+from ..local.weights import PROMPT_KEYS, LoadedModel, load_weights
 from .plan import TeacherSpec
 
 
@@ -33,7 +33,7 @@ class LocalTeacher:
     """A model that is never trained.
 
     Args:
-        weights: its own, or the student's, whose adapter is then off while it teaches.
+        loaded: its own, or the student's, whose adapter is then off while it teaches.
         student: the policy; the teacher computes where it is.
         identity: what the model is, for caches.
         device: where it computes instead; None is the student's.
@@ -41,27 +41,33 @@ class LocalTeacher:
     """
 
     def __init__(
-        self, weights: Weights, *, student: Weights, identity: Any, device: str | None = None, offload: bool = False
+        self,
+        loaded: LoadedModel,
+        *,
+        student: LoadedModel,
+        identity: Any,
+        device: str | None = None,
+        offload: bool = False,
     ) -> None:
         """Freeze a model of its own."""
-        self.weights, self.student, self.identity = weights, student, identity
-        self.is_base = weights is student
+        self.loaded, self.student, self.identity = loaded, student, identity
+        self.is_base = loaded is student
         self.device = None if device is None else torch.device(device)
         self.offload = offload
-        self.engine = LocalEngine(weights, batch_size=REQUESTS_AT_ONCE, adapters=() if self.is_base else None)
+        self.engine = LocalEngine(loaded, batch_size=REQUESTS_AT_ONCE, adapters=() if self.is_base else None)
         if not self.is_base:
-            weights.model.requires_grad_(False)
-            weights.model.eval()
+            loaded.model.requires_grad_(False)
+            loaded.model.eval()
 
     @property
     def words(self) -> int:
         """Ids that its table of embeddings knows."""
-        return base_model(self.weights.model).get_input_embeddings().weight.shape[0]
+        return base_model(self.loaded.model).get_input_embeddings().weight.shape[0]
 
     @contextmanager
     def ready(self) -> Iterator[torch.nn.Module]:
         """Give the model in eval mode, without gradient, on its device and in its own precision."""
-        model = self.weights.model
+        model = self.loaded.model
         training = model.training
         model.eval()  # also its own: whoever walks over modules may have touched it
         with torch.no_grad(), self._base() if self.is_base else self._own(model):
@@ -74,13 +80,13 @@ class LocalTeacher:
         """Write for every request, each with a key; see `interface.Engine`."""
         keys = [request.key or "" for request in requests]
         with self.ready():
-            return self.engine.write([self.engine.encode(request) for request in requests], keys, sampling)
+            return self.engine.generate_prompts([self.engine.encode(request) for request in requests], keys, sampling)
 
     def close(self) -> None:
         """Nothing is held open."""
 
     def _base(self) -> AbstractContextManager[None]:
-        return self.weights.active(())  # in the precision of the student, whose weights these are
+        return self.loaded.active(())  # in the precision of the student, whose weights these are
 
     @contextmanager
     def _own(self, model: torch.nn.Module) -> Iterator[None]:
@@ -115,7 +121,7 @@ def run_settings(model_args: "ModelArguments", data_args: "DataArguments") -> di
     return {**model, **{key: getattr(data_args, key) for key in PROMPT_KEYS if hasattr(data_args, key)}}
 
 
-def open_local(spec: TeacherSpec, student: Weights, settings: Mapping[str, Any]) -> LocalTeacher:
+def open_local(spec: TeacherSpec, student: LoadedModel, settings: Mapping[str, Any]) -> LocalTeacher:
     """Load a teacher, or take the student's own base.
 
     Args:
@@ -137,10 +143,10 @@ def open_local(spec: TeacherSpec, student: Weights, settings: Mapping[str, Any])
     path = spec.model_name_or_path or student_path
     chosen = {key: value for key, value in {**own, **spec.settings}.items() if value is not None}
     device = "cpu" if spec.offload else spec.device or base_model(student.model).device
-    weights = load_weights(path, settings=chosen, device=device)
+    loaded = load_weights(path, settings=chosen, device=device)
     adapters = [digest_path(part.strip()) for part in str(chosen.get("adapter_name_or_path", "")).split(",")]
     return LocalTeacher(
-        weights,
+        loaded,
         student=student,
         identity=[digest_path(path), adapters, _shown(chosen)],
         device=spec.device,

@@ -161,7 +161,7 @@ def read_teacher_plan(value: str) -> TeacherPlan:
     return plan
 
 
-def survey(plan: TeacherPlan, dataset: Any) -> Counter[str]:
+def check_rows(plan: TeacherPlan, dataset: Any) -> Counter[str]:
     """Look up the teacher of every row before a model is loaded; return how many rows each teaches.
 
     Args:

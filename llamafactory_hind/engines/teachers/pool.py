@@ -15,18 +15,18 @@ from ..seeds import random_keys
 from .cache import text_key
 from .local import LocalTeacher, open_local
 from .plan import TeacherPlan
-from .same_tokens import check_same_tokens
 from .server import Failure, ServedTeacher
+from .tokenization import check_same_tokenization
 
 
 if TYPE_CHECKING:
-    from ..local.weights import Weights
+    from ..local.weights import LoadedModel
     from .cache import TextCache
 
 logger = logging.get_logger("llamafactory.hind.engines.teachers.pool")
 
 
-class Teachers:
+class TeacherPool:
     """Models that help a student learn.
 
     Args:
@@ -48,7 +48,7 @@ class Teachers:
     def __init__(
         self,
         plan: TeacherPlan,
-        student: "Weights",
+        student: "LoadedModel",
         *,
         settings: Mapping[str, Any],
         distributions: bool,
@@ -68,12 +68,12 @@ class Teachers:
             teacher = open_local(spec, student, settings)
             can = teacher.engine.capabilities
             for kind, wanted, has in (("images", images, can.images), ("videos", videos, can.videos)):
-                if wanted and not (has and teacher.weights.processor is not None):
+                if wanted and not (has and teacher.loaded.processor is not None):
                     raise ValueError(
                         f"teacher {name!r} takes no {kind}, which the rows have: choose a model that does."
                     )
-            if distributions and teacher.weights is not student:
-                check_same_tokens(student, teacher.weights, name=name)
+            if distributions and teacher.loaded is not student:
+                check_same_tokenization(student, teacher.loaded, name=name)
             self._opened[name] = teacher
 
     def route(self, columns: Mapping[str, Any]) -> str:

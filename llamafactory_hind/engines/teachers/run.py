@@ -5,15 +5,15 @@ from typing import TYPE_CHECKING, Any
 
 from .cache import TextCache
 from .local import run_settings
-from .plan import read_teacher_plan, survey
-from .pool import Teachers
+from .plan import check_rows, read_teacher_plan
+from .pool import TeacherPool
 
 
 if TYPE_CHECKING:
     from llamafactory.hparams import DataArguments, ModelArguments
     from transformers import TrainingArguments
 
-    from ..local.weights import Weights
+    from ..local.weights import LoadedModel
 
 
 class TeacherRun:
@@ -64,14 +64,14 @@ class TeacherRun:
         if self.plan is not None:
             self._media = {kind: any(map(bool, dataset[kind])) for kind in ("images", "videos")}
             self.plan.require(distributions=self.distributions, texts=self.texts, **self._media)
-            survey(self.plan, dataset)
+            check_rows(self.plan, dataset)
 
-    def open(self, weights: "Weights") -> Teachers | None:
+    def open(self, loaded: "LoadedModel") -> TeacherPool | None:
         """Return the teachers; None without one, and where nothing is trained."""
         if self.plan is None or not self._training_args.do_train:
             return None
         settings = run_settings(*self._arguments)
-        teachers = Teachers(self.plan, weights, settings=settings, distributions=self.distributions, **self._media)
+        teachers = TeacherPool(self.plan, loaded, settings=settings, distributions=self.distributions, **self._media)
         self._opened.append(teachers)
         return teachers
 

@@ -12,7 +12,7 @@ import torch
 from llamafactory.extras import logging
 
 from ...engines.local.scoring import CHUNK_TOKENS, base_model
-from ...engines.local.towers import MediaMemo
+from ...engines.local.towers import TowerCache
 from ...losses.distill import linear_jsd
 from ...losses.logprobs import linear_logprobs
 from ...trainers.rollouts.records import padded
@@ -22,7 +22,7 @@ from ...trainers.rollouts.scoring import GroupScorer, PromptInputs
 if TYPE_CHECKING:
     from ...engines.local.encoding import Prompt
     from ...engines.teachers.local import LocalTeacher
-    from ...engines.teachers.pool import Teachers
+    from ...engines.teachers.pool import TeacherPool
     from ...trainers.rollouts.batch import RolloutBatch
     from ...trainers.rollouts.records import Rollout
 
@@ -31,7 +31,7 @@ ROUTE = "teacher"  # stream: number of each completion's teacher in `Teachers.na
 
 
 @dataclass(frozen=True)
-class Taught:
+class TeacherStates:
     """What one teacher says about some tokens of a micro-batch.
 
     Attributes:
@@ -65,7 +65,7 @@ class Distillation:
 
     def __init__(
         self,
-        teachers: "Teachers",
+        teachers: "TeacherPool",
         *,
         rows: Callable[["RolloutBatch"], torch.Tensor],
         beta: float,
@@ -87,7 +87,7 @@ class Distillation:
         groups = [[float(number)] * len(rollout.texts) for number, rollout in zip(numbers, rollouts, strict=True)]
         return {ROUTE: padded(groups)}
 
-    def prepare(self, batch: "RolloutBatch") -> list[Taught]:
+    def prepare(self, batch: "RolloutBatch") -> list[TeacherStates]:
         """Let each teacher read the completions that need it; their hidden states live until the policy has been compared."""
         needed = self.rows(batch).to(batch.mask.device)  # (R,)
         if not needed.any():
@@ -108,7 +108,7 @@ class Distillation:
                 found.append(self._taught(self._passes[name], part, places))
         return found
 
-    def _taught(self, teacher: "TeacherPass", part: "RolloutBatch", places: torch.Tensor) -> Taught:
+    def _taught(self, teacher: "TeacherPass", part: "RolloutBatch", places: torch.Tensor) -> TeacherStates:
         hidden, head = teacher(part)
         logps = None
         if self.logps_temperature is not None:
@@ -116,10 +116,10 @@ class Distillation:
             scaled = {**head, "temperature": head["temperature"] * self.logps_temperature}
             logps = linear_logprobs(hidden[None], targets=targets[None], chunk_tokens=CHUNK_TOKENS, **scaled)[0]
         rest = {name: value for name, value in head.items() if name != "weight"}
-        return Taught(places, hidden, head["weight"], rest, logps)
+        return TeacherStates(places, hidden, head["weight"], rest, logps)
 
     def compute(
-        self, hidden: torch.Tensor, head: Mapping[str, Any], targets: torch.Tensor, prepared: list[Taught]
+        self, hidden: torch.Tensor, head: Mapping[str, Any], targets: torch.Tensor, prepared: list[TeacherStates]
     ) -> dict[str, torch.Tensor]:
         """Return the streams; see `TokenObjective`."""
         wide = torch.promote_types(hidden.dtype, torch.float32)
@@ -171,13 +171,13 @@ class TeacherPass:
     def __init__(self, teacher: "LocalTeacher", name: str, share_prefix: str) -> None:
         """Nothing is known about the model yet."""
         self.teacher, self.name = teacher, name
-        self.inputs = PromptInputs(teacher.weights)
+        self.inputs = PromptInputs(teacher.loaded)
         self.scorer = GroupScorer(
-            teacher.weights, temperature=1.0, share_prefix=share_prefix, collate_prompts=self.inputs
+            teacher.loaded, temperature=1.0, share_prefix=share_prefix, collate_prompts=self.inputs
         )
         # what the student's towers see is remembered by the trainer
-        self.media = MediaMemo(*([] if teacher.is_base else [teacher.weights.model]))
-        self._settled = False
+        self.media = TowerCache(*([] if teacher.is_base else [teacher.loaded.model]))
+        self._mode_selected = False
         self._head: tuple[torch.device, dict[str, Any]] | None = None
 
     @torch.no_grad()
@@ -187,8 +187,8 @@ class TeacherPass:
         with self.teacher.ready() as model, self.media.active():
             there = base_model(model).device
             shown = self._readable(batch, there)
-            if not self._settled:
-                self._settle(model, shown)
+            if not self._mode_selected:
+                self._select_mode(model, shown)
             hidden, head = self.scorer.hidden(model, shown)
             return hidden.to(device), self._placed(head, device)
 
@@ -199,24 +199,24 @@ class TeacherPass:
 
     def _readable(self, batch: "RolloutBatch", device: torch.device) -> "RolloutBatch":
         """Return the batch on the teacher's device; ids in the padding of a larger vocabulary stand for nothing in either."""
-        pad = self.teacher.weights.tokenizer.pad_token_id
+        pad = self.teacher.loaded.tokenizer.pad_token_id
         tokens = batch.tokens.masked_fill(batch.tokens >= self.teacher.words, pad)
         return replace(
             batch, tokens=tokens.to(device), mask=batch.mask.to(device), owners=batch.owners.to(device), streams={},
             advantages=batch.advantages.to(device),
         )  # fmt: skip
 
-    def _settle(self, model: torch.nn.Module, batch: "RolloutBatch") -> None:
+    def _select_mode(self, model: torch.nn.Module, batch: "RolloutBatch") -> None:
         half = torch.is_autocast_enabled(batch.tokens.device.type) or base_model(model).dtype != torch.float32
-        reason = self.scorer.settle(model, batch, half=half)
+        reason = self.scorer.select_mode(model, batch, half=half)
         if not self.scorer.chunked:
             raise ValueError(
                 f"teacher {self.name!r}: the output head of {type(base_model(model)).__name__} turns hidden states into logits in "
                 "a way that is not known here, so no divergence can be computed. Leave its head out of quantisation, or take "
                 "another teacher."
             )
-        self.scorer.announce(reason)
-        self._settled = True
+        self.scorer.log_mode(reason)
+        self._mode_selected = True
 
     def _placed(self, head: dict[str, Any], device: torch.device) -> dict[str, Any]:
         """Return the head where the policy's is; the copy of one on another device is kept, for it never changes."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .steps import LineSegments
 
 
-GATE, WATCHED = (
+GATE, MONITORED = (
     "gate",
     "watched",
 )  # streams: 1 for completions that are distilled; for those whose divergence is only logged
@@ -74,7 +74,7 @@ class Gate:
             "hints/kept_share": hinted.double(),
             "hints/token_share": ((hinted * lengths).sum() / lengths.sum().clamp(min=1)).double()[None],
         }
-        return {GATE: passed.float(), WATCHED: watched.float()}, metrics
+        return {GATE: passed.float(), MONITORED: watched.float()}, metrics
 
 
 def distill_component(weight: float, segments: "LineSegments | None") -> Component:
@@ -108,7 +108,7 @@ def divergence_metrics(
     logps: torch.Tensor, old_logps: torch.Tensor, ref_logps: Any, batch: RolloutBatch
 ) -> dict[str, torch.Tensor]:
     """Return the divergence of tokens that are distilled, and of those only watched, (R, S), NaN elsewhere."""
-    found, rows = batch.token_streams["divergence"], {"passed": GATE, "refused": WATCHED}
+    found, rows = batch.token_streams["divergence"], {"passed": GATE, "refused": MONITORED}
     return {
         f"divergence/{name}": torch.where(batch.streams[stream][:, None] > 0, found, float("nan"))
         for name, stream in rows.items()

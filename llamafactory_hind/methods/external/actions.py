@@ -19,7 +19,9 @@ from .candidates import REFUSALS, Candidates
 
 
 if TYPE_CHECKING:
-    from ...engines.local.weights import Weights
+    from ...engines.local.weights import LoadedModel
+
+    pass
 
 
 logger = logging.get_logger("llamafactory.hind.methods.external.actions")
@@ -49,16 +51,16 @@ class ActionReader:
     """Turns the column `external` into actions, with the template that the policy writes under.
 
     Args:
-        weights: of the policy.
+        loaded: of the policy.
         max_new_tokens: a longer action is refused; the policy could not have written it.
     """
 
-    def __init__(self, weights: "Weights", *, max_new_tokens: int) -> None:
+    def __init__(self, loaded: "LoadedModel", *, max_new_tokens: int) -> None:
         """Look up the tokens that no action may hold."""
-        self.template, self.tokenizer = weights.template, weights.tokenizer
+        self.template, self.tokenizer = loaded.template, loaded.tokenizer
         self.max_new_tokens = max_new_tokens
         self.stop_ids = set(self.template.get_stop_token_ids(self.tokenizer))
-        self.forbidden = self.stop_ids | set(media_token_ids(weights))
+        self.forbidden = self.stop_ids | set(media_token_ids(loaded))
         self._read: Counter[str] = Counter()
 
     def read(
@@ -120,7 +122,7 @@ class ActionReader:
         return "special_token" if self.forbidden.intersection(ids[:-1]) else None
 
 
-def survey(dataset: Any, *, needs_logprob: bool) -> Counter[str]:
+def check_rows(dataset: Any, *, needs_logprob: bool) -> Counter[str]:
     """Check the actions of all rows before the model is loaded; return how many each source has.
 
     Args:

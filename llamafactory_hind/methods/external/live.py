@@ -13,7 +13,7 @@ from ..conversation import conversation_of, media_of
 if TYPE_CHECKING:
     from ...engines.teachers.cache import TextCache
     from ...engines.teachers.plan import TeacherPlan, TeacherSpec
-    from ...engines.teachers.pool import Teachers
+    from ...engines.teachers.pool import TeacherPool
     from ...trainers.rollouts.records import Rollout
 
 
@@ -33,7 +33,7 @@ class LiveActions:
 
     def __init__(
         self,
-        teachers: "Teachers",
+        teachers: "TeacherPool",
         *,
         cache: "TextCache",
         samples: int,

@@ -12,7 +12,7 @@ from .candidates import Candidates
 
 
 @dataclass(frozen=True)
-class Choice:
+class SelectionRule:
     """How a group of G is chosen from its candidates; names and meanings of the keys of `stage: external_grpo`."""
 
     selection: str
@@ -22,7 +22,7 @@ class Choice:
     ratio: str = "plain"
 
 
-def choose(rewards: Sequence[float], external: Sequence[bool], choice: Choice, *, name: str = "") -> list[int]:
+def select(rewards: Sequence[float], external: Sequence[bool], choice: SelectionRule, *, name: str = "") -> list[int]:
     """Return the places of the candidates that make up the group, in ascending order.
 
     Candidates are ranked by reward; of equal ones the policy's come first (`policy_first`), or last (`external_first`), or
@@ -62,8 +62,8 @@ def choose(rewards: Sequence[float], external: Sequence[bool], choice: Choice, *
     return sorted(kept)
 
 
-def choose_groups(
-    candidates: Sequence[Candidates], scores: Scores, choice: Choice
+def select_groups(
+    candidates: Sequence[Candidates], scores: Scores, choice: SelectionRule
 ) -> tuple[Annotation, Annotation | None]:
     """Return the groups to learn from, with advantages of 0 as yet, and the candidates passed over.
 
@@ -76,7 +76,7 @@ def choose_groups(
         own = [text for text, source in zip(texts, sources, strict=True) if source == POLICY]
         # drawn anew whenever the policy writes something else, and the same in a resumed run
         name = "/".join([each.rollout.row_id, *own])
-        kept.append(choose(rewards[: len(texts)], [source != POLICY for source in sources], choice, name=name))
+        kept.append(select(rewards[: len(texts)], [source != POLICY for source in sources], choice, name=name))
     others = [
         [place for place in range(len(each.rollout.texts)) if place not in places]
         for each, places in zip(candidates, kept, strict=True)
@@ -84,9 +84,9 @@ def choose_groups(
     groups = _pick(candidates, scores, kept, choice.ratio)
     if not any(others):
         return groups, None
-    passed_over = _pick(candidates, scores, others, choice.ratio)
-    unknown = torch.full_like(passed_over.advantages, float("nan"))  # compared with nobody
-    return groups, replace(passed_over, advantages=unknown)
+    discarded = _pick(candidates, scores, others, choice.ratio)
+    unknown = torch.full_like(discarded.advantages, float("nan"))  # compared with nobody
+    return groups, replace(discarded, advantages=unknown)
 
 
 def _pick(candidates: Sequence[Candidates], scores: Scores, places: Sequence[Sequence[int]], ratio: str) -> Annotation:

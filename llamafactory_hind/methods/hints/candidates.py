@@ -19,7 +19,7 @@ NAN = float("nan")
 
 
 @dataclass(frozen=True)
-class Hinted:
+class HintedCompletion:
     """A completion that was accepted.
 
     Attributes:
@@ -36,7 +36,7 @@ class Hinted:
 
 
 @dataclass
-class Search:
+class HintSearch:
     """What is going on for one prompt.
 
     Attributes:
@@ -56,7 +56,7 @@ class Search:
     prompt: Prompt | None = None
     fruitful: bool = False
     attempts: int = 0
-    accepted: list[Hinted] = field(default_factory=list)
+    accepted: list[HintedCompletion] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -93,8 +93,8 @@ def hinted_rollout(rollout: Rollout, completions: Sequence[Completion]) -> Rollo
     )
 
 
-def put_together(
-    rollouts: list[Rollout], scores: Scores, searches: Sequence[Search], triggered: Sequence[bool]
+def merge_candidates(
+    rollouts: list[Rollout], scores: Scores, searches: Sequence[HintSearch], triggered: Sequence[bool]
 ) -> Exploration:
     """Return the candidates of all groups, with what their searches found."""
     by_place = {search.place: search for search in searches}
@@ -106,7 +106,7 @@ def put_together(
     return Exploration(candidates, scores, hints, _metrics(triggered, by_place))
 
 
-def _join(rollout: Rollout, accepted: Sequence[Hinted]) -> Candidates:
+def _join(rollout: Rollout, accepted: Sequence[HintedCompletion]) -> Candidates:
     """Return a group's candidates: the ids as they were sampled, under the prompt without a hint."""
     hinted = hinted_rollout(rollout, [found.completion for found in accepted])
     names = ("completion_ids", "texts", "finish_reasons", "sources")
@@ -115,11 +115,11 @@ def _join(rollout: Rollout, accepted: Sequence[Hinted]) -> Candidates:
     return Candidates(replace(rollout, **joined), logprobs)
 
 
-def _join_scores(rollouts: list[Rollout], scores: Scores, accepted: Sequence[Sequence[Hinted]]) -> Scores:
+def _join_scores(rollouts: list[Rollout], scores: Scores, accepted: Sequence[Sequence[HintedCompletion]]) -> Scores:
     """Return the rewards of all candidates, NaN behind the end of a smaller group."""
     sizes = [len(rollout.texts) for rollout in rollouts]
 
-    def join(values: torch.Tensor, of: Callable[[Hinted], float]) -> torch.Tensor:
+    def join(values: torch.Tensor, of: Callable[[HintedCompletion], float]) -> torch.Tensor:
         own = zip(values.tolist(), sizes, accepted, strict=True)
         return padded([[*row[:size], *map(of, found)] for row, size, found in own], dtype=values.dtype)
 
@@ -136,7 +136,7 @@ def _join_scores(rollouts: list[Rollout], scores: Scores, accepted: Sequence[Seq
     return Scores(join(scores.total, lambda found: found.total), each, extra)
 
 
-def _metrics(triggered: Sequence[bool], by_place: dict[int, Search]) -> dict[str, torch.Tensor]:
+def _metrics(triggered: Sequence[bool], by_place: dict[int, HintSearch]) -> dict[str, torch.Tensor]:
     """Return one number a prompt (N,).
 
     `hints/triggered` (0 or 1) and `hints/tokens` (written by the student with a hint in sight) are of all prompts, the others of
@@ -148,7 +148,7 @@ def _metrics(triggered: Sequence[bool], by_place: dict[int, Search]) -> dict[str
         "triggered": [float(fires) for fires in triggered],
         "tokens": [float(by_place[place].counts["tokens"]) if place in by_place else 0.0 for place in range(prompts)],
     }
-    of: dict[str, Callable[[Search], float]] = {
+    of: dict[str, Callable[[HintSearch], float]] = {
         "rescued": lambda search: bool(search.accepted),
         "injected": lambda search: len(search.accepted),
         "attempts": lambda search: search.attempts,

@@ -21,15 +21,15 @@ from ...formats.texts.leaks import find_hint_leak
 from ...trainers.rollouts.records import Rollout, Scores
 from ...trainers.rollouts.writing import ROWS_AT_ONCE, RolloutOptions
 from ..conversation import media_of
-from .candidates import Exploration, Hinted, Search, hinted_rollout, put_together
+from .candidates import Exploration, HintedCompletion, HintSearch, hinted_rollout, merge_candidates
 from .options import HintOptions
 from .prompts import hinted_prompt_of, own_hint
 
 
 if TYPE_CHECKING:
-    from ...engines.local.weights import Weights
+    from ...engines.local.weights import LoadedModel
     from ...engines.teachers.cache import TextCache
-    from ...engines.teachers.pool import Teachers
+    from ...engines.teachers.pool import TeacherPool
 
 
 logger = logging.get_logger("llamafactory.hind.methods.hints.explorer")
@@ -40,7 +40,7 @@ class HintExplorer:
     """Finds right completions for prompts whose group has none.
 
     Args:
-        weights: of the student.
+        loaded: of the student.
         teachers: write hints for rows without a column `hint`; None leaves such rows unexplored.
         cache: of the teachers' texts, so that another epoch, or a resumed run, asks nothing twice; None keeps none.
         score: rewards of rollouts.
@@ -52,8 +52,8 @@ class HintExplorer:
 
     def __init__(
         self,
-        weights: "Weights",
-        teachers: "Teachers | None",
+        loaded: "LoadedModel",
+        teachers: "TeacherPool | None",
         cache: "TextCache | None",
         *,
         score: Callable[[list[Rollout]], Scores],
@@ -63,14 +63,14 @@ class HintExplorer:
         precision: Callable[[], AbstractContextManager[Any]] = nullcontext,
     ) -> None:
         """Nothing is computed yet."""
-        self.weights, self.teachers, self.cache = weights, teachers, cache
+        self.loaded, self.teachers, self.cache = loaded, teachers, cache
         self.score, self.success, self.hints, self.precision = score, success, hints, precision
         self.sampling = replace(rollouts.sampling(hints.seed), n=max(hints.samples, 1))
         # pictures of no more prompts than in rollouts
         at_once = max(hints.prompts_at_once, ROWS_AT_ONCE // rollouts.num_generations)
-        self.engine = LocalEngine(weights, batch_size=at_once, adapters=None, gives_logps=hints.needs_logprob)
-        plain = weights.tokenizer.convert_ids_to_tokens(self.engine.banned_ids)
-        self._unwanted = {*plain, *weights.tokenizer.all_special_tokens, *PLACEHOLDERS.values()}
+        self.engine = LocalEngine(loaded, batch_size=at_once, adapters=None, gives_logps=hints.needs_logprob)
+        plain = loaded.tokenizer.convert_ids_to_tokens(self.engine.banned_ids)
+        self._unwanted = {*plain, *loaded.tokenizer.all_special_tokens, *PLACEHOLDERS.values()}
         self._asked = self._failed = 0
 
     def explore(self, rollouts: list[Rollout], scores: Scores) -> Exploration:
@@ -81,14 +81,14 @@ class HintExplorer:
             scores: their rewards, as `score` returns them.
         """
         triggered, room = self._room(scores)
-        searches = [Search(place, rollouts[place], needed) for place, needed in enumerate(room) if needed]
+        searches = [HintSearch(place, rollouts[place], needed) for place, needed in enumerate(room) if needed]
         for attempt in range(self.hints.max_attempts):
             waiting = [search for search in searches if not search.done]
             self._find_hints(waiting, attempt)
             ready = [search for search in waiting if search.hint is not None]
             if ready:
                 self._attempt(ready, attempt)
-        return put_together(rollouts, scores, searches, triggered)
+        return merge_candidates(rollouts, scores, searches, triggered)
 
     def _room(self, scores: Scores) -> tuple[list[bool], list[int]]:
         """Return for which groups the trigger fires, and how many hinted completions each may take; 0 is not explored."""
@@ -101,12 +101,12 @@ class HintExplorer:
             "all_zero": all_zero(scores),
         }[self.hints.trigger]
         triggered = (fires & ~scores.total.isnan().all(1)).tolist()  # no reward applies: nothing could be accepted
-        room = [room_for_hinted(*each) for each in zip(scores.total, right, strict=True)]
+        room = [replaceable(*each) for each in zip(scores.total, right, strict=True)]
         return triggered, [
             min(self.hints.samples, free) if go else 0 for free, go in zip(room, triggered, strict=True)
         ]
 
-    def _find_hints(self, waiting: Sequence[Search], attempt: int) -> None:
+    def _find_hints(self, waiting: Sequence[HintSearch], attempt: int) -> None:
         """Give every search a hint, a new one where nothing was accepted with the last."""
         asking = []
         for search in waiting:
@@ -160,17 +160,17 @@ class HintExplorer:
         """Say whether a hint is text: a placeholder, or a token that ends a turn, would break the student's prompt."""
         return not any(token in hint for token in self._unwanted)
 
-    def _attempt(self, searches: Sequence[Search], attempt: int) -> None:
+    def _attempt(self, searches: Sequence[HintSearch], attempt: int) -> None:
         """Let the student write K completions for each prompt with its hint, and accept those that are right."""
         prompts, keys = [], []
         for search in searches:
             if search.prompt is None:
                 turns = self.hints.prompts.for_student(search.rollout.feature, search.hint or "")
-                search.prompt = hinted_prompt_of(self.weights, search.rollout, turns)
+                search.prompt = hinted_prompt_of(self.loaded, search.rollout, turns)
             prompts.append(search.prompt)
-            keys.append(f"{search.rollout.row_id}/{occasion_of(search.rollout)}/hinted/{attempt}")
+            keys.append(f"{search.rollout.row_id}/{rollout_digest(search.rollout)}/hinted/{attempt}")
         with self.precision():
-            written = self.engine.write(prompts, keys, self.sampling)
+            written = self.engine.generate_prompts(prompts, keys, self.sampling)
         passing = []
         for search, completions in zip(searches, written, strict=True):
             search.attempts += 1
@@ -189,7 +189,7 @@ class HintExplorer:
             return "special_token"
         return "leak" if find_hint_leak(completion.text) else None
 
-    def _accept(self, found: Sequence[tuple[Search, list[Completion]]]) -> None:
+    def _accept(self, found: Sequence[tuple[HintSearch, list[Completion]]]) -> None:
         """Take the right ones, in the order in which they were written, until a group takes no more."""
         if not found:
             return
@@ -205,7 +205,7 @@ class HintExplorer:
                     each = {name: float(values[place]) for name, values in scores.each.items()}
                     extra = {name: values[number][sample] for name, values in scores.extra.items()}
                     total = float(scores.total[place])
-                    search.accepted.append(Hinted(completion, search.hint or "", total, each, extra))
+                    search.accepted.append(HintedCompletion(completion, search.hint or "", total, each, extra))
 
 
 def all_zero(scores: Scores) -> torch.Tensor:
@@ -214,7 +214,7 @@ def all_zero(scores: Scores) -> torch.Tensor:
     return torch.stack([((values == 0) | values.isnan()).all(1) for values in tables]).all(0)
 
 
-def room_for_hinted(rewards: torch.Tensor, right: torch.Tensor) -> int:
+def replaceable(rewards: torch.Tensor, right: torch.Tensor) -> int:
     """Return how many of the worst completions of a group can go before a right one would have to: (G,), (G,).
 
     Those that are wrong and have less reward than any right one, whatever the rule for equal rewards.
@@ -223,6 +223,6 @@ def room_for_hinted(rewards: torch.Tensor, right: torch.Tensor) -> int:
     return int((~right & (rewards.isnan() | (rewards < lowest))).sum())
 
 
-def occasion_of(rollout: Rollout) -> str:
+def rollout_digest(rollout: Rollout) -> str:
     """Return what tells the random numbers of one step from those of another, and is the same in a resumed run: what was written."""
     return hashlib.sha256(repr(rollout.completion_ids).encode()).hexdigest()[:16]

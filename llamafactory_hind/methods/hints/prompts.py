@@ -18,7 +18,9 @@ from ..conversation import conversation_of, media_of
 
 
 if TYPE_CHECKING:
-    from ...engines.local.weights import Weights
+    from ...engines.local.weights import LoadedModel
+
+    pass
 
 SHOWN_PROBLEMS = 20
 STAND_IN = "…"  # a hint, where none is written yet
@@ -97,16 +99,16 @@ def _placeholders(turns: list[dict[str, str]]) -> dict[str, int]:
     return count_placeholders("\n".join(turn["content"] for turn in turns))
 
 
-def hinted_prompt_of(weights: "Weights", rollout: Rollout, turns: list[dict[str, str]]) -> Prompt:
+def hinted_prompt_of(loaded: "LoadedModel", rollout: Rollout, turns: list[dict[str, str]]) -> Prompt:
     """Return the student's prompt for other turns: same system text, tools, media and template."""
     conversation, media = conversation_of(rollout.feature), media_of(rollout)
-    plugin, template = weights.template.mm_plugin, weights.template
+    plugin, template = loaded.template.mm_plugin, loaded.template
     lists = [media[kind] for kind in MEDIA]
-    messages = plugin.process_messages([*turns, {"role": "assistant", "content": ""}], *lists, weights.processor)
+    messages = plugin.process_messages([*turns, {"role": "assistant", "content": ""}], *lists, loaded.processor)
     ids, _ = template.encode_oneturn(
-        weights.tokenizer, messages, conversation["system"] or None, conversation["tools"] or None
+        loaded.tokenizer, messages, conversation["system"] or None, conversation["tools"] or None
     )
-    ids, _ = plugin.process_token_ids(ids, None, *lists, weights.tokenizer, weights.processor)
+    ids, _ = plugin.process_token_ids(ids, None, *lists, loaded.tokenizer, loaded.processor)
     return Prompt(list(ids), [], Request((), **media))
 
 
@@ -116,7 +118,7 @@ def own_hint(columns: Mapping[str, Any]) -> str | None:
     return hint.strip() if isinstance(hint, str) and hint.strip() else None
 
 
-def survey(dataset: Any, prompts: HintPrompts, *, has_teacher: bool) -> int:
+def check_rows(dataset: Any, prompts: HintPrompts, *, has_teacher: bool) -> int:
     """Render both prompts for all rows before a model is loaded; return how many rows bring a hint of their own.
 
     Args:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class RoomUsage:
+class PoolUsage:
     """What the engines of a run did so far.
 
     Attributes:
@@ -31,7 +31,7 @@ class RoomUsage:
     reports: tuple[str, ...] = ()
 
 
-class EngineRoom:
+class EnginePool:
     """Opens engines, each model once.
 
     Args:
@@ -105,9 +105,9 @@ class EngineRoom:
         return PipelineEngine(self._servers[model])
 
     @property
-    def usage(self) -> RoomUsage:
+    def usage(self) -> PoolUsage:
         """What was done so far, all engines together."""
-        found = RoomUsage(
+        found = PoolUsage(
             tokens=sum(engine.tokens for engine in self._engines),
             reused_calls=sum(server.reused_calls for server in self._servers.values()),
         )

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ...storage.files import write_rows
-from ...storage.journal import AppendFile
+from ...storage.journal import AppendLog
 from .rows import Failure
 
 
@@ -41,7 +41,7 @@ class FailureLog:
         self.max_rate = max_rate
         self.failed: list[Failure] = []
         self.finished = 0
-        self._file: AppendFile | None = None
+        self._file: AppendLog | None = None
         self._replace(self.refused)
 
     def _replace(self, failures: Sequence[Failure]) -> None:
@@ -55,7 +55,7 @@ class FailureLog:
         Raises:
             RunStopped: too many failed.
         """
-        self._file = self._file or AppendFile(self.path)
+        self._file = self._file or AppendLog(self.path)
         self.failed.append(failure)
         self.finished += 1
         text = json.dumps(asdict(failure), ensure_ascii=False) + "\n"
@@ -95,6 +95,6 @@ class FailureLog:
         if self._file is not None:
             self._file.close()
         place = {key: number for number, key in enumerate(order)}
-        failures = [*self.refused, *sorted(self.failed, key=lambda failure: place[failure.unit])]
+        failures = [*self.refused, *sorted(self.failed, key=lambda failure: place[failure.work_item])]
         self._replace(failures)
         return failures

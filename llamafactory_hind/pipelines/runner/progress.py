@@ -6,7 +6,7 @@ from typing import Self
 
 from tqdm import tqdm
 
-from .engines import EngineRoom
+from .engines import EnginePool
 from .failures import FailureLog
 
 
@@ -24,9 +24,9 @@ class Progress:
         failures: whose number is told.
     """
 
-    def __init__(self, name: str, *, total: int, known: int, room: EngineRoom, failures: FailureLog) -> None:
+    def __init__(self, name: str, *, total: int, known: int, room: EnginePool, failures: FailureLog) -> None:
         """Show nothing yet."""
-        self._bar = tqdm(total=total, initial=known, unit="row", desc=name, mininterval=SECONDS_BETWEEN)
+        self._bar = tqdm(total=total, initial=known, work_item="row", desc=name, mininterval=SECONDS_BETWEEN)
         self._room = room
         self._failures = failures
         self._told = 0.0

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from .rows import Row
 
 
-def unit_content(
+def work_content(
     arguments: "SynthArguments",
     row: "Row",
     prompts: Iterable[tuple[str, str]],

@@ -49,7 +49,7 @@ class Failure:
     """A row that gave nothing, and why.
 
     Attributes:
-        unit: key of the unit that failed; empty where the row itself is bad.
+        work_item: key of the unit that failed; empty where the row itself is bad.
     """
 
     id: str
@@ -57,7 +57,7 @@ class Failure:
     number: int
     reason: str
     fields: dict[str, Any]
-    unit: str = ""
+    work_item: str = ""
 
 
 def read_rows(

@@ -13,7 +13,7 @@ from ...config.problem import ConfigError
 from ...formats.prompts.files import PromptError
 from ...storage.dataset_info import register
 from ...storage.files import write_rows
-from ...storage.journal import Journal, JournalBroken, JournalInUse, unit_key
+from ...storage.journal import Journal, JournalBroken, JournalInUse, work_key
 from .arguments import SynthArguments
 from .command import build_arguments, help_text, read_settings
 from .failures import SHOWN_FAILURES, FailureLog, RunStopped
@@ -106,7 +106,7 @@ def run_pipeline(
     Raises:
         RunStopped: too many rows fail; what is finished is kept.
     """
-    keys = [unit_key(pipeline.unit(row, arguments)) for row in rows]
+    keys = [work_key(pipeline.work_item(row, arguments)) for row in rows]
     units = dict(zip(keys, rows, strict=True))
     journal = Journal(arguments.beside_output(".journal.jsonl"))
     try:
@@ -137,7 +137,7 @@ def merge_pipeline(
     Raises:
         ConfigError: a shard is missing, incomplete, or was made with other parameters.
     """
-    keys = [unit_key(pipeline.unit(row, arguments)) for row in rows]
+    keys = [work_key(pipeline.work_item(row, arguments)) for row in rows]
     with ExitStack() as stack:
         done, failed = join_shards(open_shards(stack, arguments.output, arguments.merge or 1), keys, rows)
         log = FailureLog(arguments.beside_output(".failures.jsonl"), [*refused, *failed], max_rate=1.0)

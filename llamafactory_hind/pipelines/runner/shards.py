@@ -50,7 +50,7 @@ def open_shards(stack: ExitStack, output: str, shards: int) -> list[Shard]:
         path = file.with_suffix(".journal.jsonl")
         journal = stack.enter_context(Journal(path)) if path.exists() else None
         failures = [Failure(**line) for line in read_lines(file.with_suffix(".failures.jsonl"))]
-        found.append(Shard(number, file, journal, {failure.unit: failure for failure in failures}))
+        found.append(Shard(number, file, journal, {failure.work_item: failure for failure in failures}))
     return found
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ...config.problem import ConfigError
 from ...storage.journal import Journal, JournalBroken
 from .arguments import SynthArguments
-from .engines import EngineRoom, RoomUsage
+from .engines import EnginePool, PoolUsage
 from .failures import FailureLog, RunStopped
 from .progress import Progress
 from .rows import Failure, Row
@@ -28,7 +28,7 @@ ROWS_A_CALL = 2  # [ours] rows in flight for each call that may be under way: wh
 
 
 @dataclass
-class Job:
+class WorkLoop:
     """What doing units needs.
 
     Attributes:
@@ -68,14 +68,14 @@ async def work_through(
     """
     known = sum(key in journal.results for key in units)
     calls = _open_calls(arguments)
-    room = EngineRoom(arguments, calls)
+    room = EnginePool(arguments, calls)
     start = time.monotonic()
     try:
         worker = pipeline.Worker(arguments, room)
         start = time.monotonic()
         progress = Progress(arguments.pipeline, total=len(units), known=known, room=room, failures=failures)
         with progress:
-            job = Job(units, journal, failures, progress, worker)
+            job = WorkLoop(units, journal, failures, progress, worker)
             if arguments.engine == "openai":
                 await _row_by_row(job, ROWS_A_CALL * arguments.concurrency)
             else:
@@ -97,7 +97,7 @@ def _open_calls(arguments: SynthArguments) -> "CallJournal | None":
     return CallJournal(arguments.beside_output(".calls.jsonl"))
 
 
-def summarize(usage: RoomUsage, failures: FailureLog, seconds: float) -> str:
+def summarize(usage: PoolUsage, failures: FailureLog, seconds: float) -> str:
     """Return what a run did, in a line, and one more for each model of a server."""
     rows = failures.finished
     reused = f", {usage.reused_calls} calls reused" if usage.reused_calls else ""
@@ -109,7 +109,7 @@ def summarize(usage: RoomUsage, failures: FailureLog, seconds: float) -> str:
     return "\n".join([line, *usage.reports])
 
 
-async def _row_by_row(job: Job, in_flight: int) -> None:
+async def _row_by_row(job: WorkLoop, in_flight: int) -> None:
     """Let so many rows be under way at a time; each takes the next one when it is done."""
     keys = iter([key for key in job.units if key not in job.journal.results])
     tasks = [asyncio.create_task(_work_on(job, keys)) for _ in range(in_flight)]
@@ -121,7 +121,7 @@ async def _row_by_row(job: Job, in_flight: int) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _work_on(job: Job, keys: Iterator[str]) -> None:
+async def _work_on(job: WorkLoop, keys: Iterator[str]) -> None:
     for key in keys:
         row = job.units[key]
         try:
@@ -136,7 +136,7 @@ async def _work_on(job: Job, keys: Iterator[str]) -> None:
         job.failures.add_done()
 
 
-async def _group_by_group(job: Job, batch_size: int) -> None:
+async def _group_by_group(job: WorkLoop, batch_size: int) -> None:
     """Work through groups that do not depend on what is finished."""
     keys = list(job.units)
     groups = [keys[start : start + batch_size] for start in range(0, len(keys), batch_size)]
@@ -156,7 +156,7 @@ async def _group_by_group(job: Job, batch_size: int) -> None:
                 job.failures.add_done()
 
 
-async def _try_group(job: Job, group: Sequence[str]) -> dict[str, Any]:
+async def _try_group(job: WorkLoop, group: Sequence[str]) -> dict[str, Any]:
     """Return the result, or the exception, of every unit: where a group fails, each row is tried alone."""
     try:
         return dict(zip(group, await job.worker.work([job.units[key] for key in group]), strict=True))

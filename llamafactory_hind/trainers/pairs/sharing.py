@@ -21,7 +21,7 @@ logger = logging.get_logger(
 
 
 @torch.no_grad()
-def settle_sharing(trainer: PairTrainer, dataset: "Dataset", *, share_prefix: str) -> None:
+def select_sharing(trainer: PairTrainer, dataset: "Dataset", *, share_prefix: str) -> None:
     """Prove the chunked head, then choose packed or plain batches and set `trainer.collator.packed`.
 
     Args:

@@ -68,7 +68,7 @@ class CompletionLog:
     def _write(self, file: Path, annotation: "Annotation", step: int, epoch: float) -> None:
         entries = [
             {"step": step, "epoch": epoch, **entry}
-            for part, kept in ((annotation, True), (annotation.passed_over, False))
+            for part, kept in ((annotation, True), (annotation.discarded, False))
             if part is not None
             for entry in completion_entries(part, tokenizer=self.tokenizer, kept=kept)
         ]

@@ -70,7 +70,7 @@ class Annotation:
         advantages: (N, G). Groups may differ in size: tables are then as wide as the largest, NaN behind a group's end.
         streams: more numbers a completion that components read, name -> (N, G).
         metrics: more numbers to log, name -> values of any shape, NaN where there is none.
-        passed_over: completions that were written and rewarded, but are not learnt from; for the completion log.
+        discarded: completions that were written and rewarded, but are not learnt from; for the completion log.
     """
 
     rollouts: list[Rollout]
@@ -78,7 +78,7 @@ class Annotation:
     advantages: torch.Tensor
     streams: Mapping[str, torch.Tensor] = field(default_factory=dict)
     metrics: Mapping[str, torch.Tensor] = field(default_factory=dict)
-    passed_over: "Annotation | None" = None
+    discarded: "Annotation | None" = None
 
     def part(self, rows: slice) -> "Annotation":
         """Return the annotation of some of the groups."""

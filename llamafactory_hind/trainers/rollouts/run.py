@@ -8,7 +8,7 @@ from llamafactory.data import get_dataset, get_template_and_fix_tokenizer
 from llamafactory.model import load_model, load_tokenizer
 from llamafactory.train.trainer_utils import create_ref_model
 
-from ...engines.local.weights import Weights
+from ...engines.local.weights import LoadedModel
 from ..fit import fit, write_model_card
 from ..host import HostArguments
 from .rewards import check_rewards
@@ -32,7 +32,7 @@ class Checked(Protocol):
 
 def run_online(
     rewards: Checked,
-    annotator: Callable[[Weights], "Annotator"],
+    annotator: Callable[[LoadedModel], "Annotator"],
     args: HostArguments,
     *,
     check_dataset: Callable[[Any], Any] = lambda dataset: None,
@@ -54,13 +54,13 @@ def run_online(
     if trains:
         check_dataset(dataset_module["train_dataset"])
     model = load_model(tokenizer, args.model, args.finetuning, trains)
-    weights = Weights(model, tokenizer, tokenizer_module["processor"], template)
+    loaded = LoadedModel(model, tokenizer, tokenizer_module["processor"], template)
     reference = create_ref_model(args.model, args.finetuning) if args.finetuning.kl_beta and trains else None
-    with closing(annotator(weights)) as method:
+    with closing(annotator(loaded)) as method:
         trainer = RolloutTrainer(
             annotator=method,
             options=RolloutOptions.of(args),
-            weights=weights,
+            loaded=loaded,
             reference=reference,
             finetuning_args=args.finetuning,
             args=args.training,

@@ -29,7 +29,7 @@ from .annotator import TokenObjective
 
 
 if TYPE_CHECKING:
-    from ...engines.local.weights import Weights
+    from ...engines.local.weights import LoadedModel
     from .batch import RolloutBatch
 
 
@@ -41,9 +41,9 @@ TOKEN_INPUTS = ("input_ids", "attention_mask", "position_ids", "token_type_ids",
 class PromptInputs:
     """Left-padded inputs of prompts, remembered for the same prompts until it is cleared."""
 
-    def __init__(self, weights: "Weights") -> None:
+    def __init__(self, loaded: "LoadedModel") -> None:
         """Remember nothing."""
-        self.weights = weights
+        self.loaded = loaded
         self._kept: list[tuple[list[Prompt], dict[str, Any]]] = []
 
     def __call__(self, prompts: Sequence[Prompt]) -> dict[str, Any]:
@@ -51,7 +51,7 @@ class PromptInputs:
         for known, inputs in self._kept:
             if len(known) == len(prompts) and all(one is other for one, other in zip(known, prompts, strict=True)):
                 return dict(inputs)
-        inputs, _ = collate(self.weights, prompts, padding_side="left")
+        inputs, _ = collate(self.loaded, prompts, padding_side="left")
         self._kept.append((list(prompts), inputs))
         return dict(inputs)
 
@@ -64,7 +64,7 @@ class GroupScorer:
     """Scores completions at the temperature they are written at.
 
     Args:
-        weights: tokenizer, processor and template; the model is given with each call.
+        loaded: tokenizer, processor and template; the model is given with each call.
         temperature: of the distribution that is scored.
         share_prefix: `auto`, `on` or `off`.
         collate_prompts: makes left-padded inputs of prompts; one that remembers them opens media once.
@@ -72,18 +72,18 @@ class GroupScorer:
 
     def __init__(
         self,
-        weights: "Weights",
+        loaded: "LoadedModel",
         *,
         temperature: float,
         share_prefix: str,
         collate_prompts: Callable[[Sequence[Prompt]], dict[str, Any]] | None = None,
     ) -> None:
-        """Nothing is known about the model yet: see `settle`."""
-        self.weights = weights
-        self.collate_prompts = collate_prompts or PromptInputs(weights)
+        """Nothing is known about the model yet: see `select_mode`."""
+        self.loaded = loaded
+        self.collate_prompts = collate_prompts or PromptInputs(loaded)
         self.temperature = temperature
         self.share_prefix = share_prefix
-        self.way = "plain"
+        self.mode = "plain"
         self.chunked = True
 
     def __call__(self, model: torch.nn.Module, batch: "RolloutBatch", *, also: Reader | None = None) -> torch.Tensor:
@@ -97,12 +97,12 @@ class GroupScorer:
         Raises:
             UnsupportedHead: `also` is given, and this model's head is not known.
         """
-        way = {"cache": self.cached, "packed": self.packed, "plain": self.plain}[self.way]
+        mode = {"cache": self.cached, "packed": self.packed, "plain": self.plain}[self.mode]
         if also is None:
-            return way(model, batch)
+            return mode(model, batch)
         if not self.chunked:
             raise UnsupportedHead(f"The output head of {type(base_model(model)).__name__} cannot be read in chunks.")
-        return way(model, batch, partial(token_logprobs, model, temperature=self.temperature, also=also))
+        return mode(model, batch, partial(token_logprobs, model, temperature=self.temperature, also=also))
 
     @torch.no_grad()
     def hidden(self, model: torch.nn.Module, batch: "RolloutBatch") -> tuple[torch.Tensor, dict[str, Any]]:
@@ -117,8 +117,8 @@ class GroupScorer:
             found.append((hidden, head))
             return hidden.new_zeros(len(hidden))
 
-        way = {"cache": self.cached, "packed": self.packed, "plain": self.plain}[self.way]
-        way(model, batch, partial(read_tokens, model, read=read))
+        mode = {"cache": self.cached, "packed": self.packed, "plain": self.plain}[self.mode]
+        mode(model, batch, partial(read_tokens, model, read=read))
         return found[0]
 
     def plain(
@@ -137,7 +137,7 @@ class GroupScorer:
             (owner, batch.prompts[owner].input_ids[-1:], batch.completion(row))
             for row, owner in enumerate(batch.owners.tolist())
         ]
-        pad_id = self.weights.tokenizer.pad_token_id
+        pad_id = self.loaded.tokenizer.pad_token_id
         return shared_logprobs(
             base_model(model), inputs, rows, pad_id=pad_id, token_logprobs=score or self._score(model)
         )[:, 1:]  # (R, S)
@@ -162,18 +162,18 @@ class GroupScorer:
             Prompt(batch.prompts[owner].input_ids, batch.completion(row), batch.prompts[owner].request)
             for row, owner in enumerate(owners)
         ]
-        inputs, labels = collate(self.weights, rows, padding_side="right")
+        inputs, labels = collate(self.loaded, rows, padding_side="right")
         logps = score(inputs, labels)  # (R, T)
         starts = torch.tensor([len(row.input_ids) for row in rows], device=logps.device)
         columns = starts[:, None] + torch.arange(batch.tokens.shape[1], device=logps.device)  # (R, S)
         return torch.where(batch.mask, logps.gather(1, columns.clamp(max=logps.shape[1] - 1)), 0.0)
 
     def _score(self, model: torch.nn.Module) -> Callable[..., torch.Tensor]:
-        way = token_logprobs if self.chunked else plain_token_logprobs
-        return partial(way, model, temperature=self.temperature)
+        mode = token_logprobs if self.chunked else plain_token_logprobs
+        return partial(mode, model, temperature=self.temperature)
 
     @torch.no_grad()
-    def settle(self, model: torch.nn.Module, batch: "RolloutBatch", *, half: bool) -> str | None:
+    def select_mode(self, model: torch.nn.Module, batch: "RolloutBatch", *, half: bool) -> str | None:
         """Choose the way, after comparing it with the plain one on a few completions; return why sharing is not possible.
 
         Args:
@@ -183,7 +183,7 @@ class GroupScorer:
         """
         some = batch.first(prompts=4, completions=2)
         dtype = torch.bfloat16 if half else torch.float32
-        self.way, self.chunked = "plain", True
+        self.mode, self.chunked = "plain", True
         own = self._plain(model, some, partial(plain_token_logprobs, model, temperature=self.temperature))
         try:
             plain = self.plain(model, some)
@@ -195,13 +195,13 @@ class GroupScorer:
         if self.share_prefix == "off":
             return None
         checkpointing = bool(getattr(base_model(model), "is_gradient_checkpointing", False))
-        way = "packed" if checkpointing else "cache"
-        reason = self._why_not(model, way) or self._difference(model, some, way, plain, dtype)
+        mode = "packed" if checkpointing else "cache"
+        reason = self._why_not(model, mode) or self._difference(model, some, mode, plain, dtype)
         if reason is None:
-            self.way = way
+            self.mode = mode
         return reason
 
-    def announce(self, reason: str | None) -> None:
+    def log_mode(self, reason: str | None) -> None:
         """Say how prompts are computed.
 
         Raises:
@@ -213,27 +213,27 @@ class GroupScorer:
             )
         if reason is not None:
             logger.warning_rank0(f"share_prefix: fell back to one row a completion, because {reason}.")
-        elif self.way == "plain":
+        elif self.mode == "plain":
             logger.info_rank0("share_prefix: off; every completion computes its own prompt in the loss pass.")
         else:
-            how = {"cache": "its cache repeated", "packed": "one packed row, for gradient checkpointing"}[self.way]
+            how = {"cache": "its cache repeated", "packed": "one packed row, for gradient checkpointing"}[self.mode]
             logger.info_rank0(
                 f"share_prefix: on; a group's prompt is computed once in the loss pass ({how}; equal to the plain path on "
                 "the first rollouts)."
             )
 
-    def _why_not(self, model: torch.nn.Module, way: str) -> str | None:
-        if way == "packed":
+    def _why_not(self, model: torch.nn.Module, mode: str) -> str | None:
+        if mode == "packed":
             return why_not_packed(model) or (
                 None if self.chunked else "a packed row needs the chunked head, which this model does not take"
             )
         return None
 
     def _difference(
-        self, model: torch.nn.Module, batch: "RolloutBatch", way: str, plain: torch.Tensor, dtype: torch.dtype
+        self, model: torch.nn.Module, batch: "RolloutBatch", mode: str, plain: torch.Tensor, dtype: torch.dtype
     ) -> str | None:
         try:
-            found = {"cache": self.cached, "packed": self.packed}[way](model, batch)
+            found = {"cache": self.cached, "packed": self.packed}[mode](model, batch)
         except torch.OutOfMemoryError:
             raise  # says nothing about the way it is computed
         except PASSING_ERRORS as error:  # the model's code refuses the cache or the mask

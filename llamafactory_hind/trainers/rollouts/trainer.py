@@ -19,7 +19,7 @@ from transformers.trainer_utils import EvalLoopOutput
 from trl.trainer.utils import disable_dropout_in_model
 
 from ...engines.local.scoring import base_model
-from ...engines.local.towers import MediaMemo, share_frozen
+from ...engines.local.towers import TowerCache, share_frozen
 from ...losses.reduce import masked_sum
 from ..host import HostTrainer
 from ..metrics import Averages, peak_memory_gib
@@ -32,13 +32,13 @@ from .order import BlockSampler, SetEpoch
 from .progress import CloseRollouts, WritingProgress
 from .records import POLICY, Annotation
 from .scoring import GroupScorer, PromptInputs, check_objective, score_with
-from .writing import RolloutOptions, RolloutWriter
+from .writing import RolloutGenerator, RolloutOptions
 
 
 if TYPE_CHECKING:
     from llamafactory.hparams import FinetuningArguments
 
-    from ...engines.local.weights import Weights
+    from ...engines.local.weights import LoadedModel
 
 
 logger = logging.get_logger("llamafactory.hind.trainers.rollouts.trainer")
@@ -46,7 +46,7 @@ FLAT_STEPS = 20  # [ours] steps with almost no advantage in a row before it is w
 FLAT_SHARE = 0.9
 
 
-class PromptBatch:
+class PromptRows:
     """Processed rows on their way from the data loader; wrapped, so that nobody moves or pins their lists of numbers."""
 
     def __init__(self, features: list[dict[str, Any]]) -> None:
@@ -66,7 +66,7 @@ class RolloutTrainer(HostTrainer):
         *,
         annotator: Annotator,
         options: RolloutOptions,
-        weights: "Weights",
+        loaded: "LoadedModel",
         reference: torch.nn.Module | None,
         finetuning_args: "FinetuningArguments",
         **kwargs: Any,
@@ -76,14 +76,14 @@ class RolloutTrainer(HostTrainer):
         Args:
             annotator: the method.
             options: of the rollouts.
-            weights: the policy with its tokenizer, processor and template.
+            loaded: the policy with its tokenizer, processor and template.
             reference: another model that KL holds the policy to; None is the policy with its adapter off.
             finetuning_args: the host's.
             kwargs: of `transformers.Trainer`.
         """
-        disable_dropout_in_model(weights.model)
-        super().__init__(model=weights.model, data_collator=PromptBatch, **kwargs)
-        self.annotator, self.options, self.weights = annotator, options, weights
+        disable_dropout_in_model(loaded.model)
+        super().__init__(model=loaded.model, data_collator=PromptRows, **kwargs)
+        self.annotator, self.options, self.loaded = annotator, options, loaded
         self.objective = getattr(annotator, "objective", None)
         self.components = [component for component in annotator.components if component.weight]
         self.needs_reference = any(component.needs_reference for component in self.components)
@@ -96,39 +96,39 @@ class RolloutTrainer(HostTrainer):
         self.model_accepts_loss_kwargs = True  # components normalise over the whole step themselves
         if reference is not None and not self.is_deepspeed_enabled:  # DeepSpeed changes the dtype of what it wraps
             share_frozen(base_model(self.model), base_model(reference))
-        self.prompt_inputs = PromptInputs(weights)
-        self.media = MediaMemo(self.model, *([] if reference is None else [reference]))
-        self.writer = RolloutWriter(
-            weights,
+        self.prompt_inputs = PromptInputs(loaded)
+        self.media = TowerCache(self.model, *([] if reference is None else [reference]))
+        self.generator = RolloutGenerator(
+            loaded,
             options,
             prompts_at_once=self.args.per_device_train_batch_size,
             seed=self.args.seed,
             collate_prompts=self.prompt_inputs,
         )
         self.scorer = GroupScorer(
-            weights,
+            loaded,
             temperature=options.temperature,
             share_prefix=options.share_prefix,
             collate_prompts=self.prompt_inputs,
         )
-        self.log_of_completions = CompletionLog(
+        self.completion_log = CompletionLog(
             Path(self.args.output_dir) / "completions",
-            tokenizer=weights.tokenizer,
+            tokenizer=loaded.tokenizer,
             process=self.args.process_index,
         )
         choose_best_by_reward(self.args, self.eval_dataset)
         self._block: list[RolloutBatch] = []
         self._block_rows: list[list[str]] = []
         self._latest: Annotation | None = None
-        self._settled = False
+        self._mode_selected = False
         self._flat_steps = 0
         self._averages = Averages()
         self._tokens, self._clock = 0, time.perf_counter()
         prompts = self.args.train_batch_size * self.args.gradient_accumulation_steps
         self._progress = WritingProgress(prompts * options.num_generations)
         self.add_callback(CloseRollouts(self.close_rollouts))
-        if weights.processor is not None:
-            self.add_callback(SaveProcessorCallback(weights.processor))
+        if loaded.processor is not None:
+            self.add_callback(SaveProcessorCallback(loaded.processor))
 
     # prompts in blocks
 
@@ -144,7 +144,7 @@ class RolloutTrainer(HostTrainer):
         return sampler
 
     def get_batch_samples(
-        self, epoch_iterator: Iterator[PromptBatch], num_batches: int, device: torch.device
+        self, epoch_iterator: Iterator[PromptRows], num_batches: int, device: torch.device
     ) -> tuple[list[dict[str, Any]], torch.Tensor | None]:
         """Turn the prompts of one optimiser step into rollouts, or take those of the last step once more."""
         prompts = [batch.features for _, batch in zip(range(num_batches), epoch_iterator, strict=False)]
@@ -153,7 +153,7 @@ class RolloutTrainer(HostTrainer):
         iteration = self.state.global_step % self.options.num_iterations
         rows = [[str(feature["row_id"]) for feature in features] for features in prompts]
         if iteration == 0:
-            self._block, self._block_rows = self._roll(prompts), rows
+            self._block, self._block_rows = self._generate_rollouts(prompts), rows
         elif rows != self._block_rows:
             raise RuntimeError(
                 f"Iteration {iteration} of a block met the rows {rows}, but its rollouts are those of {self._block_rows}: "
@@ -164,24 +164,26 @@ class RolloutTrainer(HostTrainer):
         batches = [{"batch": batch, "input_ids": batch.tokens} for batch in self._block]
         return batches, torch.tensor(1, device=device)
 
-    def _roll(self, prompts: list[list[dict[str, Any]]]) -> list[RolloutBatch]:
+    def _generate_rollouts(self, prompts: list[list[dict[str, Any]]]) -> list[RolloutBatch]:
         """Write, reward and prepare the groups of all micro-batches of a step."""
         features = [feature for some in prompts for feature in some]
         self._forget_media()
         with self._timed("rollout"), self.precision(), self.media.active():
-            rollouts = self.writer.write(features, occasion=str(self.state.global_step), on_written=self._advance)
+            rollouts = self.generator.generate(
+                features, stream=str(self.state.global_step), on_generated=self._report_progress
+            )
         with self._timed("reward"):
             annotation = self.annotator.annotate(rollouts)
         self._latest = annotation
-        self._observe(annotation)
+        self._log_rollouts(annotation)
         batches, start = [], 0
         for some in prompts:
             part = annotation.part(slice(start, start + len(some)))
             batches.append(batch_of(part, device=self.args.device))
             start += len(some)
         self._normalise(batches)
-        if not self._settled:
-            self._settle(batches[0])
+        if not self._mode_selected:
+            self._select_mode(batches[0])
         if self.needs_reference:
             with self._timed("reference"):
                 for batch in batches:
@@ -216,17 +218,17 @@ class RolloutTrainer(HostTrainer):
             with self.model.disable_adapter():
                 return self.scorer(self.model, batch)
 
-    def _settle(self, batch: RolloutBatch) -> None:
+    def _select_mode(self, batch: RolloutBatch) -> None:
         """Prove the shared prompt on the first rollouts; every process takes the way that all of them can."""
         self.model.train()
         with self.precision():
             half = bool(self.args.bf16 or self.args.fp16) or base_model(self.model).dtype != torch.float32
-            reason = self.scorer.settle(self.model, batch, half=half)
+            reason = self.scorer.select_mode(self.model, batch, half=half)
         agreed = torch.tensor(float(reason is not None), device=self.args.device)
-        if self.accelerator.reduce(agreed, "sum").item() and self.scorer.way != "plain":
-            self.scorer.way, reason = "plain", "another process found a difference"
-        self._settled = True
-        self.scorer.announce(reason)
+        if self.accelerator.reduce(agreed, "sum").item() and self.scorer.mode != "plain":
+            self.scorer.mode, reason = "plain", "another process found a difference"
+        self._mode_selected = True
+        self.scorer.log_mode(reason)
         check_objective(self.objective, self.scorer, self.model)
 
     # the loss
@@ -274,11 +276,11 @@ class RolloutTrainer(HostTrainer):
 
     # what is seen of it
 
-    def _observe(self, annotation: Annotation) -> None:
+    def _log_rollouts(self, annotation: Annotation) -> None:
         """Count and keep what the new rollouts say."""
         for name, values in rollout_metrics(annotation).items():
             self._averages.add_values(name, values)
-        self.log_of_completions.put(annotation, step=self.state.global_step + 1, epoch=float(self.state.epoch or 0.0))
+        self.completion_log.put(annotation, step=self.state.global_step + 1, epoch=float(self.state.epoch or 0.0))
         self._tokens += sum(len(ids) for rollout in annotation.rollouts for ids in rollout.completion_ids)
         flat = zero_variance_share(annotation) >= FLAT_SHARE
         self._flat_steps = self._flat_steps + 1 if flat else 0
@@ -293,7 +295,7 @@ class RolloutTrainer(HostTrainer):
         own = batch.mask & torch.tensor([source == POLICY for source in batch.sources], device=logps.device)[:, None]
         self._averages.add("entropy", -torch.where(own, logps, 0.0).sum(), own.sum())
 
-    def _advance(self, completions: int) -> None:
+    def _report_progress(self, completions: int) -> None:
         """Show that more completions of this step are written."""
         steps = self.state.max_steps - self.state.global_step
         self._progress.advance(
@@ -306,7 +308,7 @@ class RolloutTrainer(HostTrainer):
     def close_rollouts(self) -> None:
         """Finish what runs beside the training: the bar and the completions on their way to disk."""
         self._progress.close()
-        self.log_of_completions.close()
+        self.completion_log.close()
 
     @contextmanager
     def _timed(self, phase: str, *, share: float = 1.0) -> Iterator[None]:
@@ -342,7 +344,7 @@ class RolloutTrainer(HostTrainer):
         for batch in dataloader:
             self._forget_media()
             with self.precision():
-                rollouts = self.writer.write(batch.features, occasion="evaluation", greedy_first=True)
+                rollouts = self.generator.generate(batch.features, stream="evaluation", greedy_first=True)
             metrics = evaluation_metrics(rollouts, self.annotator.score(rollouts))
             names = sorted(metrics)
             values = torch.stack([metrics[name].float() for name in names], 1).to(self.args.device)  # (N, M)

@@ -13,7 +13,7 @@ from .records import POLICY, Rollout
 
 if TYPE_CHECKING:
     from ...engines.interface import Completion
-    from ...engines.local.weights import Weights
+    from ...engines.local.weights import LoadedModel
     from ..host import HostArguments
 
 ROWS_AT_ONCE = 128  # [ours] completions written at a time, where the accumulated prompts of a step make so many
@@ -67,7 +67,7 @@ class RolloutOptions:
         )
 
 
-class RolloutWriter:
+class RolloutGenerator:
     """Writes groups with the policy as it is.
 
     Random numbers come from (seed, row, occasion, number of the completion), so a prompt gets the same ones alone and in any
@@ -76,7 +76,7 @@ class RolloutWriter:
 
     def __init__(
         self,
-        weights: "Weights",
+        loaded: "LoadedModel",
         options: RolloutOptions,
         *,
         prompts_at_once: int,
@@ -86,30 +86,30 @@ class RolloutWriter:
         """Nothing is computed yet."""
         at_once = max(prompts_at_once, ROWS_AT_ONCE // options.num_generations)
         self.engine = LocalEngine(
-            weights, batch_size=at_once, adapters=None, gives_logps=False, collate_prompts=collate_prompts
+            loaded, batch_size=at_once, adapters=None, gives_logps=False, collate_prompts=collate_prompts
         )
         self.sampling = options.sampling(seed)
 
-    def write(
+    def generate(
         self,
         features: Sequence[Mapping[str, Any]],
         *,
-        occasion: str,
+        stream: str,
         greedy_first: bool = False,
-        on_written: Callable[[int], None] | None = None,
+        on_generated: Callable[[int], None] | None = None,
     ) -> list[Rollout]:
         """Write a group for each processed row.
 
         Args:
             features: rows with `prompt_input_ids`, media and `row_id`.
-            occasion: tells the random numbers of one step from those of another.
+            stream: tells the random numbers of one step from those of another.
             greedy_first: put a greedy completion in front of the sampled ones.
-            on_written: told after every batch how many completions it brought.
+            on_generated: told after every batch how many completions it brought.
         """
         sampling = replace(self.sampling, greedy_first=greedy_first)
         prompts = [prompt_of(feature) for feature in features]
-        keys = [f"{feature['row_id']}/{occasion}" for feature in features]
-        written = self.engine.write(prompts, keys, sampling, on_written=on_written)
+        keys = [f"{feature['row_id']}/{stream}" for feature in features]
+        written = self.engine.generate_prompts(prompts, keys, sampling, on_generated=on_generated)
         return [_rollout(*parts) for parts in zip(features, prompts, written, strict=True)]
 
 

@@ -8,20 +8,20 @@ from PIL import Image
 
 from ..interface import Request
 from ..local.encoding import encode, media_token_ids
-from ..local.weights import Weights
+from ..local.weights import LoadedModel
 
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizer
 
-logger = logging.get_logger("llamafactory.hind.engines.teachers.same_tokens")
+logger = logging.get_logger("llamafactory.hind.engines.teachers.tokenization")
 SHOWN = 5
 # Two sizes: processors of other patch sizes or limits may agree on one. Words of several scripts: merges may differ where ids do not.
 PICTURES = ((56, 56), (224, 336))
 SAMPLE = "Which of the 2 things is 3.14 cm left of it?\n\tOù ça, señor? 図の左は何ですか。\n<think> x_{i+1} </think>"
 
 
-def check_same_tokens(student: Weights, teacher: Weights, *, name: str) -> None:
+def check_same_tokenization(student: LoadedModel, teacher: LoadedModel, *, name: str) -> None:
     """Compare ids, not names: words, stop tokens, media tokens, and a prompt with real pictures.
 
     Vocabularies padded to different sizes are fine. What the teacher has beyond the student's words is never shown to it.
@@ -71,12 +71,12 @@ def _vocabulary(student: "PreTrainedTokenizer", teacher: "PreTrainedTokenizer", 
     return []
 
 
-def _prompt(student: Weights, teacher: Weights) -> list[str]:
+def _prompt(student: LoadedModel, teacher: LoadedModel) -> list[str]:
     with_pictures = student.template.mm_plugin.image_token is not None and student.processor is not None
     pictures = [Image.new("RGB", size, (200, 30, 30)) for size in PICTURES] if with_pictures else []
     request = Request([{"role": "user", "content": IMAGE_PLACEHOLDER * len(pictures) + SAMPLE}], images=pictures)
     # the student's template for both: the teacher will be shown the student's prompts
-    under = Weights(teacher.model, teacher.tokenizer, teacher.processor, student.template)
+    under = LoadedModel(teacher.model, teacher.tokenizer, teacher.processor, student.template)
     own = encode(student, request).input_ids
     try:
         other = encode(under, request).input_ids
