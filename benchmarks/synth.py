@@ -84,7 +84,7 @@ def processors() -> tuple[set[int], set[int]]:
 def server(*words: str) -> Iterator[str]:
     """Run the test server in a process of its own, and give its address."""
     process = subprocess.Popen(
-        [sys.executable, str(ROOT / "tests" / "openai_server.py"), "--latency", str(LATENCY), *words],
+        [sys.executable, str(ROOT / "tests" / "shared" / "openai_server.py"), "--latency", str(LATENCY), *words],
         stdout=subprocess.PIPE,
         text=True,
     )

@@ -13,7 +13,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 for switch in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE", "WANDB_DISABLED"):
     os.environ.setdefault(switch, "1")
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[1]
 LOOPBACK = ("127.", "::1", "localhost", "0.0.0.0")
 
 
@@ -99,7 +99,7 @@ def small_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def pair_setup(small_world: Path):
-    """Builder of `pairs_setup.PairSetup`s over the small world."""
-    from pairs_setup import PairSetup
+    """Builder of `shared.pairs.PairSetup`s over the small world."""
+    from shared.pairs import PairSetup
 
     return lambda **options: PairSetup(small_world, **options)

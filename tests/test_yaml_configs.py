@@ -12,7 +12,7 @@ from llamafactory_hind.evaluation.arguments import build_arguments as build_scor
 from llamafactory_hind.pipelines.runner.command import build_arguments
 
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[1]
 FILES = sorted((ROOT / "yaml_configs").rglob("*.yaml"))
 
 

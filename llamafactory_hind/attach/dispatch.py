@@ -4,7 +4,7 @@ from functools import wraps
 from types import ModuleType
 from typing import Any
 
-from ..config import STAGES, words
+from ..config import STAGES, settings
 
 
 def dispatch_our_stages(tuner: ModuleType) -> None:
@@ -14,7 +14,7 @@ def dispatch_our_stages(tuner: ModuleType) -> None:
     @wraps(host_training_function)  # keeps its qualified name: Ray pickles the function by reference
     def _training_function(config: dict[str, Any]) -> None:
         args = tuner.read_args(config.get("args"))
-        if words(args).get("stage") in STAGES:
+        if settings(args).get("stage") in STAGES:
             run_stage(tuner, args, config.get("callbacks"))
         else:
             host_training_function(config)

@@ -5,7 +5,7 @@ Serves `synth`, `score` and `check`. omegaconf reads both, as the host does; not
 
 import json
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,7 @@ def read_settings(argv: Sequence[str], *, usage: str, plain: Collection[str] = (
     return merged | texts
 
 
-def join_lists(settings: dict[str, Any], keys: Collection[str] | None = None) -> dict[str, Any]:
+def join_lists(settings: Mapping[str, Any], keys: Collection[str] | None = None) -> dict[str, Any]:
     """Return the settings with lists as texts separated by commas: of some keys, or of all."""
     return {
         key: ",".join(map(str, value)) if isinstance(value, list) and (keys is None or key in keys) else value

@@ -1,7 +1,5 @@
 """Our stages and their keys, read from the folder `stages/`: a new file there is a new stage."""
 
-from dataclasses import fields
-
 from . import stages
 from .catalogue import Catalogue
 from .keys.rows import RowArguments
@@ -23,6 +21,4 @@ SHARED: dict[type, set[str]] = {  # keys of several stages -> the stages that ta
 
 FINETUNING_ARGUMENTS = (*STAGES.values(), *SHARED)  # become fields of the host's FinetuningArguments
 DATA_ARGUMENTS = (RowArguments,)  # become fields of the host's DataArguments
-UNBOUNDED = {  # keys whose number may be infinite
-    entry.name for owner in FINETUNING_ARGUMENTS for entry in fields(owner) if entry.metadata.get("unbounded")
-}
+UNBOUNDED = {key for record in RECORDS.values() for key in getattr(record, "UNBOUNDED", ())}

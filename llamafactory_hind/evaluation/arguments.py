@@ -159,9 +159,7 @@ def _pattern_problems(pattern: str | None) -> Iterator[Problem]:
 
 def read_settings(argv: Sequence[str]) -> dict[str, Any]:
     """Return key -> value of `X.yaml key=value ...`; see `config.command.read_settings`."""
-    return join_lists(
-        command.read_settings(argv, usage=USAGE, plain={"answer_pattern"}), {"metric", "dataset", "seen_groups"}
-    )
+    return command.read_settings(argv, usage=USAGE, plain={"answer_pattern"})
 
 
 def build_arguments(given: Mapping[str, Any]) -> ScoreArguments:
@@ -172,7 +170,7 @@ def build_arguments(given: Mapping[str, Any]) -> ScoreArguments:
     """
     types = get_type_hints(ScoreArguments)
     problems, usable = [], {}
-    for key, value in given.items():
+    for key, value in join_lists(given, {"metric", "dataset", "seen_groups"}).items():
         if key not in types:
             near = nearest(key, types)
             remedy = f"The nearest key is `{near}`." if near else "`llamafactory-cli score --help` lists all."

@@ -15,6 +15,7 @@ from ..types import as_list
 LABEL = "Gated distillation with hints (KEPO: Knowledge-Enhanced)"
 ROWS = "prompts"
 TAKES = (SharePrefixArguments, OnlineArguments, ExternalRatioArguments)
+UNBOUNDED = {"gate_threshold"}  # keys whose number may be infinite
 
 
 @dataclass
@@ -33,8 +34,7 @@ class Arguments:
     gate_threshold: float = field(
         default=1.0,
         metadata={
-            "help": "gated_distill: distil completions whose `gate_reward` is at least this; -.inf distils all [C code].",
-            "unbounded": True,
+            "help": "gated_distill: distil completions whose `gate_reward` is at least this; -.inf distils all [C code]."
         },
     )
     gate_reward: str = field(

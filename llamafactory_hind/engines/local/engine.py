@@ -198,7 +198,7 @@ class LocalEngine:
             top_p=sampling.top_p,
             gives_logps=gives_logps,
         )
-        options = {"picker": sampler, "stop_ids": self.stop_ids, "max_new_tokens": sampling.max_new_tokens}
+        options = {"sampler": sampler, "stop_ids": self.stop_ids, "max_new_tokens": sampling.max_new_tokens}
         if shared_prefill:
             return decode_shared(model, self.collate_prompts(prompts), repeats=repeats, **options)
         inputs, _ = collate(self.loaded, [prompt for prompt in prompts for _ in range(repeats)], padding_side="left")

@@ -80,8 +80,8 @@ class HintExplorer:
             rollouts: groups that the policy wrote.
             scores: their rewards, as `score` returns them.
         """
-        triggered, room = self._room(scores)
-        searches = [HintSearch(place, rollouts[place], needed) for place, needed in enumerate(room) if needed]
+        triggered, free_slots = self._free_slots(scores)
+        searches = [HintSearch(place, rollouts[place], needed) for place, needed in enumerate(free_slots) if needed]
         for attempt in range(self.hints.max_attempts):
             waiting = [search for search in searches if not search.done]
             self._find_hints(waiting, attempt)
@@ -90,7 +90,7 @@ class HintExplorer:
                 self._attempt(ready, attempt)
         return merge_candidates(rollouts, scores, searches, triggered)
 
-    def _room(self, scores: Scores) -> tuple[list[bool], list[int]]:
+    def _free_slots(self, scores: Scores) -> tuple[list[bool], list[int]]:
         """Return for which groups the trigger fires, and how many hinted completions each may take; 0 is not explored."""
         if not self.hints.samples:
             return [False] * len(scores.total), [0] * len(scores.total)
@@ -101,9 +101,9 @@ class HintExplorer:
             "all_zero": all_zero(scores),
         }[self.hints.trigger]
         triggered = (fires & ~scores.total.isnan().all(1)).tolist()  # no reward applies: nothing could be accepted
-        room = [replaceable(*each) for each in zip(scores.total, right, strict=True)]
+        free_slots = [replaceable(*each) for each in zip(scores.total, right, strict=True)]
         return triggered, [
-            min(self.hints.samples, free) if go else 0 for free, go in zip(room, triggered, strict=True)
+            min(self.hints.samples, free) if go else 0 for free, go in zip(free_slots, triggered, strict=True)
         ]
 
     def _find_hints(self, waiting: Sequence[HintSearch], attempt: int) -> None:

@@ -26,7 +26,7 @@ class Progress:
 
     def __init__(self, name: str, *, total: int, known: int, room: EnginePool, failures: FailureLog) -> None:
         """Show nothing yet."""
-        self._bar = tqdm(total=total, initial=known, work_item="row", desc=name, mininterval=SECONDS_BETWEEN)
+        self._bar = tqdm(total=total, initial=known, unit="row", desc=name, mininterval=SECONDS_BETWEEN)
         self._room = room
         self._failures = failures
         self._told = 0.0
