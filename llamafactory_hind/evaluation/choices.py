@@ -11,10 +11,14 @@ from .answers import answer_or_all
 from .aokvqa import LETTERS
 
 
+WHITE = " \t\n"
+QUOTES = "\"'`“”\u2018\u2019"
 LETTER_WHOLE = re.compile(r"[(\[]?([A-Za-z])[)\]]?[.:、,。]?")  # B   (b)   B.
 NUMBER_WHOLE = re.compile(r"[(\[]?(\d+)[)\]]?[.:、,。]?")
 BEHIND = re.compile(r"(.+?)\s*[(\[]([A-Za-z])[)\]]\.?", re.DOTALL)  # dog (B)
-LEADING = re.compile(r"(?:[(\[]([A-Za-z])[)\]]|([A-Z])[.:)、](?!\d)|([a-z])[.:)、](?=\s))[.:、,]?\s*")  # (B) dog, B. dog
+LEADING = re.compile(
+    r"(?:[(\[]([A-Za-z])[)\]]|([A-Z])[.:)、](?!\d)|([a-z])[.:)、](?=\s))[.:、,]?\s*"
+)  # (B) dog, B. dog
 LETTER_NEXT = re.compile(r"(?:[(\[]([A-Za-z])[)\]]|([A-Z])(?![A-Za-z0-9']))[.:)、,。]?\s*")
 NUMBER_NEXT = re.compile(r"[(\[]?(\d+)(?![0-9A-Za-z]|\.\d)")
 LONE_LETTER = re.compile(r"(?<![A-Za-z0-9'])(?:[(\[]([A-Za-z])[)\]]|([A-Z]))(?![A-Za-z0-9'])")
@@ -29,6 +33,8 @@ OPTION_NUMBER = re.compile(r"(?:\b(?:option|choice)|选项)\s*[:#]?\s*(\d+)(?![0
 NEGATED = re.compile(
     r"(?:\b(?:not|never|no|isn't|aren't|wasn't|doesn't|don't|didn't)\s+(?:\w+\s+)?|不是|没有|并非)$", re.IGNORECASE
 )
+NEGATION_REACH = 40  # characters
+ARTICLE = re.compile(r"\s+(?!(?:and|as|because|but|is|or|seems|since|was|would)\b)[a-z\0]")  # A dog; but: A or B
 ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth")
 CHINESE_DIGITS = "一二三四五六"
 ORDINAL = re.compile(
@@ -39,9 +45,9 @@ BOXED = re.compile(r"\\boxed\{(?:\\text\{)?([^{}]*)\}")
 
 
 def parse_choice(text: str, choices: Sequence[str], *, first_number: int = 0) -> int | None:
-    """Return the index of the option that a text names; None where it names none, or several.
+    r"""Return the index of the option that a text names; None where it names none, or several.
 
-    What stands in `<answer>` tags counts, else what follows `</think>`, else all; of it the last `\\boxed{}`. The first rule that
+    What stands in `<answer>` tags counts, else what follows `</think>`, else all; of it the last `\boxed{}`. The first rule that
     speaks decides:
 
     1. the whole is an option's text (but for capitals, quotes and a last period), a letter, a number, or `dog (B)`;
@@ -115,7 +121,7 @@ def _final_words(text: str) -> str:
 
 
 def _plain(text: str) -> str:
-    words = unicodedata.normalize("NFKC", text).strip().strip("\"'`“”‘’").rstrip(".。").strip()
+    words = unicodedata.normalize("NFKC", text).strip().strip(QUOTES).rstrip(".。").strip()
     return " ".join(words.casefold().split())
 
 
@@ -142,7 +148,7 @@ def _whole(words: str, options: Sequence[str], first_number: int) -> int | None:
 
 def _named_next(words: str, options: Sequence[str], first_number: int) -> int | None:
     """Return the option that stands at the very start of the words: its text, else its letter, else its number."""
-    words = words.lstrip(" \t\n\"'“‘")
+    words = words.lstrip(WHITE + QUOTES)
     if (index := _option_in_front(words, options)) is not None:
         return index
     if match := LETTER_NEXT.match(words):
@@ -179,16 +185,20 @@ def _mentioned(words: str, options: Sequence[str], first_number: int) -> set[int
     for index in sorted(range(len(options)), key=lambda index: -len(options[index])):
         if options[index]:
             pattern = _occurrence(options[index])
-            if any(not NEGATED.search(rest[: match.start()]) for match in pattern.finditer(rest)):
+            if any(not _is_negated(rest, match.start()) for match in pattern.finditer(rest)):
                 named |= {other for other, option in enumerate(options) if option == options[index]}
             rest = pattern.sub(lambda match: "\0" * len(match[0]), rest)
     for match in LONE_LETTER.finditer(rest):
-        article = match[2] == "A" and re.match(r"\s+[a-z\0]", rest[match.end() :])
-        index = _in_range(_letter(match), options)
-        if index is not None and match[2] != "I" and not article and not NEGATED.search(rest[: match.start()]):
-            named.add(index)
-    numbers = [match for match in OPTION_NUMBER.finditer(rest) if not NEGATED.search(rest[: match.start()])]
+        article = match[2] == "A" and ARTICLE.match(rest, match.end())
+        letter = _in_range(_letter(match), options)
+        if letter is not None and match[2] != "I" and not article and not _is_negated(rest, match.start()):
+            named.add(letter)
+    numbers = [match for match in OPTION_NUMBER.finditer(rest) if not _is_negated(rest, match.start())]
     return named | ({int(match[1]) - first_number for match in numbers} & set(range(len(options))))
+
+
+def _is_negated(words: str, place: int) -> bool:
+    return NEGATED.search(words[max(0, place - NEGATION_REACH) : place]) is not None
 
 
 def _ordinal(match: re.Match[str]) -> int:

@@ -9,8 +9,9 @@ from .spans import Span
 SECONDS = r"(?:seconds?|secs?|s(?![A-Za-z])|秒钟?)"
 CLOCK = r"(?:\d+:)?\d+:\d{1,2}(?:\.\d+)?"  # mm:ss, h:mm:ss
 MINUTES = rf"\d+\s*(?:minutes?|mins?|m(?![A-Za-z])|分钟?)\s*(?:and\s+)?\d+(?:\.\d+)?\s*{SECONDS}"  # 1 min 30 s
-TIME = rf"(?<![\d.:\-])((?:{CLOCK}|{MINUTES}|\d+(?:\.\d+)?)(?:\s*{SECONDS})?)(?![\d:]|\.\d)"
-SECOND_TIME = TIME.replace(r"(?<![\d.:\-])", "", 1)  # behind a dash
+ALONE = r"(?<![\dA-Za-z.\-])(?<!\d:)"  # not within another number, nor negative
+TIME = rf"{ALONE}((?:{CLOCK}|{MINUTES}|\d+(?:\.\d+)?)(?:\s*{SECONDS})?)(?![\d:]|\.\d)"
+SECOND_TIME = TIME.removeprefix(ALONE)  # may stand behind a dash
 SIGN = r"\s*[-–—~到至]\s*"
 WORD = r"\s+(?:to|until|till|through)\s+"
 FORMS = (

@@ -59,7 +59,9 @@ def gold_spans(value: Any) -> list[Span]:
     """
     spans = as_spans(value)
     if not spans or any(start >= end for start, end in spans):
-        raise ValueError(f"got {value!r:.160}, expected [start, end] in seconds with start < end, or a list of such spans.")
+        raise ValueError(
+            f"got {value!r:.160}, expected [start, end] in seconds with start < end, or a list of such spans."
+        )
     return spans
 
 
@@ -97,7 +99,9 @@ def _is_span(value: Any) -> bool:
         isinstance(value, Sequence)
         and not isinstance(value, str)
         and len(value) == 2
-        and all(isinstance(time, numbers.Real) and not isinstance(time, bool) and math.isfinite(time) for time in value)
+        and all(
+            isinstance(time, numbers.Real) and not isinstance(time, bool) and math.isfinite(time) for time in value
+        )
     )
 
 

@@ -6,9 +6,8 @@ An answer is a list of triples such as `change_color(0, red), change_shape(1, cu
 from collections.abc import Sequence
 from typing import Any
 
-from ..evaluation.triples import PARTIAL, Credits, Triple, pair_triples, read_triples
+from ..evaluation.triples import PARTIAL, Credits, Triple, gold_triples, pair_triples, read_triples
 from .columns import gold_texts, score_rows
-from .errors import shorten
 from .layout import answer_or_all
 
 
@@ -55,10 +54,10 @@ def _score(completions: Sequence[str], columns: dict[str, Any], credits: Credits
 
 
 def _gold_triples(gold: str) -> list[Triple]:
-    triples = list(dict.fromkeys(read_triples(gold)))
-    if not triples:
-        raise ValueError(f"gold answer: got {shorten(gold)}, expected triples such as `change_color(0, red)`.")
-    return triples
+    try:
+        return gold_triples(gold)
+    except ValueError as error:
+        raise ValueError(f"gold answer: {error}") from None
 
 
 def score_triples(written: Sequence[Triple], gold: Sequence[Triple], credits: Credits) -> float:
