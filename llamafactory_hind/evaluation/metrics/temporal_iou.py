@@ -14,7 +14,7 @@ from . import Scored
 SUMMARY = (
     "spans of time: mean IoU of the sets, shares above 0.3, 0.5 and 0.7, and NExT-GQA's IoU and IoP of the first span"
 )
-SOURCE = "the sets are ours; doc-doc/NExT-GQA code/TempGQA/eval_ground.py for the parts nextgqa_*"
+SOURCE = "doc-doc/NExT-GQA code/TempGQA/eval_ground.py in the parts nextgqa_*; the IoU of sets is ours"
 FIELDS = ("span or spans",)
 THRESHOLDS = (0.3, 0.5, 0.7)
 NEXTGQA_THRESHOLDS = (0.3, 0.5)
