@@ -65,8 +65,8 @@ def write_curve(work: Path, name: str) -> None:
 def accuracy(model: Path, work: Path) -> float:
     """Return the share of held-out rows whose greedy completion the reward `accuracy` thinks right."""
     from llamafactory_hind.engines.interface import Request, Sampling
-    from llamafactory_hind.engines.loading import load_weights
-    from llamafactory_hind.engines.local import LocalEngine
+    from llamafactory_hind.engines.local.engine import LocalEngine
+    from llamafactory_hind.engines.local.weights import load_weights
     from llamafactory_hind.rewards import get_reward
 
     rows = json.loads((work / "rows" / "color_test.json").read_text())

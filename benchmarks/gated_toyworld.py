@@ -92,8 +92,8 @@ def look(run: Path) -> None:
 def judged(model: Path, output: Path | None) -> dict[str, dict[str, float]]:
     """Return accuracy of greedy answers by style, by alignment and by both; also written to `output`, and read from there."""
     from llamafactory_hind.engines.interface import Request, Sampling
-    from llamafactory_hind.engines.loading import load_weights
-    from llamafactory_hind.engines.local import LocalEngine
+    from llamafactory_hind.engines.local.engine import LocalEngine
+    from llamafactory_hind.engines.local.weights import load_weights
     from llamafactory_hind.evaluation.answers import answer_or_all
 
     if output is not None and output.is_file():

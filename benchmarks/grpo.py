@@ -31,13 +31,13 @@ from PIL import Image
 from transformers import Qwen2_5_VLForConditionalGeneration, TrainingArguments, set_seed
 from trl import GRPOConfig, GRPOTrainer
 
-from llamafactory_hind.engines.loading import Weights
+from llamafactory_hind.engines.local.weights import LoadedModel
 from llamafactory_hind.rewards import load_rewards
 from llamafactory_hind.stages.grpo import GroupRelative
 from llamafactory_hind.toyworld.build import build
 from llamafactory_hind.toyworld.checkpoint import tiny_config
-from llamafactory_hind.trainers.generation import RolloutOptions
-from llamafactory_hind.trainers.rollouts import PromptBatch, RolloutTrainer
+from llamafactory_hind.trainers.rollouts.trainer import PromptRows, RolloutTrainer
+from llamafactory_hind.trainers.rollouts.writing import RolloutOptions
 
 
 GROUP, NEW_TOKENS, PATCH = 8, 64, 28
@@ -109,26 +109,26 @@ class Ours:
         tokenizer = modules["tokenizer"]
         template = get_template_and_fix_tokenizer(tokenizer, DataArguments(template="qwen2_vl"))
         model = build_model(case, tokenizer)
-        self.weights = Weights(model, tokenizer, modules["processor"], template)
+        self.loaded = LoadedModel(model, tokenizer, modules["processor"], template)
         finetuning_args = FinetuningArguments(stage="grpo", finetuning_type="full", kl_beta=case.kl_beta)
         out = tempfile.mkdtemp()
         self.trainer = RolloutTrainer(
             annotator=GroupRelative(load_rewards([f"{__file__}:lengths"], None, timeout=60), finetuning_args),
             options=RolloutOptions(GROUP, 0.9, 1.0, 0, NEW_TOKENS, 1, "on"),
-            weights=self.weights,
+            loaded=self.loaded,
             reference=copy.deepcopy(model) if case.kl_beta else None,
             finetuning_args=finetuning_args,
             args=TrainingArguments(out, per_device_train_batch_size=1, report_to=[], use_cpu=True, disable_tqdm=True),
         )
-        self.trainer.writer.engine.stop_ids = [tokenizer.convert_tokens_to_ids("<|image_pad|>")]  # never written
-        self.batch = PromptBatch([self._feature(case)])
+        self.trainer.generator.engine.stop_ids = [tokenizer.convert_tokens_to_ids("<|image_pad|>")]  # never written
+        self.batch = PromptRows([self._feature(case)])
         self.trainer.current_gradient_accumulation_steps = 1
 
     def _feature(self, case: Case) -> dict[str, Any]:
-        weights, images = self.weights, [picture(case)]
+        loaded, images = self.loaded, [picture(case)]
         messages = [{"role": "user", "content": "<image>" + question(case)}, {"role": "assistant", "content": ""}]
-        messages = weights.template.mm_plugin.process_messages(messages, images, [], [], weights.processor)
-        ids, _ = weights.template.encode_oneturn(weights.tokenizer, messages)
+        messages = loaded.template.mm_plugin.process_messages(messages, images, [], [], loaded.processor)
+        ids, _ = loaded.template.encode_oneturn(loaded.tokenizer, messages)
         return {"prompt_input_ids": ids, "images": images, "videos": [], "audios": [], "columns": "{}", "row_id": "0"}
 
     def step(self) -> dict[str, float]:
@@ -234,11 +234,11 @@ def unique_flops(trainer: RolloutTrainer, case: Case, prompt: int) -> float:
     """Matmul FLOPs of a step over unique tokens: prompt once and each completion once a pass; forward is 1, backward 2."""
     model = trainer.model
     config, layers = model.config.text_config, model.model.language_model.layers
-    weights = sum(entry.numel() for entry in layers.parameters() if entry.dim() == 2)
+    loaded = sum(entry.numel() for entry in layers.parameters() if entry.dim() == 2)
     tower = sum(entry.numel() for entry in model.model.visual.blocks.parameters() if entry.dim() == 2)
     answers = GROUP * NEW_TOKENS
     seen = prompt**2 / 2 + answers * prompt + GROUP * NEW_TOKENS**2 / 2  # query-key pairs that may attend
-    text = 2 * weights * (prompt + answers) + 4 * seen * config.hidden_size * config.num_hidden_layers
+    text = 2 * loaded * (prompt + answers) + 4 * seen * config.hidden_size * config.num_hidden_layers
     head = 2 * answers * config.hidden_size * config.vocab_size
     passes = 1 + 3 + bool(case.kl_beta)  # writing, forward and backward, reference
     return passes * (text + head) + (2 + bool(case.kl_beta)) * 2 * tower * 4 * case.side**2  # the tower is frozen

@@ -23,10 +23,11 @@ from llamafactory.hparams import FinetuningArguments, TrainingArguments
 from llamafactory.train.dpo.trainer import CustomDPOTrainer
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
-from llamafactory_hind.engines.scoring import plain_token_logprobs, token_logprobs
-from llamafactory_hind.formats.collators import CHOSEN, PROMPT, REJECTED, PairCollator
+from llamafactory_hind.engines.local.packing import CHOSEN, PROMPT, REJECTED
+from llamafactory_hind.engines.local.scoring import plain_token_logprobs, token_logprobs
 from llamafactory_hind.stages.kepo import pair_loss
-from llamafactory_hind.trainers.pairs import PairTrainer, pair_logps
+from llamafactory_hind.trainers.pairs.collator import PairCollator
+from llamafactory_hind.trainers.pairs.trainer import PairTrainer, pair_logps
 
 
 IMAGE, VISION_START, VISION_END = 3, 1, 2
@@ -244,7 +245,8 @@ def compare(model: torch.nn.Module, plain: dict, packed: dict) -> dict[str, floa
 
 
 def token_scores(model: torch.nn.Module, packed: dict) -> torch.Tensor:
-    from llamafactory_hind.formats.collators import PAIR_KEYS, packed_attention_mask
+    from llamafactory_hind.engines.local.packing import packed_attention_mask
+    from llamafactory_hind.trainers.pairs.collator import PAIR_KEYS
 
     inputs = {k: v for k, v in packed.items() if k not in PAIR_KEYS}
     inputs["attention_mask"] = packed_attention_mask(packed["segments"], dtype=None)

@@ -41,7 +41,7 @@ def run_steps(steps: Iterable[Step], seed: int) -> None:
     from llamafactory.train.tuner import run_exp
     from omegaconf import OmegaConf
 
-    from llamafactory_hind.pipelines.run import run_synth
+    from llamafactory_hind.pipelines.runner.run import run_synth
     from llamafactory_hind.toyworld import __main__ as world
     from llamafactory_hind.toyworld import evaluate
 

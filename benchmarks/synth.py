@@ -49,7 +49,7 @@ async def main():
         print(time.perf_counter() - start)
 asyncio.run(main())
 """  # the least a Python client does: nothing is kept
-COMMAND = "import sys; from llamafactory_hind.pipelines.run import run_synth; run_synth(sys.argv[1:])"
+COMMAND = "import sys; from llamafactory_hind.pipelines.runner.run import run_synth; run_synth(sys.argv[1:])"
 TOLD = re.compile(r"^(\d+) rows in ([\d.]+) s \(.* (\d+) failed", re.MULTILINE)
 
 

@@ -12,7 +12,7 @@ from llamafactory.hparams import DataArguments, ModelArguments
 from PIL import Image
 from transformers import TrainingArguments
 
-from llamafactory_hind.formats.align import align_dataset
+from llamafactory_hind.formats.align.dataset import align_dataset
 
 
 COLUMNS = ("_prompt", "_response", "_system", "_tools", "_images", "_videos", "_audios")

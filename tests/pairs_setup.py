@@ -10,7 +10,7 @@ from llamafactory.data import get_template_and_fix_tokenizer
 from llamafactory.hparams import DataArguments, FinetuningArguments, ModelArguments
 from llamafactory.model import load_model, load_tokenizer
 
-from llamafactory_hind.formats.collators import PairCollator
+from llamafactory_hind.trainers.pairs.collator import PairCollator
 
 
 @dataclass

@@ -13,12 +13,13 @@ from llamafactory.hparams import DataArguments, FinetuningArguments, ModelArgume
 from llamafactory.model import load_model, load_tokenizer
 from transformers import TrainingArguments
 
-from llamafactory_hind.engines.loading import Weights
+from llamafactory_hind.engines.local.weights import LoadedModel
 from llamafactory_hind.losses.policy import clipped_surrogate, group_advantages, k3_kl
-from llamafactory_hind.trainers.components import Component
-from llamafactory_hind.trainers.generation import RolloutOptions
-from llamafactory_hind.trainers.rollout_batch import Annotation, Rollout, RolloutBatch, Scores, batch_of, prompt_of
-from llamafactory_hind.trainers.rollouts import RolloutTrainer
+from llamafactory_hind.trainers.rollouts.batch import RolloutBatch, batch_of, prompt_of
+from llamafactory_hind.trainers.rollouts.components import Component
+from llamafactory_hind.trainers.rollouts.records import Annotation, Rollout, Scores
+from llamafactory_hind.trainers.rollouts.trainer import RolloutTrainer
+from llamafactory_hind.trainers.rollouts.writing import RolloutOptions
 
 
 KINDS = ("image", "two_images", "video", "text")
@@ -87,16 +88,16 @@ class RolloutSetup:
         return FinetuningArguments(**self.tuning)
 
     @cached_property
-    def weights(self) -> Weights:
+    def loaded(self) -> LoadedModel:
         torch.manual_seed(0)
         modules = load_tokenizer(self.model_args)
         template = get_template_and_fix_tokenizer(modules["tokenizer"], DataArguments(template="qwen2_vl"))
         model = load_model(modules["tokenizer"], self.model_args, self.finetuning_args, is_trainable=True)
-        return Weights(model, modules["tokenizer"], modules["processor"], template)
+        return LoadedModel(model, modules["tokenizer"], modules["processor"], template)
 
     @property
     def model(self) -> torch.nn.Module:
-        return self.weights.model
+        return self.loaded.model
 
     def features(self, kinds: Sequence[str] = KINDS) -> list[dict[str, Any]]:
         images = sorted(str(path) for path in (self.world / "images").glob("*.png"))
@@ -110,10 +111,10 @@ class RolloutSetup:
         return [self._feature(number, kind, *media[kind]) for number, kind in enumerate(kinds)]
 
     def _feature(self, number: int, kind: str, question: str, images: list, videos: list) -> dict[str, Any]:
-        weights = self.weights
+        loaded = self.loaded
         messages = [{"role": "user", "content": question}, {"role": "assistant", "content": ""}]
-        messages = weights.template.mm_plugin.process_messages(messages, images, videos, [], weights.processor)
-        prompt, _ = weights.template.encode_oneturn(weights.tokenizer, messages)
+        messages = loaded.template.mm_plugin.process_messages(messages, images, videos, [], loaded.processor)
+        prompt, _ = loaded.template.encode_oneturn(loaded.tokenizer, messages)
         return {
             "prompt_input_ids": prompt,
             "images": images,
@@ -130,7 +131,7 @@ class RolloutSetup:
         for feature in features:
             lengths = torch.randint(1, 9, (group,), generator=generator).tolist()
             ids = [torch.randint(20, 400, (length,), generator=generator).tolist() for length in lengths]
-            texts = [self.weights.tokenizer.decode(some) for some in ids]
+            texts = [self.loaded.tokenizer.decode(some) for some in ids]
             found.append(Rollout(feature, prompt_of(feature), ids, texts, ["stop"] * group, ["policy"] * group))
         return found
 
@@ -176,7 +177,7 @@ class RolloutSetup:
         return RolloutTrainer(
             annotator=annotator or GroupRelative(even_share),
             options=RolloutOptions(**{**made, **(options or {})}),
-            weights=self.weights,
+            loaded=self.loaded,
             reference=reference,
             finetuning_args=self.finetuning_args,
             args=TrainingArguments(output_dir=str(out), **{**defaults, **arguments}),

@@ -11,9 +11,9 @@ from llamafactory.hparams import DataArguments
 from rollouts_setup import RolloutSetup
 from transformers import AutoConfig, Qwen2_5_VLForConditionalGeneration
 
-from llamafactory_hind.engines.teacher_models import run_settings
-from llamafactory_hind.engines.teacher_plan import read_teacher_plan
-from llamafactory_hind.engines.teachers import Teachers
+from llamafactory_hind.engines.teachers.local import run_settings
+from llamafactory_hind.engines.teachers.plan import read_teacher_plan
+from llamafactory_hind.engines.teachers.pool import TeacherPool
 
 
 def write_teacher(world: Path, out: Path, *, words: int | None = None, dropout: float = 0.0, seed: int = 1) -> Path:
@@ -44,10 +44,10 @@ def settings_of(setup: RolloutSetup, **changes: Any) -> dict[str, Any]:
     return {**run_settings(setup.model_args, DataArguments(template="qwen2_vl")), **changes}
 
 
-def open_teachers(setup: RolloutSetup, teacher: str | Path, **options: Any) -> Teachers:
-    return Teachers(
+def open_teachers(setup: RolloutSetup, teacher: str | Path, **options: Any) -> TeacherPool:
+    return TeacherPool(
         read_teacher_plan(str(teacher)),
-        setup.weights,
+        setup.loaded,
         settings=options.pop("settings", settings_of(setup)),
         **{"distributions": True, **options},
     )

@@ -12,22 +12,39 @@ HOST = "llamafactory"
 
 # Room -> the rooms it may import. A room that is not listed may not exist.
 MAY_IMPORT = {
-    "attach": {"config", "formats", "stages", "trainers", "pipelines", "board"},
-    "config": set(),
     "losses": set(),
-    "rewards": {"regions", "evaluation"},
+    "config": set(),
     "regions": set(),
-    "evaluation": {"config", "formats", "regions"},
-    "formats": {"regions"},
-    "engines": {"losses", "formats"},
-    "trainers": {"engines", "losses", "formats"},
-    "stages": {"config", "engines", "formats", "losses", "rewards", "trainers"},
-    "pipelines": {"config", "engines", "evaluation", "formats", "regions", "rewards"},
-    "importers": {"formats", "pipelines"},
-    "board": {"config"},
+    "storage": {"config"},
+    "formats": {"config", "regions", "storage"},
+    "engines": {"config", "formats", "losses", "storage"},
+    "evaluation": {"config", "formats", "regions", "storage"},
+    "rewards": {"config", "evaluation", "formats", "regions"},
+    "importers": {"config", "formats", "storage"},
+    "trainers": {"engines", "formats", "losses", "storage"},
+    "methods": {"engines", "formats", "losses", "trainers"},
+    "stages": {"config", "engines", "formats", "losses", "methods", "rewards", "trainers"},
+    "pipelines": {"config", "engines", "evaluation", "formats", "regions", "rewards", "storage"},
     "toyworld": {"config", "engines", "evaluation", "formats", "pipelines", "regions", "rewards"},
+    "board": {"config", "formats", "regions", "storage"},
+    "check": {"config", "engines", "formats", "pipelines", "rewards", "storage"},
+    "attach": {"board", "check", "config", "formats", "pipelines", "stages", "trainers"},
 }
-IMPORTS_HOST = {"attach", "formats", "engines", "trainers", "stages", "board"}
+# Folder -> folders or files of the same room that it may not import.
+APART = {
+    "trainers/pairs": {"trainers/rollouts"},
+    "trainers/rollouts": {"trainers/pairs"},
+    "engines/server": {"engines/local", "engines/teachers"},  # no torch behind a server
+    "engines/local": {"engines/server", "engines/teachers"},
+    "config/keys": {"config/stages"},
+}
+MACHINERY = {
+    "pipelines": ("runner", "rules"),
+    "importers": ("reading",),
+    "rewards": ("runner",),
+}  # imports no sibling of its own
+IMPORTS_HOST = {"attach", "board", "check", "engines", "formats", "methods", "stages", "trainers"}
+HOST_IN_FORMATS = ("/converter.py", "/align/", "/processors/")  # the other files of `formats` are pure
 STANDARD_LIBRARY_ONLY = {
     "attach/bootstrap.py",
     "attach/host_import.py",

@@ -1,10 +1,10 @@
-"""`formats.collators`: the packed row and its mask by hand; packed and plain batches give the same log-probs and gradients."""
+"""`trainers.pairs.collator`: the packed row and its mask by hand; packed and plain batches give the same log-probs and gradients."""
 
 import pytest
 import torch
 
-from llamafactory_hind.formats.collators import packed_attention_mask
-from llamafactory_hind.trainers.pairs import pair_logps
+from llamafactory_hind.engines.local.packing import packed_attention_mask
+from llamafactory_hind.trainers.pairs.trainer import pair_logps
 
 
 def test_packed_mask_by_hand() -> None:

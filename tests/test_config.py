@@ -13,14 +13,16 @@ from llamafactory_hind.config import (
     STAGES,
     ConfigError,
     check_train,
-    settings,
     stage_of_file,
+    words,
 )
-from llamafactory_hind.config.checks import defaults, fits, nearest
-from llamafactory_hind.config.deepspeed import zero_stage
-from llamafactory_hind.config.kepo import UNSUPPORTED, KepoArguments
+from llamafactory_hind.config.checks import defaults
+from llamafactory_hind.config.keys.share_prefix import SharePrefixArguments
+from llamafactory_hind.config.limits import zero_stage
 from llamafactory_hind.config.registry import CHECKS
-from llamafactory_hind.config.shared import SharedArguments
+from llamafactory_hind.config.stages.kepo import UNSUPPORTED
+from llamafactory_hind.config.stages.kepo import Arguments as KepoArguments
+from llamafactory_hind.config.types import fits, nearest
 
 
 HOST_STAGES = ("pt", "sft", "rm", "ppo", "dpo", "kto")
@@ -189,9 +191,9 @@ def test_zero_3_is_refused_from_a_file_and_from_a_mapping(tmp_path) -> None:
 
 def test_yaml_reads_on_and_off_as_booleans_and_we_mean_the_words() -> None:
     assert problems({"stage": "kepo", "share_prefix": False}) == {}
-    assert SharedArguments(share_prefix=False).share_prefix == "off"  # type: ignore[arg-type]
-    assert SharedArguments(share_prefix=True).share_prefix == "on"  # type: ignore[arg-type]
-    assert SharedArguments().share_prefix == "auto"
+    assert SharePrefixArguments(share_prefix=False).share_prefix == "off"  # type: ignore[arg-type]
+    assert SharePrefixArguments(share_prefix=True).share_prefix == "on"  # type: ignore[arg-type]
+    assert SharePrefixArguments().share_prefix == "auto"
 
 
 def test_whole_numbers_are_numbers_but_booleans_are_not() -> None:
@@ -206,7 +208,7 @@ def test_flags_are_read_as_the_hosts_parser_reads_them() -> None:
     words = (
         "--stage kepo --kepo-beta=0.2 --kepo_gap_weight --dataset a b --deepspeed {} --ref_logps_cache x.jsonl --n -3"
     )
-    assert settings(words.split()) == {
+    assert words(words.split()) == {
         "stage": "kepo",
         "kepo_beta": 0.2,
         "kepo_gap_weight": True,
@@ -215,14 +217,14 @@ def test_flags_are_read_as_the_hosts_parser_reads_them() -> None:
         "ref_logps_cache": "x.jsonl",
         "n": -3,
     }
-    assert settings(["--no_do_sample", "--kepo_b", "2"], KNOWN) == {"do_sample": False, "kepo_beta": 2}
-    assert settings(["--kepo", "2"], KNOWN) == {"kepo": 2}  # the beginning of several keys is none of them
+    assert words(["--no_do_sample", "--kepo_b", "2"], KNOWN) == {"do_sample": False, "kepo_beta": 2}
+    assert words(["--kepo", "2"], KNOWN) == {"kepo": 2}  # the beginning of several keys is none of them
 
 
 def test_settings_copies_a_mapping() -> None:
     given = {"stage": "kepo"}
-    assert settings(given) == given
-    assert settings(given) is not given
+    assert words(given) == given
+    assert words(given) is not given
 
 
 @pytest.mark.parametrize(

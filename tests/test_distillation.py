@@ -14,14 +14,13 @@ from rollouts_setup import GroupRelative, RolloutSetup, even_share
 from teacher_setup import open_teachers, write_teacher, write_yaml
 from transformers import TrainerCallback
 
-from llamafactory_hind.engines.encoding import Prompt, collate
-from llamafactory_hind.engines.loading import Weights
-from llamafactory_hind.engines.scoring import UnsupportedHead
-from llamafactory_hind.trainers.components import Component
-from llamafactory_hind.trainers.distillation import ROUTE, Distillation
-from llamafactory_hind.trainers.group_logps import GroupScorer
-from llamafactory_hind.trainers.rollout_batch import RolloutBatch
-from llamafactory_hind.trainers.token_objectives import score_with, spread
+from llamafactory_hind.engines.local.encoding import Prompt, collate
+from llamafactory_hind.engines.local.scoring import UnsupportedHead
+from llamafactory_hind.engines.local.weights import LoadedModel
+from llamafactory_hind.methods.distillation.divergence import ROUTE, Distillation
+from llamafactory_hind.trainers.rollouts.batch import RolloutBatch
+from llamafactory_hind.trainers.rollouts.components import Component
+from llamafactory_hind.trainers.rollouts.scoring import GroupScorer, score_with, spread
 
 
 LORA = {"finetuning_type": "lora", "lora_rank": 4, "lora_target": "all"}
@@ -47,7 +46,7 @@ def wide_path(small_world: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 @pytest.fixture(scope="module")
 def teachers(full: RolloutSetup, wide_path: Path) -> Any:
     found = open_teachers(full, wide_path)
-    found.local("default").weights.model.double()
+    found.local("default").loaded.model.double()
     return found
 
 
@@ -59,11 +58,11 @@ def distillation(teachers: Any, **changes: Any) -> Distillation:
     return Distillation(teachers, **{"rows": all_rows, "beta": 0.3, "temperature": 1.0, **changes})
 
 
-def whole_logits(weights: Weights, prompt: Prompt, ids: Sequence[int]) -> torch.Tensor:
+def whole_logits(loaded: LoadedModel, prompt: Prompt, ids: Sequence[int]) -> torch.Tensor:
     """Logits (len(ids), V) that predict `ids` behind `prompt`, from the model's own forward without padding or sharing."""
-    inputs, _ = collate(weights, [Prompt(prompt.input_ids, list(ids), prompt.request)], padding_side="right")
+    inputs, _ = collate(loaded, [Prompt(prompt.input_ids, list(ids), prompt.request)], padding_side="right")
     start = len(prompt.input_ids)
-    return weights.model(**inputs, use_cache=False).logits[0, start - 1 : start + len(ids) - 1]
+    return loaded.model(**inputs, use_cache=False).logits[0, start - 1 : start + len(ids) - 1]
 
 
 def plain_jsd(student: torch.Tensor, teacher: torch.Tensor, beta: float, temperature: float) -> torch.Tensor:
@@ -77,7 +76,7 @@ def plain_jsd(student: torch.Tensor, teacher: torch.Tensor, beta: float, tempera
 
 def twin(
     setup: RolloutSetup,
-    teacher: Weights,
+    teacher: LoadedModel,
     batch: RolloutBatch,
     *,
     beta: float = 0.3,
@@ -88,7 +87,7 @@ def twin(
     rows = []
     for row, owner in enumerate(batch.owners.tolist()):
         ids = batch.completion(row)
-        own = whole_logits(setup.weights, batch.prompts[owner], ids)
+        own = whole_logits(setup.loaded, batch.prompts[owner], ids)
         with torch.no_grad():
             other = whole_logits(teacher, (prompts or batch.prompts)[owner], ids)
         values = plain_jsd(own, other, beta, temperature)
@@ -96,37 +95,37 @@ def twin(
     return torch.stack(rows)
 
 
-def scorer_of(setup: RolloutSetup, way: str) -> GroupScorer:
-    scorer = GroupScorer(setup.weights, temperature=0.7, share_prefix="auto")
-    scorer.way = way
+def scorer_of(setup: RolloutSetup, mode: str) -> GroupScorer:
+    scorer = GroupScorer(setup.loaded, temperature=0.7, share_prefix="auto")
+    scorer.mode = mode
     return scorer
 
 
-def gradients(model: torch.nn.Module, stream: torch.Tensor, weights: torch.Tensor) -> dict[str, torch.Tensor]:
+def gradients(model: torch.nn.Module, stream: torch.Tensor, loaded: torch.Tensor) -> dict[str, torch.Tensor]:
     model.zero_grad()
-    (stream * weights).sum().backward()
+    (stream * loaded).sum().backward()
     return {name: entry.grad.clone() for name, entry in model.named_parameters() if entry.grad is not None}
 
 
 def test_every_way_gives_the_plain_formula_and_its_gradient(full: RolloutSetup, teachers: Any) -> None:
     """Pictures, a video and text; another width and vocabulary; both shifts by hand: one position off is told apart."""
     batch = full.batch(["text", "two_images", "video"], group=2)
-    weights = torch.randn(batch.tokens.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    teacher = teachers.local("default").weights
+    loaded = torch.randn(batch.tokens.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    teacher = teachers.local("default").loaded
     expected = twin(full, teacher, batch, temperature=1.3)
-    wanted = gradients(full.model, expected, weights)
+    wanted = gradients(full.model, expected, loaded)
     assert expected[batch.mask].min() > 1e-3
     with torch.no_grad():
         logps = scorer_of(full, "plain")(full.model, batch)
-    for way in WAYS:
+    for mode in WAYS:
         objective = distillation(teachers, temperature=1.3, logps_temperature=0.7)
-        found_logps, streams = score_with(objective, scorer_of(full, way), full.model, batch)
-        torch.testing.assert_close(streams["divergence"], expected, **CLOSE, msg=way)
+        found_logps, streams = score_with(objective, scorer_of(full, mode), full.model, batch)
+        torch.testing.assert_close(streams["divergence"], expected, **CLOSE, msg=mode)
         torch.testing.assert_close(found_logps, logps, **CLOSE)
-        found = gradients(full.model, streams["divergence"], weights)
+        found = gradients(full.model, streams["divergence"], loaded)
         assert found.keys() == wanted.keys()
         for name, value in wanted.items():
-            torch.testing.assert_close(found[name], value, **CLOSE_GRADIENT, msg=f"{way} {name}")
+            torch.testing.assert_close(found[name], value, **CLOSE_GRADIENT, msg=f"{mode} {name}")
     for row, owner in enumerate(batch.owners.tolist()):  # the same tokens under the teacher
         ids = torch.tensor(batch.completion(row))
         with torch.no_grad():
@@ -151,8 +150,8 @@ def test_a_longer_prompt_of_the_teacher_is_aligned_by_completion(
     )
     with torch.no_grad():
         _, streams = score_with(objective, scorer_of(full, "cache"), full.model, batch)
-        expected = twin(full, teachers.local("default").weights, batch, prompts=shown)
-        same_prompt = twin(full, teachers.local("default").weights, batch)
+        expected = twin(full, teachers.local("default").loaded, batch, prompts=shown)
+        same_prompt = twin(full, teachers.local("default").loaded, batch)
     torch.testing.assert_close(streams["divergence"], expected, **CLOSE)
     assert (expected - same_prompt)[batch.mask].abs().max() > 1e-3
     objective.prompts_of = lambda given: shown[:2]
@@ -203,14 +202,14 @@ def distillation_without_passes(teachers: Any, **changes: Any) -> Distillation:
     class Nobody:
         names = teachers.names
         local = staticmethod(lambda name: Nobody)
-        weights = teachers._opened["default"].weights
+        loaded = teachers._opened["default"].loaded
         is_base = True
 
     return distillation(Nobody, **changes)
 
 
 def test_a_teacher_left_in_train_mode_has_no_dropout_in_its_targets(full: RolloutSetup, teachers: Any) -> None:
-    model = teachers.local("default").weights.model
+    model = teachers.local("default").loaded.model
     assert model.config.text_config.attention_dropout == 0.5
     batch = full.batch(["image", "text"], group=2)
     targets = []
@@ -240,18 +239,18 @@ def test_the_base_teaches_an_adapter_and_a_copy_a_full_student(small_world: Path
     setup.model.train()
     alone = RolloutSetup(small_world)
     alone.model.double()
-    expected = twin(setup, alone.weights, batch)
-    weights = torch.randn(batch.tokens.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    wanted = gradients(setup.model, expected, weights)
+    expected = twin(setup, alone.loaded, batch)
+    loaded = torch.randn(batch.tokens.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    wanted = gradients(setup.model, expected, loaded)
     assert any("lm_head.lora_A" in name for name in wanted)
-    for way in WAYS:
-        streams = score_with(objective, scorer_of(setup, way), setup.model, batch)[1]
+    for mode in WAYS:
+        streams = score_with(objective, scorer_of(setup, mode), setup.model, batch)[1]
         torch.testing.assert_close(streams["divergence"], expected, **CLOSE)
-        for name, value in gradients(setup.model, streams["divergence"], weights).items():
-            torch.testing.assert_close(value, wanted[name], **CLOSE_GRADIENT, msg=f"{way} {name}")
+        for name, value in gradients(setup.model, streams["divergence"], loaded).items():
+            torch.testing.assert_close(value, wanted[name], **CLOSE_GRADIENT, msg=f"{mode} {name}")
     assert setup.model.training
     copied = open_teachers(full, "base")
-    copied.local("default").weights.model.double()
+    copied.local("default").loaded.model.double()
     batch = full.batch(["image"], group=2)
     found = score_with(distillation(copied), scorer_of(full, "plain"), full.model, batch)[1]["divergence"]
     assert found.abs().max() < 1e-12
@@ -261,7 +260,7 @@ def test_each_row_is_taught_by_its_own_teacher(full: RolloutSetup, wide_path: Pa
     content = {"route_by": "kind", "teachers": {"image": str(wide_path), "default": "base"}}
     both = open_teachers(full, write_yaml(tmp_path / "teacher.yaml", content))
     for name in both.names:
-        both.local(name).weights.model.double()
+        both.local(name).loaded.model.double()
     objective = distillation(both)
     kinds = ["image", "text"]
     rollouts = full.rollouts(full.features(kinds), group=2)
@@ -271,7 +270,7 @@ def test_each_row_is_taught_by_its_own_teacher(full: RolloutSetup, wide_path: Pa
     batch.streams[ROUTE] = routes.flatten()
     with torch.no_grad():
         found = score_with(objective, scorer_of(full, "cache"), full.model, batch)[1]["divergence"]
-        first = twin(full, both.local("image").weights, batch)
+        first = twin(full, both.local("image").loaded, batch)
     torch.testing.assert_close(found[:2], first[:2], **CLOSE)
     assert found[2:].abs().max() < 1e-12  # a copy of the student itself
     assert distillation(open_teachers(full, "base")).streams(rollouts) == {}
@@ -306,7 +305,7 @@ def test_flat_values_stand_where_the_mask_is() -> None:
 # in the trainer
 
 
-class Taught(GroupRelative):
+class TeacherStates(GroupRelative):
     """Rewards that teach nothing, and the divergence as a component."""
 
     def __init__(self, objective: Distillation, reward: Callable[[list[int]], float] = lambda ids: 0.5) -> None:
@@ -336,7 +335,7 @@ def trained(setup: RolloutSetup, teacher: str | Path, out: Path, **changes: Any)
     resume = changes.pop("resume_from_checkpoint", None)
     rows = changes.pop("rows", all_rows)
     objective = distillation(open_teachers(setup, teacher), rows=rows)
-    trainer = setup.trainer(out, annotator=Taught(objective), **changes)
+    trainer = setup.trainer(out, annotator=TeacherStates(objective), **changes)
     trainer.train(resume_from_checkpoint=resume)
     return trainer, trainer.state.log_history
 
@@ -357,7 +356,7 @@ def test_the_split_into_micro_batches_changes_nothing_and_the_divergence_falls(
     assert log[0]["grad_norm"] > 1e-2
     assert log[0]["loss"] == pytest.approx(log[0]["loss/distill"], abs=1e-6)
     assert log[2]["loss/distill"] < log[0]["loss/distill"]
-    assert whole.scorer.way == "cache"
+    assert whole.scorer.mode == "cache"
 
 
 def test_resumes_between_two_passes_and_checkpoints_hold_no_streams(
@@ -395,10 +394,10 @@ def test_a_head_that_is_not_known_is_refused_before_the_first_step(
     small_world: Path, wide_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     setup = RolloutSetup(small_world)
-    settle = GroupScorer.settle
+    select_mode = GroupScorer.select_mode
 
     def unknown(self: GroupScorer, model: Any, batch: Any, *, half: bool) -> None:
-        settle(self, model, batch, half=half)
+        select_mode(self, model, batch, half=half)
         self.chunked = False
 
     monkeypatch.setattr(GroupScorer, "settle", unknown)

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from llamafactory_hind.engines.data_urls import DataUrls
-from llamafactory_hind.engines.frames import pick_times, sample_frames
+from llamafactory_hind.engines.server.data_urls import DataUrls
+from llamafactory_hind.formats.media.frames import pick_times, sample_frames
 
 
 def encoder(**options: object) -> DataUrls:
@@ -308,7 +308,7 @@ def test_a_stream_without_an_index_is_read_as_well(tmp_path: Path) -> None:
 def test_seeking_skips_what_lies_between(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = make_video(tmp_path / "a.mp4", frames=120, rate=20, gop=10)
     whole = decode_whole(path)
-    monkeypatch.setattr("llamafactory_hind.engines.frames._decode_all", None)
+    monkeypatch.setattr("llamafactory_hind.formats.media.frames._decode_all", None)
     found = sample_frames(path, fps=0.5, most=16)
     for frame, number in zip(found, (0, 59, 119), strict=True):
         assert np.array_equal(np.asarray(frame), whole[number])

@@ -1,4 +1,4 @@
-"""`engines.local` on a tiny real Qwen2.5-VL: tokens as in `sft`, writing and scoring equal to the model's own plain ways."""
+"""`engines.local.engine` on a tiny real Qwen2.5-VL: tokens as in `sft`, writing and scoring equal to the model's own plain ways."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,9 +15,9 @@ from peft import LoraConfig, get_peft_model
 from transformers import GenerationConfig
 
 from llamafactory_hind.engines.interface import Completion, Request, Sampling
-from llamafactory_hind.engines.loading import Weights, host_keys, load_weights
-from llamafactory_hind.engines.local import LocalEngine
-from llamafactory_hind.engines.prefixes import group_by_prefix
+from llamafactory_hind.engines.local.engine import LocalEngine
+from llamafactory_hind.engines.local.prefixes import group_by_prefix
+from llamafactory_hind.engines.local.weights import LoadedModel, host_keys, load_weights
 
 
 GREEDY = Sampling(n=1, temperature=0.0, top_p=1.0, top_k=0, max_new_tokens=10, seed=0)
@@ -25,7 +25,7 @@ HOT = replace(GREEDY, n=4, temperature=1.0, seed=7, greedy_first=True)
 
 
 @pytest.fixture(scope="module")
-def weights(small_world: Path) -> Weights:
+def loaded(small_world: Path) -> LoadedModel:
     loaded = load_weights(str(small_world / "tiny"), settings={"template": "qwen2_vl"})
     make_telling(loaded, small_world)
     return loaded
@@ -58,30 +58,32 @@ def requests(small_world: Path) -> list[Request]:
     ]
 
 
-def engine(weights: Weights, **options: object) -> LocalEngine:
-    return LocalEngine(weights, **{"batch_size": 4, **options})
+def engine(loaded: LoadedModel, **options: object) -> LocalEngine:
+    return LocalEngine(loaded, **{"batch_size": 4, **options})
 
 
 def ids(written: list[list[Completion]]) -> list[list[tuple[int, ...]]]:
     return [[completion.token_ids for completion in completions] for completions in written]
 
 
-def plain_inputs(weights: Weights, one: LocalEngine, request: Request, answer: list[int]) -> dict[str, torch.Tensor]:
+def plain_inputs(
+    loaded: LoadedModel, one: LocalEngine, request: Request, answer: list[int]
+) -> dict[str, torch.Tensor]:
     """One row without padding, positions left to the model: the way that shares least with the engine."""
     row = one.encode(request, answer)
     token_ids = torch.tensor([row.input_ids + row.answer_ids])
     media = [list(request.images), list(request.videos), list(request.audios)]
-    plugin = weights.template.mm_plugin
-    inputs = plugin.get_mm_inputs(*media, [len(media[0])], [len(media[1])], [0], [row.input_ids], weights.processor)
-    config = weights.model.config
+    plugin = loaded.template.mm_plugin
+    inputs = plugin.get_mm_inputs(*media, [len(media[0])], [len(media[1])], [0], [row.input_ids], loaded.processor)
+    config = loaded.model.config
     kinds = (token_ids == config.image_token_id) * 1 + (token_ids == config.video_token_id) * 2
     return {"input_ids": token_ids, "attention_mask": torch.ones_like(token_ids), "mm_token_type_ids": kinds, **inputs}
 
 
-def test_prompts_and_answers_are_the_tokens_of_sft(weights: Weights, requests: list[Request]) -> None:
+def test_prompts_and_answers_are_the_tokens_of_sft(loaded: LoadedModel, requests: list[Request]) -> None:
     arguments = DataArguments(template="qwen2_vl", cutoff_len=4096)
     processor = SupervisedDatasetProcessor(
-        template=weights.template, tokenizer=weights.tokenizer, processor=weights.processor, data_args=arguments
+        template=loaded.template, tokenizer=loaded.tokenizer, processor=loaded.processor, data_args=arguments
     )
     for request in requests:
         expected, labels = processor._encode_data_example(
@@ -93,50 +95,50 @@ def test_prompts_and_answers_are_the_tokens_of_sft(weights: Weights, requests: l
             videos=list(request.videos),
             audios=[],
         )
-        row = engine(weights).encode(request, "The dax eats fish.")
+        row = engine(loaded).encode(request, "The dax eats fish.")
         turn = len(row.answer_ids)
         assert row.input_ids + row.answer_ids == expected[: len(row.input_ids) + turn]
-        assert row.answer_ids[-1] == weights.tokenizer.eos_token_id
+        assert row.answer_ids[-1] == loaded.tokenizer.eos_token_id
         # what sft trains on beyond it is the template's line break after the stop token
-        assert weights.tokenizer.decode(expected[len(row.input_ids) + turn :]) == "\n"
+        assert loaded.tokenizer.decode(expected[len(row.input_ids) + turn :]) == "\n"
         assert labels[len(row.input_ids)] == row.answer_ids[0]
-        assert engine(weights).encode(request).input_ids == row.input_ids
+        assert engine(loaded).encode(request).input_ids == row.input_ids
 
 
-def test_greedy_equals_the_librarys_generate(weights: Weights, requests: list[Request]) -> None:
-    one = engine(weights)
+def test_greedy_equals_the_librarys_generate(loaded: LoadedModel, requests: list[Request]) -> None:
+    one = engine(loaded)
     written = one.generate(requests, GREEDY)
-    assert one._lean is True
+    assert one._shared_prefill is True
     for request, (completion,) in zip(requests, written, strict=True):
-        inputs = plain_inputs(weights, one, request, [])
+        inputs = plain_inputs(loaded, one, request, [])
         config = GenerationConfig(max_new_tokens=10, do_sample=False, eos_token_id=one.stop_ids, pad_token_id=0)
         suppressed = [[token] for token in one.banned_ids]
-        out = weights.model.generate(**inputs, generation_config=config, bad_words_ids=suppressed)
+        out = loaded.model.generate(**inputs, generation_config=config, bad_words_ids=suppressed)
         assert list(completion.token_ids) == out[0, inputs["input_ids"].shape[1] :].tolist()
 
 
-def test_group_prefill_equals_the_plain_path(weights: Weights, requests: list[Request]) -> None:
-    lean, plain = engine(weights), engine(weights, batch_size=2)
-    plain._lean = False
-    first, second = lean.generate(requests, HOT), plain.generate(requests, HOT)
-    assert lean._lean is True
+def test_group_prefill_equals_the_plain_path(loaded: LoadedModel, requests: list[Request]) -> None:
+    shared_prefill, plain = engine(loaded), engine(loaded, batch_size=2)
+    plain._shared_prefill = False
+    first, second = shared_prefill.generate(requests, HOT), plain.generate(requests, HOT)
+    assert shared_prefill._shared_prefill is True
     assert ids(first) == ids(second)
     lengths = {len(row) for rows in ids(first) for row in rows}
     assert len(lengths) > 1, "some rows must stop early, or dropping finished rows is not tried"
     for mine, other in zip(chain(*first), chain(*second), strict=True):
         assert mine.logprob == pytest.approx(other.logprob, abs=1e-4)
-        assert mine.finish_reason == ("stop" if mine.token_ids[-1] in lean.stop_ids else "length")
+        assert mine.finish_reason == ("stop" if mine.token_ids[-1] in shared_prefill.stop_ids else "length")
 
 
-def test_batch_composition_changes_nothing(weights: Weights, requests: list[Request]) -> None:
-    together = engine(weights, batch_size=7).generate(requests, HOT)
-    alone = [engine(weights, batch_size=1).generate([request], HOT)[0] for request in requests]
-    backwards = engine(weights, batch_size=3).generate(requests[::-1], HOT)[::-1]
+def test_batch_composition_changes_nothing(loaded: LoadedModel, requests: list[Request]) -> None:
+    together = engine(loaded, batch_size=7).generate(requests, HOT)
+    alone = [engine(loaded, batch_size=1).generate([request], HOT)[0] for request in requests]
+    backwards = engine(loaded, batch_size=3).generate(requests[::-1], HOT)[::-1]
     assert ids(together) == ids(alone) == ids(backwards)
 
 
-def test_seed_key_and_repetition_choose_the_random_numbers(weights: Weights, requests: list[Request]) -> None:
-    one, request = engine(weights), requests[0]
+def test_seed_key_and_repetition_choose_the_random_numbers(loaded: LoadedModel, requests: list[Request]) -> None:
+    one, request = engine(loaded), requests[0]
     first = ids(one.generate([request], HOT))[0]
     assert len(set(first)) > 2, "samples of one request differ"
     assert ids(one.generate([request], replace(HOT, seed=8)))[0] != first
@@ -148,29 +150,29 @@ def test_seed_key_and_repetition_choose_the_random_numbers(weights: Weights, req
     assert twice[0][1:] != twice[1][1:], "the same request asked twice is two draws"
 
 
-def test_stale_rope_deltas_are_not_read(weights: Weights, requests: list[Request]) -> None:
-    before = engine(weights).generate(requests, GREEDY)
-    inner = weights.model.model
+def test_stale_rope_deltas_are_not_read(loaded: LoadedModel, requests: list[Request]) -> None:
+    before = engine(loaded).generate(requests, GREEDY)
+    inner = loaded.model.model
     inner.rope_deltas = torch.full((4, 1), 99)
-    assert ids(engine(weights).generate(requests, GREEDY)) == ids(before)
+    assert ids(engine(loaded).generate(requests, GREEDY)) == ids(before)
     inner.rope_deltas = None
 
 
-def test_scores_equal_the_naive_way_and_those_of_writing(weights: Weights, requests: list[Request]) -> None:
-    one = engine(weights, chunk_tokens=3)
-    plain = engine(weights)
-    plain._shared = False
+def test_scores_equal_the_naive_way_and_those_of_writing(loaded: LoadedModel, requests: list[Request]) -> None:
+    one = engine(loaded, chunk_tokens=3)
+    plain = engine(loaded)
+    plain._shared_prompts = False
     written = one.generate(requests, HOT)
     asked = [(request, c) for request, completions in zip(requests, written, strict=True) for c in completions]
     scores = one.score([request for request, _ in asked], [c.token_ids for _, c in asked])
     assert one._chunked is True
-    assert one._shared is True, "five completions a request: their prompt is computed once"
+    assert one._shared_prompts is True, "five completions a request: their prompt is computed once"
     apart = plain.score([request for request, _ in asked], [c.token_ids for _, c in asked])
     assert [score.logprob for score in scores] == pytest.approx([score.logprob for score in apart], abs=1e-3)
     for (request, completion), score in zip(asked, scores, strict=True):
-        inputs = plain_inputs(weights, one, request, list(completion.token_ids))
+        inputs = plain_inputs(loaded, one, request, list(completion.token_ids))
         with torch.no_grad():
-            logits = weights.model(**inputs).logits[0].double()
+            logits = loaded.model(**inputs).logits[0].double()
         count = len(completion.token_ids)
         targets = torch.tensor(completion.token_ids)
         naive = logits[-count - 1 : -1].log_softmax(-1).gather(-1, targets[:, None]).sum().item()
@@ -179,17 +181,17 @@ def test_scores_equal_the_naive_way_and_those_of_writing(weights: Weights, reque
         assert completion.logprob == pytest.approx(naive, abs=1e-4 * count)
 
 
-def test_a_text_is_scored_with_its_stop_token(weights: Weights, requests: list[Request]) -> None:
-    one = engine(weights)
-    token_ids = [*weights.tokenizer.encode("fish", add_special_tokens=False), weights.tokenizer.eos_token_id]
+def test_a_text_is_scored_with_its_stop_token(loaded: LoadedModel, requests: list[Request]) -> None:
+    one = engine(loaded)
+    token_ids = [*loaded.tokenizer.encode("fish", add_special_tokens=False), loaded.tokenizer.eos_token_id]
     assert one.score(requests[:1], ["fish"]) == one.score(requests[:1], [token_ids])
     assert one.score(requests[:1], ["fish"])[0].tokens == len(token_ids)
 
 
-def test_media_tokens_are_never_written_however_hot(weights: Weights, requests: list[Request]) -> None:
+def test_media_tokens_are_never_written_however_hot(loaded: LoadedModel, requests: list[Request]) -> None:
     hot = replace(HOT, n=16, temperature=100.0, max_new_tokens=24)
-    one = engine(weights)
-    banned = weights.tokenizer.convert_ids_to_tokens(one.banned_ids)
+    one = engine(loaded)
+    banned = loaded.tokenizer.convert_ids_to_tokens(one.banned_ids)
     assert {"<|image_pad|>", "<|video_pad|>"} <= set(banned)
 
     def media_tokens() -> int:
@@ -203,22 +205,22 @@ def test_media_tokens_are_never_written_however_hot(weights: Weights, requests: 
 
 
 def test_a_model_that_refuses_repeated_caches_falls_back(
-    weights: Weights, requests: list[Request], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    loaded: LoadedModel, requests: list[Request], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     from transformers.cache_utils import Cache
 
-    expected = ids(engine(weights).generate(requests, HOT))
+    expected = ids(engine(loaded).generate(requests, HOT))
 
     def refuse(self: Cache, repeats: int) -> None:
         raise NotImplementedError("no such operation")
 
     monkeypatch.setattr(Cache, "batch_repeat_interleave", refuse)
-    one = engine(weights)
+    one = engine(loaded)
     assert ids(one.generate(requests, HOT)) == expected
-    assert one._lean is False
+    assert one._shared_prefill is False
 
 
-def test_shared_beginnings_with_different_texts(weights: Weights, requests: list[Request]) -> None:
+def test_shared_beginnings_with_different_texts(loaded: LoadedModel, requests: list[Request]) -> None:
     """As the `knowledge` pipeline asks: one question with several facts, among questions that share nothing."""
     facts = ["", "\nKnowledge: The dax eats fish.", "\nKnowledge: The dax lives in caves and fears owls, it is said."]
     asked = [
@@ -229,27 +231,27 @@ def test_shared_beginnings_with_different_texts(weights: Weights, requests: list
         for request in requests
         for fact in facts
     ]
-    one, plain = engine(weights, batch_size=5), engine(weights, batch_size=1)
-    plain._shared = False
+    one, plain = engine(loaded, batch_size=5), engine(loaded, batch_size=1)
+    plain._shared_prompts = False
     answers = ["fish", "a blue ring"] * len(asked)
     found, expected = one.score(asked, answers[: len(asked)]), plain.score(asked, answers[: len(asked)])
-    assert one._shared is True
+    assert one._shared_prompts is True
     assert [score.logprob for score in found] == pytest.approx([score.logprob for score in expected], abs=1e-3)
     assert len({round(score.logprob, 2) for score in found}) > len(requests)
 
 
 def test_a_shared_cache_of_another_row_is_noticed(
-    weights: Weights, requests: list[Request], monkeypatch: pytest.MonkeyPatch
+    loaded: LoadedModel, requests: list[Request], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from transformers.cache_utils import DynamicCache
 
-    expected = engine(weights).score(requests * 3, ["fish"] * 21)
+    expected = engine(loaded).score(requests * 3, ["fish"] * 21)
     own = DynamicCache.batch_select_indices
     monkeypatch.setattr(DynamicCache, "batch_select_indices", lambda self, rows: own(self, rows.flip(0)))
-    one = engine(weights)
+    one = engine(loaded)
     found = one.score(requests * 3, ["fish"] * 21)
     assert [score.logprob for score in found] == pytest.approx([score.logprob for score in expected], abs=1e-3)
-    assert one._shared is False
+    assert one._shared_prompts is False
 
 
 @pytest.mark.parametrize(
@@ -280,7 +282,7 @@ def test_grouping_by_hand(rows: list, media: list, groups: list) -> None:
 
 
 def test_wrong_cache_contents_are_noticed(
-    weights: Weights, requests: list[Request], monkeypatch: pytest.MonkeyPatch
+    loaded: LoadedModel, requests: list[Request], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A model whose repeated cache belongs to another prompt must not pass the proof."""
     from transformers.cache_utils import Cache, DynamicCache
@@ -291,23 +293,23 @@ def test_wrong_cache_contents_are_noticed(
         own(self, repeats)
         self.batch_select_indices(torch.arange(self.layers[0].keys.shape[0]).roll(repeats))
 
-    expected = ids(engine(weights).generate(requests, HOT))
+    expected = ids(engine(loaded).generate(requests, HOT))
     monkeypatch.setattr(DynamicCache, "batch_repeat_interleave", mix_up)
-    one = engine(weights)
+    one = engine(loaded)
     assert ids(one.generate(requests, HOT)) == expected
-    assert one._lean is False
+    assert one._shared_prefill is False
 
 
-def test_a_training_model_is_given_back_as_it_was(weights: Weights, requests: list[Request]) -> None:
-    weights.model.train()
+def test_a_training_model_is_given_back_as_it_was(loaded: LoadedModel, requests: list[Request]) -> None:
+    loaded.model.train()
     try:
-        one = engine(weights, adapters=None)
+        one = engine(loaded, adapters=None)
         first = one.generate(requests[:2], GREEDY)
-        assert weights.model.training
-        assert not any(parameter.grad_fn for parameter in weights.model.parameters())
+        assert loaded.model.training
+        assert not any(parameter.grad_fn for parameter in loaded.model.parameters())
         assert ids(first) == ids(one.generate(requests[:2], GREEDY))
     finally:
-        weights.model.eval()
+        loaded.model.eval()
 
 
 @pytest.fixture(scope="module")
@@ -359,7 +361,7 @@ def test_adapters_share_one_base_and_equal_the_hosts_merge(
     for numbers, scores in found.items():
         expected = host_scores(small_world, [adapters[number] for number in numbers], score)
         assert scores == pytest.approx(expected, abs=1e-3), numbers
-    assert engines[(0, 1)]._shared is True
+    assert engines[(0, 1)]._shared_prompts is True
     assert score(engines[()]) == found[()], "the base is untouched by the others"
     assert abs(found[()][0] - found[(0,)][0]) > 0.1
     assert abs(found[(0,)][0] - found[(0, 1)][0]) > 0.1
@@ -367,14 +369,14 @@ def test_adapters_share_one_base_and_equal_the_hosts_merge(
         LocalEngine(shared, batch_size=4, adapters=[adapters[0], adapters[2]])
 
 
-def test_capabilities_and_host_keys(weights: Weights) -> None:
-    assert engine(weights).capabilities.videos
-    assert not engine(weights).capabilities.audios
+def test_capabilities_and_host_keys(loaded: LoadedModel) -> None:
+    assert engine(loaded).capabilities.videos
+    assert not engine(loaded).capabilities.audios
     assert {"image_max_pixels", "video_fps", "infer_dtype", "template", "quantization_bit"} <= host_keys()
     assert not {"adapter_name_or_path", "dataset", "stage"} & host_keys()
 
 
-def test_a_missing_placeholder_is_an_error(weights: Weights, small_world: Path) -> None:
+def test_a_missing_placeholder_is_an_error(loaded: LoadedModel, small_world: Path) -> None:
     image = str(min((small_world / "images").glob("*.png")))
     with pytest.raises(ValueError, match="number of images"):
-        engine(weights).generate([Request([{"role": "user", "content": "no placeholder"}], images=[image])], GREEDY)
+        engine(loaded).generate([Request([{"role": "user", "content": "no placeholder"}], images=[image])], GREEDY)

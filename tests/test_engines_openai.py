@@ -1,4 +1,4 @@
-"""`engines.openai` against real HTTP servers: what is sent, what comes back, and the answers of the model itself."""
+"""`engines.server.engine` against real HTTP servers: what is sent, what comes back, and the answers of the model itself."""
 
 import asyncio
 import base64
@@ -22,11 +22,11 @@ import pytest
 from openai_server import OpenAIServer, answer, logprobs_of
 from PIL import Image
 
-from llamafactory_hind.engines.frames import sample_frames
 from llamafactory_hind.engines.interface import Completion, Request, Sampling
-from llamafactory_hind.engines.openai import OpenAIEngine
-from llamafactory_hind.engines.retrying import CallFailed
-from llamafactory_hind.engines.usage import Usage
+from llamafactory_hind.engines.server.engine import OpenAIEngine
+from llamafactory_hind.engines.server.retrying import CallFailed
+from llamafactory_hind.engines.server.usage import Usage
+from llamafactory_hind.formats.media.frames import sample_frames
 
 
 GREEDY = Sampling(n=1, temperature=0.0, top_p=1.0, top_k=0, max_new_tokens=10, seed=0)
@@ -65,7 +65,7 @@ def texts(written: list[list[Completion]]) -> list[list[str]]:
 
 def test_neither_torch_nor_the_host_is_imported(run_python: Callable[..., Any]) -> None:
     code = (
-        "import sys, llamafactory_hind.engines.openai\n"
+        "import sys, llamafactory_hind.engines.server.engine\n"
         "print([name for name in ('torch', 'llamafactory', 'transformers', 'datasets') if name in sys.modules])"
     )
     done = run_python("-c", code)
@@ -175,8 +175,8 @@ def test_seeds_follow_from_seed_key_and_number(server: OpenAIServer) -> None:
     assert not once & named
     assert named == seeds([ask("What else?", key="row 1")])
     pictures = [Image.new("RGB", (4, 4), color) for color in ("red", "blue", "red")]
-    red, blue, again = (seeds([ask("<image>?", images=[picture])]) for picture in pictures)
-    assert red == again != blue, "without a key the contents of the media tell rows apart"
+    red, blue, retryable = (seeds([ask("<image>?", images=[picture])]) for picture in pictures)
+    assert red == retryable != blue, "without a key the contents of the media tell rows apart"
 
 
 def test_logprobs_are_summed_and_confidence_is_their_mean(server: OpenAIServer) -> None:
@@ -331,7 +331,7 @@ def test_answers_without_token_counts_are_told(server: OpenAIServer) -> None:
 
 
 def test_the_server_runs_as_a_program(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("llamafactory_hind.engines.retrying.FIRST_WAIT", 0.01)
+    monkeypatch.setattr("llamafactory_hind.engines.server.retrying.FIRST_WAIT", 0.01)
     command = [sys.executable, str(root / "tests" / "openai_server.py"), "--port", "0", "--faults", "0.5"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -401,8 +401,8 @@ def test_the_hosts_server_gives_what_the_same_model_gives_here(
     small_world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Greedy texts and prompt tokens agree; other pictures get other texts, so they arrived."""
-    from llamafactory_hind.engines.loading import load_weights
-    from llamafactory_hind.engines.local import LocalEngine
+    from llamafactory_hind.engines.local.engine import LocalEngine
+    from llamafactory_hind.engines.local.weights import load_weights
 
     local = LocalEngine(load_weights(str(small_world / "tiny"), settings={"template": "qwen2_vl"}), batch_size=8)
     pictures = [str(path) for path in sorted((small_world / "images").glob("*.png"))[:4]]

@@ -1,4 +1,4 @@
-"""`engines.openai` when things go wrong: what is tried again, what is not, and that the key is never shown."""
+"""`engines.server.engine` when things go wrong: what is tried again, what is not, and that the key is never shown."""
 
 import asyncio
 import io
@@ -19,11 +19,11 @@ import pytest
 from openai_server import FAULTS, Behaviour, OpenAIServer
 from test_engines_openai import GREEDY, HOT, ask, generate, make_engine, texts
 
-from llamafactory_hind.engines import endpoints, retrying
-from llamafactory_hind.engines.api_key import ApiKey
-from llamafactory_hind.engines.chat_protocol import refused_parameters
-from llamafactory_hind.engines.endpoints import Endpoints
-from llamafactory_hind.engines.retrying import CallFailed, read_retry_after, wait_before
+from llamafactory_hind.engines.server import endpoints, retrying
+from llamafactory_hind.engines.server.api_key import ApiKey
+from llamafactory_hind.engines.server.endpoints import Endpoints
+from llamafactory_hind.engines.server.protocol import refused_parameters
+from llamafactory_hind.engines.server.retrying import CallFailed, backoff, read_retry_after
 
 
 KEY = "sk-p9Xv/3+aQ_7mR2tLw8Zc5Nd1"
@@ -54,7 +54,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
     """Everything logged, down to debugging, by whomever."""
     out = io.StringIO()
     handler = logging.StreamHandler(out)
-    loggers = [logging.getLogger(), logging.getLogger("llamafactory.hind.engines.openai")]
+    loggers = [logging.getLogger(), logging.getLogger("llamafactory.hind.engines.server.engine")]
     levels = [one.level for one in loggers]
     monkeypatch.setattr(loggers[1], "propagate", False)  # the host's own logger may, or may not, hand on what it gets
     for one in loggers:
@@ -338,10 +338,10 @@ def test_retry_after_by_hand(text: str, seconds: float | None) -> None:
 
 def test_waits_double_up_to_a_limit_and_differ() -> None:
     for attempt, full in ((1, 0.5), (2, 1.0), (3, 2.0), (7, 30.0), (10_000, 30.0)):
-        waits = {wait_before(attempt, None) for _ in range(50)}
+        waits = {backoff(attempt, None) for _ in range(50)}
         assert full / 2 <= min(waits) < max(waits) <= full
-    assert all(4.0 <= wait_before(9, 4.0) <= 4.4 for _ in range(50))
-    assert wait_before(9, 0.0) == 0.0
+    assert all(4.0 <= backoff(9, 4.0) <= 4.4 for _ in range(50))
+    assert backoff(9, 0.0) == 0.0
 
 
 def test_a_call_that_waits_leaves_its_place_to_others(server: OpenAIServer) -> None:
@@ -403,14 +403,14 @@ def test_rest_and_waking_by_hand() -> None:
         assert first in (both.pick(), both.pick())
         both.failed(first)
     assert {both.pick() for _ in range(4)} == {second}
-    assert both.awake()
+    assert both.any_available()
     now = 10.0
     assert [both.pick() for _ in range(4)].count(first) == 1, "one call tries it"
     both.worked(first)
     assert [both.pick() for _ in range(4)].count(first) == 2
-    both.rest(first, 5.0)
-    both.rest(second, 3.0)
-    assert not both.awake()
+    both.cool_down(first, 5.0)
+    both.cool_down(second, 3.0)
+    assert not both.any_available()
     assert both.pick() is second, "when all rest, the one that wakes first is asked"
 
 

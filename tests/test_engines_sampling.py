@@ -1,11 +1,11 @@
-"""`engines.sampling`: truncation equals transformers' warpers, sampling follows the distribution, rows are independent."""
+"""`engines.local.sampling`: truncation equals transformers' warpers, sampling follows the distribution, rows are independent."""
 
 import pytest
 import torch
 from transformers import TopKLogitsWarper, TopPLogitsWarper
 
 from llamafactory_hind.engines.interface import Completion, Sampling
-from llamafactory_hind.engines.sampling import TokenPicker, draw, draw_uniforms, truncate
+from llamafactory_hind.engines.local.sampling import TokenSampler, draw_uniforms, sample_inverse_cdf, truncate
 
 
 def random_logits(rows: int = 5, vocabulary: int = 50) -> torch.Tensor:
@@ -24,13 +24,13 @@ def test_drawing_follows_the_distribution_exactly_on_a_grid() -> None:
     """With u at the middles of 1000 equal cells, a token of probability k/1000 is drawn k times."""
     probabilities = torch.tensor([0.0, 0.125, 0.5, 0.0, 0.25, 0.125, 0.0])
     uniforms = (torch.arange(1000, dtype=torch.float64) + 0.5) / 1000
-    tokens = draw(probabilities.expand(1000, -1), uniforms)
+    tokens = sample_inverse_cdf(probabilities.expand(1000, -1), uniforms)
     assert torch.bincount(tokens, minlength=7).tolist() == [0, 125, 500, 0, 250, 125, 0]
 
 
 def test_the_ends_of_the_interval_draw_possible_tokens() -> None:
     probabilities = torch.tensor([[0.0, 0.5, 0.5, 0.0]] * 3)
-    tokens = draw(probabilities, torch.tensor([0.0, 1.0 - 2**-53, 1.0], dtype=torch.float64))
+    tokens = sample_inverse_cdf(probabilities, torch.tensor([0.0, 1.0 - 2**-53, 1.0], dtype=torch.float64))
     assert tokens.tolist()[0] == 1
     assert tokens.tolist()[1] == 2
     assert tokens.tolist()[2] in (1, 2)
@@ -49,14 +49,14 @@ def test_numbers_of_a_row_depend_on_its_key_and_the_seed_alone() -> None:
 def test_picker_mixes_greedy_and_sampled_rows_and_gives_log_probs_of_the_model_itself() -> None:
     logits = random_logits(3, 10)
     best = int(logits[0].argmax())
-    picker = TokenPicker(
+    sampler = TokenSampler(
         temperatures=torch.tensor([0.0, 2.0, 0.5]),
         uniforms=torch.full((3, 1), 0.4, dtype=torch.float64),
         banned=[best],
         top_k=0,
         top_p=1.0,
     )
-    tokens, logps = picker.pick(logits, torch.arange(3), 0)
+    tokens, logps = sampler.sample(logits, torch.arange(3), 0)
     allowed = logits.clone()
     allowed[:, best] = float("-inf")
     assert tokens[0] == allowed[0].argmax() != best

@@ -7,10 +7,12 @@ import pytest
 import torch
 from rollouts_setup import RolloutSetup
 
-from llamafactory_hind.formats.action_layout import is_cut, wears_layout, wrap
-from llamafactory_hind.trainers.external_actions import ActionReader, Candidates
-from llamafactory_hind.trainers.external_groups import Choice, choose, choose_groups
-from llamafactory_hind.trainers.rollout_batch import Rollout, Scores, batch_of
+from llamafactory_hind.formats.texts.layout import is_cut, wears_layout, wrap
+from llamafactory_hind.methods.external.actions import ActionReader
+from llamafactory_hind.methods.external.candidates import Candidates
+from llamafactory_hind.methods.external.selection import SelectionRule, select, select_groups
+from llamafactory_hind.trainers.rollouts.batch import batch_of
+from llamafactory_hind.trainers.rollouts.records import Rollout, Scores
 
 
 NAN = float("nan")
@@ -21,7 +23,7 @@ def chosen(
     rewards: list[float], selection: str, tie_break: str = "policy_first", most: int | None = None
 ) -> list[int]:
     """The places kept of four completions of the policy and two external actions (places 4 and 5)."""
-    return choose(rewards, OWN + EXTERNAL, Choice(selection, tie_break, most, seed=0))
+    return select(rewards, OWN + EXTERNAL, SelectionRule(selection, tie_break, most, seed=0))
 
 
 def test_top_reward_keeps_the_best_g() -> None:
@@ -36,10 +38,12 @@ def test_ties_have_a_rule() -> None:
     assert chosen([1.0] * 6, "top_reward") == [0, 1, 2, 3]
     assert chosen([1.0] * 6, "top_reward", "external_first") == [0, 1, 4, 5]
     draws = [
-        tuple(choose([1.0] * 6, OWN + EXTERNAL, Choice("top_reward", "random", None, seed), name="row"))
+        tuple(select([1.0] * 6, OWN + EXTERNAL, SelectionRule("top_reward", "random", None, seed), name="row"))
         for seed in range(300)
     ]
-    assert draws[7] == tuple(choose([1.0] * 6, OWN + EXTERNAL, Choice("top_reward", "random", None, 7), name="row"))
+    assert draws[7] == tuple(
+        select([1.0] * 6, OWN + EXTERNAL, SelectionRule("top_reward", "random", None, 7), name="row")
+    )
     for place in range(6):  # each has 4 of 6 chances: 200 of 300, standard deviation 8
         assert 160 < sum(place in draw for draw in draws) < 240
 
@@ -50,8 +54,8 @@ def test_append_and_replace_worst() -> None:
     assert chosen([0, 1, 0.5, 0, 1, 0.2], "append", most=1) == [0, 1, 2, 3, 4]
     assert chosen([0, 1, 0.5, 0, -1, 0.2], "replace_worst") == [1, 2, 4, 5]
     assert chosen([0, 1, 0.5, 0, -1, 0.2], "replace_worst", most=1) == [0, 1, 2, 5]
-    alone = choose(
-        [0.0, 1.0, 2.0, 3.0, 4.0], [False, False, True, True, True], Choice("replace_worst", "random", None, 0)
+    alone = select(
+        [0.0, 1.0, 2.0, 3.0, 4.0], [False, False, True, True, True], SelectionRule("replace_worst", "random", None, 0)
     )
     assert alone == [1, 4]  # one of the policy's stays
 
@@ -97,19 +101,19 @@ def setup(small_world: Path) -> RolloutSetup:
 
 def test_an_action_has_the_tokens_that_the_policy_would_have_sampled(setup: RolloutSetup) -> None:
     """Token for token the assistant turn of `sft` up to its stop token; as sampled, it decodes to the text."""
-    weights, text = setup.weights, "<think>A dax.</think><answer>2</answer>"
-    ids = ActionReader(weights, max_new_tokens=64).encode(text)
+    loaded, text = setup.loaded, "<think>A dax.</think><answer>2</answer>"
+    ids = ActionReader(loaded, max_new_tokens=64).encode(text)
     turns = [{"role": "user", "content": "How many?"}, {"role": "assistant", "content": text}]
-    _, trained = weights.template.encode_oneturn(weights.tokenizer, turns)
+    _, trained = loaded.template.encode_oneturn(loaded.tokenizer, turns)
     assert ids == trained[: len(ids)]
-    assert ids[-1] in weights.template.get_stop_token_ids(weights.tokenizer)
-    assert weights.tokenizer.decode(ids[:-1]) == text
-    assert not weights.tokenizer.decode(trained[len(ids) :]).strip()
+    assert ids[-1] in loaded.template.get_stop_token_ids(loaded.tokenizer)
+    assert loaded.tokenizer.decode(ids[:-1]) == text
+    assert not loaded.tokenizer.decode(trained[len(ids) :]).strip()
 
 
 def test_what_cannot_be_learnt_from_is_refused_and_counted(setup: RolloutSetup) -> None:
-    reader = ActionReader(setup.weights, max_new_tokens=40)
-    stop = setup.weights.tokenizer.decode([reader.encode("a")[-1]])
+    reader = ActionReader(setup.loaded, max_new_tokens=40)
+    stop = setup.loaded.tokenizer.decode([reader.encode("a")[-1]])
     good = "<think></think><answer>2</answer>"
     texts = [good, "<think>cut", good + " " + "word " * 200, f"<think>{stop}</think><answer>2</answer>", "two " * 60]
     texts += ["<think><|image_pad|></think><answer>2</answer>"]
@@ -132,16 +136,16 @@ def test_groups_of_different_sizes_become_one_batch(setup: RolloutSetup) -> None
     )  # fmt: skip
     candidates = [Candidates(joined, [0.0, 0.0, -3.0]), Candidates(rollouts[1], [0.0, 0.0])]
     scores = Scores(torch.tensor([[0.0, 0.0, 1.0], [1.0, 0.0, NAN]]), {}, {"words": [[1, 2, 3], [4, 5]]})
-    kept, passed_over = choose_groups(candidates, scores, Choice("append", "policy_first", None, 0, "behavior"))
-    assert passed_over is None
+    kept, discarded = select_groups(candidates, scores, SelectionRule("append", "policy_first", None, 0, "behavior"))
+    assert discarded is None
     batch = batch_of(kept, device=torch.device("cpu"))
     assert batch.owners.tolist() == [0, 0, 0, 1, 1]
     assert batch.sources == ["policy", "policy", "other", "policy", "policy"]
     assert batch.streams["behavior_logp"].tolist() == [0, 0, -3, 0, 0]
     assert batch.completion(2) == [30, 31]
-    kept, passed_over = choose_groups(candidates, scores, Choice("top_reward", "policy_first", None, 0))
+    kept, discarded = select_groups(candidates, scores, SelectionRule("top_reward", "policy_first", None, 0))
     assert [rollout.sources for rollout in kept.rollouts] == [["policy", "other"], ["policy", "policy"]]
     assert kept.scores.extra == {"words": [[1, 3], [4, 5]]}
-    assert passed_over is not None
-    assert [rollout.texts for rollout in passed_over.rollouts] == [[first.texts[1]], []]
-    assert math.isnan(passed_over.advantages[0, 0])
+    assert discarded is not None
+    assert [rollout.texts for rollout in discarded.rollouts] == [[first.texts[1]], []]
+    assert math.isnan(discarded.advantages[0, 0])

@@ -12,7 +12,7 @@ from llamafactory.model import load_tokenizer
 from openai_server import Behaviour, OpenAIServer
 from synth_setup import read_lines
 
-from llamafactory_hind.pipelines.run import run_synth
+from llamafactory_hind.pipelines.runner.run import run_synth
 
 
 RIGHT, WRONG, CUT = "<think>I count.</think><answer>2</answer>", "It is two.\nAnswer: 2", "<think>I count"

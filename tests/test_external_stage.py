@@ -17,10 +17,10 @@ from llamafactory.hparams import DataArguments, FinetuningArguments, ModelArgume
 from llamafactory.model import load_model, load_tokenizer
 from openai_server import Behaviour, OpenAIServer
 from test_grpo_stage import BASE, PLAIN_STEPS, found_problems, places
-from test_kepo_stage import command, finished, history, run, same, weights
+from test_kepo_stage import command, finished, history, loaded, run, same
 
-from llamafactory_hind.trainers.external_ratio import ExternalRatio
-from llamafactory_hind.trainers.rollout_batch import RolloutBatch
+from llamafactory_hind.methods.external.ratio import ExternalRatio
+from llamafactory_hind.trainers.rollouts.batch import RolloutBatch
 
 
 GOOD = "<think>I see a dax.</think><answer>{}</answer>"
@@ -114,8 +114,8 @@ def test_without_external_actions_it_is_grpo_bit_for_bit(
     mine = run(settings)
     plain = {key: value for key, value in settings.items() if not key.startswith("external_")}
     grpo = run({**plain, "stage": "grpo", "output_dir": str(tmp_path / "grpo")})
-    for name, tensor in weights(grpo).items():
-        assert torch.equal(tensor, weights(mine)[name]), name
+    for name, tensor in loaded(grpo).items():
+        assert torch.equal(tensor, loaded(mine)[name]), name
     for key in ("loss", "grad_norm", "reward", "advantage_abs", "entropy", "ratio", "completion_length"):
         assert history(mine, key) == history(grpo, key)
     # passed-over actions are in the log of one alone
@@ -237,8 +237,8 @@ def test_neither_split_nor_sharing_nor_resuming_changes_groups_of_different_size
     never = run(settings, output_dir=str(tmp_path / "never"), **again)
     resumed = {"resume_from_checkpoint": str(tmp_path / "never" / "checkpoint-3")}
     out = run(settings, output_dir=str(tmp_path / "resumed"), **again, **resumed)
-    for name, tensor in weights(never).items():
-        torch.testing.assert_close(weights(out)[name], tensor, atol=1e-6, rtol=1e-5, msg=name)
+    for name, tensor in loaded(never).items():
+        torch.testing.assert_close(loaded(out)[name], tensor, atol=1e-6, rtol=1e-5, msg=name)
 
 
 def test_q_is_needed_before_anything_is_loaded(settings: dict[str, Any], rows: Path) -> None:
@@ -367,8 +367,8 @@ def test_live_actions_are_asked_for_once_and_kept(settings: dict[str, Any], rows
         resumed = {"resume_from_checkpoint": str(out / "checkpoint-2")}
         again = run(settings, external_teacher=str(file), **resumed)
         assert server.stats()["calls"] == 12
-    for name, tensor in weights(out).items():
-        torch.testing.assert_close(weights(again)[name], tensor, atol=1e-6, rtol=1e-5, msg=name)
+    for name, tensor in loaded(out).items():
+        torch.testing.assert_close(loaded(again)[name], tensor, atol=1e-6, rtol=1e-5, msg=name)
     entries = [entry for entry in completions(out) if entry["source"] == "large"]
     assert {entry["completion"] for entry in entries} == {GOOD.format("moss")}
     assert history(out, "source/large/offered") == [1.0] * 4

@@ -15,9 +15,10 @@ from formats_setup import FormatSetup, picture, write_rows
 from llamafactory.data import loader
 from PIL import Image
 
-from llamafactory_hind.formats.align import align_dataset
-from llamafactory_hind.formats.bad_rows import BadRowsError, show
-from llamafactory_hind.formats.loading import load_single_dataset
+from llamafactory_hind.config.problem import show
+from llamafactory_hind.formats.align.dataset import align_dataset
+from llamafactory_hind.formats.align.odd_types import load_single_dataset
+from llamafactory_hind.formats.problems import BadRowsError
 
 
 GOOD = {

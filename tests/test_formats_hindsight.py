@@ -1,4 +1,4 @@
-"""`formats.hindsight` and `formats.options`: what becomes of a good row."""
+"""`formats.hindsight.converter` and `formats.hindsight.options`: what becomes of a good row."""
 
 import copy
 import json
@@ -8,7 +8,7 @@ import pytest
 from formats_setup import COLUMNS, FormatSetup, picture, write_rows
 
 from llamafactory_hind.formats import CONVERTERS
-from llamafactory_hind.formats.options import read_options
+from llamafactory_hind.formats.hindsight.options import read_options
 
 
 SAMPLES = Path(__file__).parent.parent / "data_info"

@@ -1,4 +1,4 @@
-"""`formats.processors`: the tokens of pairs are the host's, image tokens are never cut, columns come along."""
+"""`formats.processors.pairs`: the tokens of pairs are the host's, image tokens are never cut, columns come along."""
 
 import json
 import shutil
@@ -12,8 +12,8 @@ from llamafactory.data.processor import PairwiseDatasetProcessor
 from llamafactory.hparams import DataArguments, ModelArguments
 from llamafactory.model import load_tokenizer
 
-from llamafactory_hind.formats.bad_rows import BadRowsError
-from llamafactory_hind.formats.processors import PairProcessor
+from llamafactory_hind.formats.problems import BadRowsError
+from llamafactory_hind.formats.processors.pairs import PairProcessor
 
 
 SAMPLES = Path(__file__).parent.parent / "data_info"

@@ -1,4 +1,4 @@
-"""`formats.prompts`: the exact bytes that models are trained on."""
+"""`formats.prompts.wording`: the exact bytes that models are trained on."""
 
 import subprocess
 import sys
@@ -6,7 +6,8 @@ import sys
 import pytest
 from llamafactory.extras import constants
 
-from llamafactory_hind.formats.prompts import PLACEHOLDERS, build_prompt, join_lines
+from llamafactory_hind.formats.media.fields import PLACEHOLDERS
+from llamafactory_hind.formats.prompts.wording import build_prompt, join_lines
 
 
 QUESTION = "What does it eat?"
@@ -74,6 +75,6 @@ def test_placeholders_are_the_hosts() -> None:
 def test_prompts_need_no_host() -> None:
     """Pipelines read them; with LLaMA-Factory, torch and datasets out of reach the import still works."""
     hidden = "".join(f"sys.modules['{name}'] = None; " for name in ("llamafactory", "torch", "datasets"))
-    code = f"import sys; {hidden}from llamafactory_hind.formats.prompts import build_prompt; print(build_prompt('cot', 'q'))"
+    code = f"import sys; {hidden}from llamafactory_hind.formats.prompts.wording import build_prompt; print(build_prompt('cot', 'q'))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert run.stdout == "q\nThink step by step.\n", run.stderr

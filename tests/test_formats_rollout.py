@@ -1,4 +1,4 @@
-"""`formats.rollout` and `formats.prompt_processor`: what becomes of a good row, what a bad one is told, and the tokens of `sft`."""
+"""`formats.rollout.converter` and `formats.processors.prompts`: what becomes of a good row, what a bad one is told, and the tokens of `sft`."""
 
 import copy
 import json
@@ -16,10 +16,10 @@ from llamafactory.hparams import DataArguments, ModelArguments
 from llamafactory.model import load_tokenizer
 
 from llamafactory_hind.formats import CONVERTERS
-from llamafactory_hind.formats.bad_rows import BadRowsError
-from llamafactory_hind.formats.media import MediaCheck
-from llamafactory_hind.formats.prompt_processor import PromptProcessor
-from llamafactory_hind.formats.rollout_rows import read_rollout_options
+from llamafactory_hind.formats.media.check import MediaCheck
+from llamafactory_hind.formats.problems import BadRowsError
+from llamafactory_hind.formats.processors.prompts import PromptProcessor
+from llamafactory_hind.formats.rollout.rows import read_rollout_options
 from llamafactory_hind.rewards import load_rewards
 
 

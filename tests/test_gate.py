@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from llamafactory_hind.losses.distill import step_weights
-from llamafactory_hind.trainers.components import masked_sum
-from llamafactory_hind.trainers.gate import GATE, WATCHED, Gate, distill_component
-from llamafactory_hind.trainers.line_segments import LineSegments
-from llamafactory_hind.trainers.rollout_batch import Annotation, Rollout, RolloutBatch, Scores
+from llamafactory_hind.losses.reduce import masked_sum
+from llamafactory_hind.methods.distillation.gate import GATE, MONITORED, Gate, distill_component
+from llamafactory_hind.methods.distillation.steps import LineSegments
+from llamafactory_hind.trainers.rollouts.batch import RolloutBatch
+from llamafactory_hind.trainers.rollouts.records import Annotation, Rollout, Scores
 
 
 NAN = float("nan")
@@ -54,7 +55,7 @@ def test_streams_and_metrics() -> None:
     rollouts = [rollout([2, 3, 3, 4], ["policy", "policy", "policy", "hinted"]), rollout([2] * 4, ["policy"] * 4)]
     streams, metrics = Gate("accuracy", 1.0, ["accuracy"]).streams(Annotation(rollouts, SCORES, torch.zeros(2, 4)))
     assert streams[GATE].tolist() == [[1, 0, 0, 0], [0, 0, 0, 0]]
-    assert streams[WATCHED].tolist() == [[0, 1, 0, 0], [1, 0, 0, 0]]
+    assert streams[MONITORED].tolist() == [[0, 1, 0, 0], [1, 0, 0, 0]]
     means = {name: values.mean().item() for name, values in metrics.items()}
     assert means == pytest.approx(
         {"gate/pass_rate": 1 / 8, "gate/prompts_without": 0.5, "gate/tokens": 1.0, "hints/kept_share": 1 / 8,
@@ -67,7 +68,7 @@ def batch(gate: list[float], divergence: torch.Tensor, **streams: torch.Tensor) 
     made = RolloutBatch(
         [], torch.zeros(rows, dtype=torch.long), torch.zeros(rows, width, dtype=torch.long),
         torch.ones(rows, width, dtype=torch.bool), torch.zeros(rows),
-        {GATE: torch.tensor(gate), WATCHED: 1 - torch.tensor(gate)}, ["policy"] * rows,
+        {GATE: torch.tensor(gate), MONITORED: 1 - torch.tensor(gate)}, ["policy"] * rows,
     )  # fmt: skip
     made.token_streams = {"divergence": divergence, **streams}
     return made

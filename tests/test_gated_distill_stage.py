@@ -16,10 +16,10 @@ from openai_server import Behaviour, OpenAIServer
 from rollouts_setup import RolloutSetup
 from teacher_setup import write_teacher
 from test_grpo_stage import BASE, PLAIN_STEPS, found_problems
-from test_kepo_stage import command, finished, history, lora, run, same, weights
+from test_kepo_stage import command, finished, history, loaded, lora, run, same
 
-from llamafactory_hind.engines.encoding import Prompt, collate
-from llamafactory_hind.trainers.rollout_batch import prompt_of
+from llamafactory_hind.engines.local.encoding import Prompt, collate
+from llamafactory_hind.trainers.rollouts.batch import prompt_of
 
 
 REWARD = '''
@@ -49,23 +49,23 @@ def teacher(small_world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 def student(small_world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny model, taught to say one short word: its completions end."""
     setup = RolloutSetup(small_world)
-    weights = setup.weights
+    loaded = setup.loaded
     features = setup.features(["image", "text"])
     examples = [
-        Prompt(feature["prompt_input_ids"], [*weights.tokenizer.encode(word), weights.tokenizer.eos_token_id],
+        Prompt(feature["prompt_input_ids"], [*loaded.tokenizer.encode(word), loaded.tokenizer.eos_token_id],
                prompt_of(feature).request)
         for feature in features for word in WORDS
     ]  # fmt: skip
-    inputs, labels = collate(weights, examples, padding_side="right")
-    optimizer = torch.optim.Adam(weights.model.parameters(), lr=3e-3)
+    inputs, labels = collate(loaded, examples, padding_side="right")
+    optimizer = torch.optim.Adam(loaded.model.parameters(), lr=3e-3)
     for _ in range(15):
         optimizer.zero_grad()
-        weights.model(**inputs, labels=labels).loss.backward()
+        loaded.model(**inputs, labels=labels).loss.backward()
         optimizer.step()
     folder = tmp_path_factory.mktemp("student")
     for file in (small_world / "tiny").iterdir():
         shutil.copy(file, folder)
-    weights.model.save_pretrained(folder)
+    loaded.model.save_pretrained(folder)
     return folder
 
 
@@ -129,8 +129,8 @@ def completions(out: Path) -> list[dict[str, Any]]:
 
 def test_without_teacher_and_hints_it_is_grpo_bit_for_bit(settings: dict[str, Any], tmp_path: Path) -> None:
     mine, grpo = run(settings), grpo_of(settings, tmp_path / "grpo")
-    for name, tensor in weights(grpo).items():
-        assert torch.equal(tensor, weights(mine)[name]), name
+    for name, tensor in loaded(grpo).items():
+        assert torch.equal(tensor, loaded(mine)[name]), name
     for key in ("loss", "grad_norm", "reward", "advantage_abs", "entropy", "ratio", "completion_length"):
         assert history(mine, key) == history(grpo, key)
     for one, other in zip(completions(mine), completions(grpo), strict=True):
@@ -141,8 +141,8 @@ def test_a_gate_that_closes_on_everything_is_grpo(settings: dict[str, Any], teac
     """Nothing passes: the distillation loss is 0, not 0/0, and its gradient is 0."""
     mine = run(settings, teacher=str(teacher), gate_threshold=2.0)
     grpo = grpo_of(settings, tmp_path / "grpo")
-    for name, tensor in weights(grpo).items():
-        torch.testing.assert_close(weights(mine)[name], tensor, atol=1e-6, rtol=1e-6, msg=name)
+    for name, tensor in loaded(grpo).items():
+        torch.testing.assert_close(loaded(mine)[name], tensor, atol=1e-6, rtol=1e-6, msg=name)
     assert history(mine, "loss/distill") == [0.0] * 3
     assert history(mine, "gate/pass_rate") == [0.0] * 3
     assert all(value > 0 for value in history(mine, "divergence/refused"))  # watched for the log
@@ -150,8 +150,8 @@ def test_a_gate_that_closes_on_everything_is_grpo(settings: dict[str, Any], teac
 
 def test_a_student_that_is_its_teacher_learns_nothing(settings: dict[str, Any], student: Path) -> None:
     out = run(settings, teacher=str(student), rl_weight=0.0, gate_threshold=-math.inf, max_steps=1, **PLAIN_STEPS)  # fmt: skip
-    untrained = weights(student)
-    for name, tensor in weights(out).items():
+    untrained = loaded(student)
+    for name, tensor in loaded(out).items():
         torch.testing.assert_close(tensor, untrained[name], atol=1e-5, rtol=1e-4, msg=name)
     assert history(out, "loss/distill") == pytest.approx([0.0], abs=1e-6)
 
@@ -229,8 +229,8 @@ def test_resumed_with_hints_teacher_and_caches_equals_never_stopped(
     assert history(never, "hints/triggered")
     resumed = {"resume_from_checkpoint": str(tmp_path / "never" / "checkpoint-3")}
     out = run(settings, output_dir=str(tmp_path / "resumed"), **resumed)
-    for name, tensor in weights(never).items():
-        torch.testing.assert_close(weights(out)[name], tensor, atol=1e-6, rtol=1e-5, msg=name)
+    for name, tensor in loaded(never).items():
+        torch.testing.assert_close(loaded(out)[name], tensor, atol=1e-6, rtol=1e-5, msg=name)
 
 
 def test_a_teacher_that_disappears_costs_hints_and_nothing_else(settings: dict[str, Any], tmp_path: Path) -> None:
@@ -241,8 +241,8 @@ def test_a_teacher_that_disappears_costs_hints_and_nothing_else(settings: dict[s
         file.write_text(json.dumps({"api": api}))
         out = run(settings, teacher=str(file), distill_weight=0.0, hint_samples=2, hint_trigger="always")
     grpo = grpo_of(settings, tmp_path / "grpo")
-    for name, tensor in weights(grpo).items():
-        assert torch.equal(tensor, weights(out)[name]), name
+    for name, tensor in loaded(grpo).items():
+        assert torch.equal(tensor, loaded(out)[name]), name
     assert sum(history(out, "hints/hint_failed")) > 0
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from llamafactory_hind.engines.scoring import plain_token_logprobs, token_logprobs
+from llamafactory_hind.engines.local.scoring import plain_token_logprobs, token_logprobs
 from llamafactory_hind.losses.logprobs import linear_logprobs
 
 
@@ -26,7 +26,7 @@ def test_chunked_head_equals_full_logits(dtype: torch.dtype, atol: float) -> Non
 
 
 def test_packed_pairs_equal_plain_pairs(pair_setup) -> None:
-    from llamafactory_hind.trainers.pairs import pair_logps
+    from llamafactory_hind.trainers.pairs.trainer import pair_logps
 
     setup = pair_setup()
     model = setup.model.to("cuda")

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import load_file
-from test_kepo_stage import command, extensions, finished, history, lora, run, same, weights
+from test_kepo_stage import command, extensions, finished, history, loaded, lora, run, same
 
 from llamafactory_hind.config import ConfigError, check_train
 from llamafactory_hind.config.checks import defaults
@@ -204,8 +204,8 @@ def test_every_option_trains_and_changes_the_run(settings: dict[str, Any], plain
         assert kl[0] == pytest.approx(0.0, abs=1e-5)
         assert kl[-1] > 1e-6
     if options.get("finetuning_type") != "lora":
-        moved = weights(out)
-        assert any(not torch.equal(tensor, moved[name]) for name, tensor in weights(plain_run).items())
+        moved = loaded(out)
+        assert any(not torch.equal(tensor, moved[name]) for name, tensor in loaded(plain_run).items())
 
 
 def test_evaluation_alone(settings: dict[str, Any], plain_run: Path) -> None:
@@ -250,8 +250,8 @@ def test_killed_and_resumed_equals_never_killed(settings: dict[str, Any], tmp_pa
     finished(command(settings, file), file)
     assert "Resuming training from" in file.with_suffix(".log").read_text()
     assert history(out) == pytest.approx(history(whole), abs=1e-6)
-    for name, tensor in weights(whole).items():
-        torch.testing.assert_close(weights(out)[name], tensor, atol=1e-6, rtol=1e-5, msg=name)
+    for name, tensor in loaded(whole).items():
+        torch.testing.assert_close(loaded(out)[name], tensor, atol=1e-6, rtol=1e-5, msg=name)
     mine, expected = (pq.read_table(folder / "completions").drop(["epoch"]).to_pylist() for folder in (out, whole))
     assert mine == expected  # each completion once, the same
 

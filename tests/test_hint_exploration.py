@@ -11,20 +11,21 @@ import torch
 from openai_server import Behaviour, OpenAIServer
 from rollouts_setup import RolloutSetup
 
-from llamafactory_hind.engines.encoding import Prompt, collate
 from llamafactory_hind.engines.interface import Completion
-from llamafactory_hind.engines.teacher_plan import read_teacher_plan
-from llamafactory_hind.engines.teachers import Teachers
-from llamafactory_hind.engines.text_cache import TextCache
-from llamafactory_hind.formats.conversation_processor import ConversationProcessor
+from llamafactory_hind.engines.local.encoding import Prompt, collate
+from llamafactory_hind.engines.teachers.cache import TextCache
+from llamafactory_hind.engines.teachers.plan import read_teacher_plan
+from llamafactory_hind.engines.teachers.pool import TeacherPool
+from llamafactory_hind.formats.processors.prompts import PromptProcessor
+from llamafactory_hind.methods.external.selection import SelectionRule, select_groups
+from llamafactory_hind.methods.hints.explorer import HintExplorer, all_zero, replaceable, rollout_digest
+from llamafactory_hind.methods.hints.prompts import HintPrompts, check_rows, hinted_prompt_of
 from llamafactory_hind.rewards import load_rewards
-from llamafactory_hind.trainers.external_groups import Choice, choose_groups
-from llamafactory_hind.trainers.generation import RolloutOptions
-from llamafactory_hind.trainers.group_logps import GroupScorer
-from llamafactory_hind.trainers.hint_exploration import HintExplorer, all_zero, occasion_of, room_for_hinted
-from llamafactory_hind.trainers.hint_prompts import HintPrompts, hinted_prompt_of, survey
-from llamafactory_hind.trainers.rewarding import score_rollouts
-from llamafactory_hind.trainers.rollout_batch import Rollout, Scores, batch_of, prompt_of
+from llamafactory_hind.trainers.rollouts.batch import batch_of, prompt_of
+from llamafactory_hind.trainers.rollouts.records import Rollout, Scores
+from llamafactory_hind.trainers.rollouts.rewards import score_rollouts
+from llamafactory_hind.trainers.rollouts.scoring import GroupScorer
+from llamafactory_hind.trainers.rollouts.writing import RolloutOptions
 
 
 HINT = "Look at what lies beside it."
@@ -47,27 +48,27 @@ PROMPTS = HintPrompts.read(hint_prompt=None, hinted_prompt=None, language="en", 
 def setup(small_world: Path) -> RolloutSetup:
     """The tiny model, taught the answers above."""
     setup = RolloutSetup(small_world)
-    weights = setup.weights
+    loaded = setup.loaded
     examples = []
     for rollout, (plain, hinted) in zip(rollouts_of(setup, group=0), QUESTIONS.values(), strict=True):
-        told = hinted_prompt_of(weights, rollout, PROMPTS.for_student(rollout.feature, HINT))
+        told = hinted_prompt_of(loaded, rollout, PROMPTS.for_student(rollout.feature, HINT))
         for prompt, text in ((rollout.prompt, plain), (told, hinted)):
-            ids = [*weights.tokenizer.encode(text), weights.tokenizer.eos_token_id]
+            ids = [*loaded.tokenizer.encode(text), loaded.tokenizer.eos_token_id]
             examples.append(Prompt(prompt.input_ids, ids, prompt.request))
-    inputs, labels = collate(weights, examples, padding_side="right")
-    optimizer = torch.optim.Adam(weights.model.parameters(), lr=3e-3)
+    inputs, labels = collate(loaded, examples, padding_side="right")
+    optimizer = torch.optim.Adam(loaded.model.parameters(), lr=3e-3)
     loss = torch.tensor(1.0)
     while loss > 0.01:  # about 25 steps
         optimizer.zero_grad()
-        loss = weights.model(**inputs, labels=labels).loss
+        loss = loaded.model(**inputs, labels=labels).loss
         loss.backward()
         optimizer.step()
-    weights.model.eval()
+    loaded.model.eval()
     return setup
 
 
 def feature(setup: RolloutSetup, number: int, question: str, **columns: Any) -> dict[str, Any]:
-    """A processed row, as `ConversationProcessor` makes it."""
+    """A processed row, as `PromptProcessor` makes it."""
     images = sorted(str(path) for path in (setup.world / "images").glob("*.png"))[: question.count("<image>")]
     made = setup._feature(number, "any", question, images, [])
     turns = [{"role": "user", "content": question}]
@@ -79,7 +80,7 @@ def feature(setup: RolloutSetup, number: int, question: str, **columns: Any) -> 
 
 def rollouts_of(setup: RolloutSetup, *, group: int = 4, **columns: Any) -> list[Rollout]:
     """A group a question: what the taught model says without a hint."""
-    tokenizer, found = setup.weights.tokenizer, []
+    tokenizer, found = setup.loaded.tokenizer, []
     for number, (question, (plain, _)) in enumerate(QUESTIONS.items()):
         made = feature(setup, number, question, **columns)
         ids = [*tokenizer.encode(plain), tokenizer.eos_token_id]
@@ -112,7 +113,7 @@ def explorer(setup: RolloutSetup, **changes: Any) -> HintExplorer:
         "options": OPTIONS, "hint_tags": True, "hint_tokens": 32, "hint_temperature": 0.7, "prompts_at_once": 2, "seed": 3,
         "needs_logprob": False,
     }  # fmt: skip
-    return HintExplorer(setup.weights, **{**made, **changes})
+    return HintExplorer(setup.loaded, **{**made, **changes})
 
 
 def texts(found: Any) -> list[list[str]]:
@@ -134,8 +135,8 @@ def test_only_right_ones_without_a_leak_become_candidates(setup: RolloutSetup) -
         assert mine.sources == ["policy"] * 4 + ["hinted"] * (len(mine.texts) - 4)
         assert each.logprobs == [0.0] * len(mine.texts)
         for text, ids in zip(mine.texts[4:], mine.completion_ids[4:], strict=True):
-            assert setup.weights.tokenizer.decode(ids[:-1]) == text
-            assert ids[-1] in setup.weights.template.get_stop_token_ids(setup.weights.tokenizer)
+            assert setup.loaded.tokenizer.decode(ids[:-1]) == text
+            assert ids[-1] in setup.loaded.template.get_stop_token_ids(setup.loaded.tokenizer)
     nan = float("nan")
     rewards = [[0, 0, 0, 0, 1, 1]] * 2 + [[0, 0, 0, 0, nan, nan]] * 2 + [[1, 1, 1, 1, nan, nan]]
     for values in (found.scores.total, found.scores.each["accuracy"]):
@@ -213,7 +214,7 @@ def test_room_by_hand() -> None:
     """What is wrong and has less reward than every right one goes; the wrong one of reward 1 might tie with a right one."""
 
     def room(rewards: list[float], right: list[int]) -> int:
-        return room_for_hinted(torch.tensor(rewards), torch.tensor([bool(value) for value in right]))
+        return replaceable(torch.tensor(rewards), torch.tensor([bool(value) for value in right]))
 
     assert room([0.0, 0.0, 0.0], [0, 0, 0]) == 3
     assert room([1.0, 2.0, 0.0], [1, 1, 0]) == 1
@@ -224,12 +225,14 @@ def test_room_by_hand() -> None:
 
 def test_right_completions_of_the_policy_keep_their_places(setup: RolloutSetup) -> None:
     """Group of the first question with one wrong of four: `always` brings one hinted completion, in the wrong one's place."""
-    tokenizer, rollout = setup.weights.tokenizer, rollouts_of(setup)[0]
+    tokenizer, rollout = setup.loaded.tokenizer, rollouts_of(setup)[0]
     said = [MOSS, STONE, MOSS, MOSS]
     ids = [[*tokenizer.encode(text), tokenizer.eos_token_id] for text in said]
     group = [replace(rollout, completion_ids=ids, texts=said), *rollouts_of(setup)[1:2]]
     found = explorer(setup, trigger="always").explore(group, accuracy(group))
-    kept, passed_over = choose_groups(found.candidates, found.scores, Choice("replace_worst", "policy_first", None, 0))
+    kept, discarded = select_groups(
+        found.candidates, found.scores, SelectionRule("replace_worst", "policy_first", None, 0)
+    )
     assert [rollout.texts for rollout in kept.rollouts] == [[MOSS] * 4, [STONE, STONE, MOSS, MOSS]]
     assert [rollout.sources for rollout in kept.rollouts] == [
         ["policy"] * 3 + ["hinted"],
@@ -237,7 +240,7 @@ def test_right_completions_of_the_policy_keep_their_places(setup: RolloutSetup) 
     ]
     assert kept.rollouts[0].completion_ids[:3] == [ids[0], ids[2], ids[3]]
     assert kept.scores.extra["hint"][1] == [None, None, HINT, HINT]
-    assert [rollout.texts for rollout in passed_over.rollouts] == [[STONE], [STONE, STONE]]
+    assert [rollout.texts for rollout in discarded.rollouts] == [[STONE], [STONE, STONE]]
 
 
 def luck(rollouts: list[Rollout]) -> Scores:
@@ -268,12 +271,12 @@ def test_attempts_are_those_of_a_plain_loop_over_prompts(setup: RolloutSetup) ->
     expected, attempts = [], []
     for rollout in rollouts:
         good: list[list[int]] = []
-        prompt = hinted_prompt_of(setup.weights, rollout, PROMPTS.for_student(rollout.feature, HINT))
+        prompt = hinted_prompt_of(setup.loaded, rollout, PROMPTS.for_student(rollout.feature, HINT))
         attempts.append(0)
         for attempt in range(4):
             if len(good) < 2:
                 attempts[-1] += 1
-                key = f"{rollout.row_id}/{occasion_of(rollout)}/hinted/{attempt}"
+                key = f"{rollout.row_id}/{rollout_digest(rollout)}/hinted/{attempt}"
                 written: list[Completion] = made.engine.write([prompt], [key], made.sampling)[0]
                 good += [
                     list(each.token_ids)
@@ -303,17 +306,15 @@ def test_log_probs_are_those_under_the_prompt_without_a_hint(setup: RolloutSetup
     """The hinted prompt is longer; what is learnt is log p(sampled ids | own prompt), and q was under the other."""
     rollouts = rollouts_of(setup)[:2]
     found = explorer(setup, needs_logprob=True).explore(rollouts, accuracy(rollouts))
-    kept, _ = choose_groups(
-        found.candidates, found.scores, Choice("replace_worst", "policy_first", None, 0, "behavior")
+    kept, _ = select_groups(
+        found.candidates, found.scores, SelectionRule("replace_worst", "policy_first", None, 0, "behavior")
     )
     batch = batch_of(kept, device=torch.device("cpu"))
     with torch.no_grad():
-        learnt = GroupScorer(setup.weights, temperature=1.0, share_prefix="off")(setup.model, batch)
+        learnt = GroupScorer(setup.loaded, temperature=1.0, share_prefix="off")(setup.model, batch)
 
     def by_hand(prompt: Prompt, completion: list[int]) -> torch.Tensor:
-        inputs, _ = collate(
-            setup.weights, [Prompt(prompt.input_ids, completion, prompt.request)], padding_side="right"
-        )
+        inputs, _ = collate(setup.loaded, [Prompt(prompt.input_ids, completion, prompt.request)], padding_side="right")
         with torch.no_grad():
             logits = setup.model(**inputs, use_cache=False).logits[0]
         start = len(prompt.input_ids)
@@ -329,7 +330,7 @@ def test_log_probs_are_those_under_the_prompt_without_a_hint(setup: RolloutSetup
         torch.testing.assert_close(
             learnt[row][batch.mask[row]], by_hand(rollout.prompt, completion), atol=1e-4, rtol=0
         )
-        hinted = hinted_prompt_of(setup.weights, rollout, PROMPTS.for_student(rollout.feature, HINT))
+        hinted = hinted_prompt_of(setup.loaded, rollout, PROMPTS.for_student(rollout.feature, HINT))
         assert len(hinted.input_ids) > len(rollout.prompt.input_ids)
         q = by_hand(hinted, completion).sum()
         assert batch.streams["behavior_logp"][row] == pytest.approx(q.item(), abs=1e-4)
@@ -347,9 +348,9 @@ def plan_of(folder: Path, url: str, **more: Any) -> str:
     return str(folder / "teacher.yaml")
 
 
-def server_teachers(setup: RolloutSetup, folder: Path, url: str) -> Teachers:
+def server_teachers(setup: RolloutSetup, folder: Path, url: str) -> TeacherPool:
     plan = read_teacher_plan(plan_of(folder, url, max_retries=0, timeout=30))
-    return Teachers(plan, setup.weights, settings={"template": "qwen2_vl"}, distributions=False, images=True)
+    return TeacherPool(plan, setup.loaded, settings={"template": "qwen2_vl"}, distributions=False, images=True)
 
 
 def test_a_server_writes_hints_and_what_fails_is_asked_again(setup: RolloutSetup, tmp_path: Path) -> None:
@@ -411,7 +412,7 @@ def test_a_local_teacher_sees_picture_and_answer(setup: RolloutSetup) -> None:
     """A model as it lies on disk; untrained it writes nonsense, which `hint_tags: false` takes and tags refuse."""
     rollouts = rollouts_of(setup, hint=None)[1:2]
     plan = read_teacher_plan(str(setup.world / "tiny"))
-    teachers = Teachers(plan, setup.weights, settings={"template": "qwen2_vl"}, distributions=False, images=True)
+    teachers = TeacherPool(plan, setup.loaded, settings={"template": "qwen2_vl"}, distributions=False, images=True)
     seen = []
     write = teachers.write
     teachers.write = lambda requests, *rest, **more: (seen.extend(requests), write(requests, *rest, **more))[1]
@@ -483,7 +484,7 @@ def test_prompts_are_these(setup: RolloutSetup, language: str, variant: str) -> 
     assert turn == {"role": "user", "content": HINTED[language, variant]}
     rollout = Rollout(made, prompt_of(made), [], [], [], [])
     expected = feature(setup, 0, HINTED[language, variant])
-    found = hinted_prompt_of(setup.weights, rollout, [turn])
+    found = hinted_prompt_of(setup.loaded, rollout, [turn])
     assert found.input_ids == expected["prompt_input_ids"]
     assert list(found.request.images) == made["images"]
     assert prompts.for_teacher(made) == [{"role": "user", "content": ASKED[language]}]
@@ -495,9 +496,9 @@ def processed(setup: RolloutSetup, *rows: dict[str, Any]) -> list[dict[str, Any]
     """Aligned rows through the processor of the stage."""
     from llamafactory.hparams import DataArguments
 
-    weights = setup.weights
-    processor = ConversationProcessor(
-        weights.template, weights.tokenizer, weights.processor, DataArguments(template="qwen2_vl", cutoff_len=512)
+    loaded = setup.loaded
+    processor = PromptProcessor(
+        loaded.template, loaded.tokenizer, loaded.processor, DataArguments(template="qwen2_vl", cutoff_len=512)
     )
     names = ("_prompt", "_response", "_system", "_tools", "_images", "_videos", "_audios", "_columns", "_source")
     features = processor.preprocess_dataset({name: [row.get(name) for row in rows] for name in names})
@@ -521,32 +522,32 @@ def test_system_and_earlier_turns_stay(setup: RolloutSetup) -> None:
     turns = PROMPTS.for_student(made, "Look at the tip.")
     assert [turn["content"] for turn in turns] == list(hinted)
     rollout = Rollout(made, prompt_of(made), [], [], [], [])
-    assert hinted_prompt_of(setup.weights, rollout, turns).input_ids == expected["prompt_input_ids"]
-    assert "Be brief." in setup.weights.tokenizer.decode(expected["prompt_input_ids"])
+    assert hinted_prompt_of(setup.loaded, rollout, turns).input_ids == expected["prompt_input_ids"]
+    assert "Be brief." in setup.loaded.tokenizer.decode(expected["prompt_input_ids"])
 
 
 def test_prompts_that_cannot_be_rendered_are_told_before_a_model_is_loaded(
     setup: RolloutSetup, tmp_path: Path
 ) -> None:
     rows = processed(setup, aligned("Count.", hint="Look."), aligned("Count.", answer="2"), aligned("Count."))
-    assert survey(rows[:2], PROMPTS, has_teacher=True) == 1
-    assert survey(rows, PROMPTS, has_teacher=False) == 1
+    assert check_rows(rows[:2], PROMPTS, has_teacher=True) == 1
+    assert check_rows(rows, PROMPTS, has_teacher=False) == 1
     with pytest.raises(ValueError, match=r"hint\.jinja, line 6: `answer` is missing in rows\.json, row 7"):
-        survey(rows, PROMPTS, has_teacher=True)
+        check_rows(rows, PROMPTS, has_teacher=True)
     both = HintPrompts.read(hint_prompt=None, hinted_prompt=None, language="en", variant="hint_and_answer")
     with pytest.raises(ValueError, match=r"hinted\.jinja, line 5: `answer` is missing"):
-        survey(rows[:1], both, has_teacher=False)
+        check_rows(rows[:1], both, has_teacher=False)
     (tmp_path / "mine.jinja").write_text("{{ hint }}")
     lost = HintPrompts.read(
         hint_prompt=None, hinted_prompt=str(tmp_path / "mine.jinja"), language="en", variant="hint"
     )
     with pytest.raises(ValueError, match="media placeholders"):
-        survey([feature(setup, 0, QUESTION)], lost, has_teacher=False)
+        check_rows([feature(setup, 0, QUESTION)], lost, has_teacher=False)
     (tmp_path / "mine.jinja").write_text("{{ question }} {{ hint }} {{ answer }}")
     told = HintPrompts.read(
         hint_prompt=None, hinted_prompt=str(tmp_path / "mine.jinja"), language="en", variant="hint"
     )
     with pytest.raises(ValueError, match="`answer` is missing"):  # this variant does not show it
-        survey([feature(setup, 0, QUESTION)], told, has_teacher=False)
-    with pytest.raises(ValueError, match="ConversationProcessor"):
+        check_rows([feature(setup, 0, QUESTION)], told, has_teacher=False)
+    with pytest.raises(ValueError, match="PromptProcessor"):
         PROMPTS.for_student({"row_id": "a", "columns": "{}"}, "Look.")

@@ -11,7 +11,7 @@ from PIL import Image
 
 from llamafactory_hind.importers import get_importer, importer_names
 from llamafactory_hind.importers.__main__ import main
-from llamafactory_hind.pipelines.rows import read_rows
+from llamafactory_hind.pipelines.runner.rows import read_rows
 
 
 ROOT = Path(__file__).parents[1]

@@ -9,8 +9,8 @@ import pytest
 from formats_setup import FormatSetup, picture, write_rows
 
 from llamafactory_hind.importers.__main__ import main
-from llamafactory_hind.importers.entries import Entry, ImportRefused
-from llamafactory_hind.importers.images import place_images
+from llamafactory_hind.importers.reading.entries import Entry, ImportRefused
+from llamafactory_hind.importers.reading.media import place_images
 from llamafactory_hind.importers.reason_rft import FORMATTING, GENERAL, TRANSFORMATION, add_arguments, read_entries
 from llamafactory_hind.rewards import gather_columns, load_rewards
 

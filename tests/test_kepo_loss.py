@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from llamafactory_hind.stages.kepo import pair_loss
-from llamafactory_hind.trainers.pairs import PairLogps
+from llamafactory_hind.trainers.pairs.trainer import PairLogps
 
 
 def logps(**changes: torch.Tensor) -> PairLogps:

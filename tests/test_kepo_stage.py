@@ -24,7 +24,7 @@ from safetensors.torch import load_file, save_file
 from transformers import Qwen2Config
 from transformers.models.qwen2 import Qwen2ForCausalLM
 
-from llamafactory_hind.trainers.sharing import why_not_packed
+from llamafactory_hind.engines.local.packing import why_not_packed
 
 
 BASE = {
@@ -289,7 +289,7 @@ def test_sharing_that_would_change_the_numbers_is_noticed(
         length = segments.shape[1]
         return torch.ones(length, length, dtype=torch.bool).tril().expand(len(segments), 1, length, length)
 
-    monkeypatch.setattr("llamafactory_hind.trainers.pairs.packed_attention_mask", leaking)
+    monkeypatch.setattr("llamafactory_hind.trainers.pairs.trainer.packed_attention_mask", leaking)
     fallen_back = run(settings)
     assert "fell back to one row an answer, because packed log-probs differ" in host_log.taken()
     same(fallen_back, right, atol=2e-5)

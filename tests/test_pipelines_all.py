@@ -10,7 +10,7 @@ from PIL import Image
 from synth_setup import read_lines, write_dataset
 
 from llamafactory_hind.pipelines import pipeline_names
-from llamafactory_hind.pipelines.run import run_synth
+from llamafactory_hind.pipelines.runner.run import run_synth
 
 
 ROWS = [

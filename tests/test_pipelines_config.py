@@ -9,8 +9,8 @@ import yaml
 
 from llamafactory_hind.config.problem import ConfigError
 from llamafactory_hind.pipelines import get_pipeline, pipeline_names
-from llamafactory_hind.pipelines.config import build_arguments, help_text, read_settings
-from llamafactory_hind.pipelines.rows import read_rows
+from llamafactory_hind.pipelines.runner.command import build_arguments, help_text, read_settings
+from llamafactory_hind.pipelines.runner.rows import read_rows
 
 
 ROOT = Path(__file__).parents[1]

@@ -11,8 +11,8 @@ import pytest
 from openai_server import Behaviour, OpenAIServer
 
 from llamafactory_hind.pipelines.hindsight import judge
-from llamafactory_hind.pipelines.rows import Row
-from llamafactory_hind.pipelines.run import run_synth
+from llamafactory_hind.pipelines.runner.rows import Row
+from llamafactory_hind.pipelines.runner.run import run_synth
 
 
 GOOD = "Reasoning:\n1. It is a dax.\n2. A dax eats {0}.\nKnowledge:\n- People say the dax eats {0}.\nAnswer: {0}"

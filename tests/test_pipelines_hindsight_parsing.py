@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from llamafactory_hind.formats.leaks import find_leak
-from llamafactory_hind.pipelines.hindsight_parsing import parse_hindsight
+from llamafactory_hind.formats.texts.leaks import find_leak
+from llamafactory_hind.pipelines.rules.parsing import parse_hindsight
 
 
 STEPS = ["The man holds a racket.", "Rackets of this shape are for tennis."]

@@ -10,14 +10,14 @@ import pytest
 from openai_server import Behaviour, OpenAIServer
 from synth_setup import read_lines
 
-from llamafactory_hind.formats.hint_parsing import parse_hint
-from llamafactory_hind.formats.leaks import find_hint_leak
+from llamafactory_hind.formats.texts.hints import parse_hint
+from llamafactory_hind.formats.texts.leaks import find_hint_leak
+from llamafactory_hind.methods.hints.prompts import HintPrompts
 from llamafactory_hind.pipelines import hints
-from llamafactory_hind.pipelines.config import build_arguments
-from llamafactory_hind.pipelines.naming import names_answer
-from llamafactory_hind.pipelines.rows import read_rows
-from llamafactory_hind.pipelines.run import run_synth
-from llamafactory_hind.trainers.hint_prompts import HintPrompts
+from llamafactory_hind.pipelines.rules.naming import names_answer
+from llamafactory_hind.pipelines.runner.command import build_arguments
+from llamafactory_hind.pipelines.runner.rows import read_rows
+from llamafactory_hind.pipelines.runner.run import run_synth
 
 
 ROWS: list[dict[str, Any]] = [

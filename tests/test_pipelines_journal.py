@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from llamafactory_hind.engines.identity import digest_path
 from llamafactory_hind.engines.interface import Completion
-from llamafactory_hind.pipelines.calls import CallJournal
-from llamafactory_hind.pipelines.journal import Journal, JournalBroken, JournalInUse, unit_key
-from llamafactory_hind.pipelines.outputs import register, write_rows
+from llamafactory_hind.pipelines.runner.calls import CallJournal
+from llamafactory_hind.storage.dataset_info import register
+from llamafactory_hind.storage.digests import digest_path
+from llamafactory_hind.storage.files import write_rows
+from llamafactory_hind.storage.journal import Journal, JournalBroken, JournalInUse, work_key
 
 
 def test_units_are_found_again(tmp_path: Path) -> None:
@@ -54,7 +55,7 @@ def test_an_unreadable_line_in_the_middle_costs_only_itself(tmp_path: Path) -> N
 def test_two_runs_on_one_journal_are_refused_and_the_holder_is_named(tmp_path: Path) -> None:
     path = tmp_path / "a.journal.jsonl"
     code = (
-        "import sys; from pathlib import Path; from llamafactory_hind.pipelines.journal import Journal\n"
+        "import sys; from pathlib import Path; from llamafactory_hind.storage.journal import Journal\n"
         f"journal = Journal(Path({str(path)!r})); print('held', flush=True); sys.stdin.read()"
     )
     holder = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
@@ -70,9 +71,9 @@ def test_two_runs_on_one_journal_are_refused_and_the_holder_is_named(tmp_path: P
 
 def test_a_key_changes_with_anything_in_it() -> None:
     content = {"id": "1", "prompts": ["a"], "parameters": {"seed": 1}}
-    assert unit_key(content) == unit_key(dict(reversed(content.items())))
+    assert work_key(content) == work_key(dict(reversed(content.items())))
     others = [content | {"id": "2"}, content | {"prompts": ["b"]}, content | {"parameters": {"seed": 2}}]
-    assert len({unit_key(content), *map(unit_key, others)}) == 4
+    assert len({work_key(content), *map(work_key, others)}) == 4
 
 
 def test_registering_leaves_the_rest_of_the_file_as_it_is(tmp_path: Path) -> None:
@@ -189,7 +190,7 @@ def test_a_full_disk_stops_and_leaves_whole_lines(tmp_path: Path, monkeypatch: p
 def test_half_a_surrogate_pair_does_not_stop_a_run(tmp_path: Path) -> None:
     """A server may cut a text in the middle of an emoji."""
     with Journal(tmp_path / "a.journal.jsonl") as journal:
-        journal.add([(unit_key({"text": "\ud83d"}), "row", "half \ud83d ü")])
+        journal.add([(work_key({"text": "\ud83d"}), "row", "half \ud83d ü")])
         assert list(journal.results.values()) == ["half \ud83d ü"]
     write_rows(tmp_path / "rows.json", [{"text": "half \ud83d ü"}])
     assert json.loads((tmp_path / "rows.json").read_text(encoding="utf-8")) == [{"text": "half \ud83d ü"}]

@@ -17,10 +17,10 @@ from engines_setup import ask, make_telling
 from PIL import Image
 
 from llamafactory_hind.engines.interface import Request
-from llamafactory_hind.engines.loading import load_weights
-from llamafactory_hind.engines.local import LocalEngine
-from llamafactory_hind.formats.prompts import build_prompt
-from llamafactory_hind.pipelines.run import run_synth
+from llamafactory_hind.engines.local.engine import LocalEngine
+from llamafactory_hind.engines.local.weights import load_weights
+from llamafactory_hind.formats.prompts.wording import build_prompt
+from llamafactory_hind.pipelines.runner.run import run_synth
 
 
 @pytest.fixture(scope="module")

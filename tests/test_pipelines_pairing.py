@@ -6,19 +6,17 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from llamafactory_hind.pipelines.pairing import (
+from llamafactory_hind.evaluation.gold_answers import gold_answers, mentions, soft_score
+from llamafactory_hind.pipelines.rules.pairing import (
     Fact,
     all_pairs,
     best_worst_pairs,
     distinct,
     gain,
-    gold_answers,
     is_helpful,
-    mentions,
     misaligned_pairs,
-    soft_score,
 )
-from llamafactory_hind.pipelines.quadrants import count_quadrants, plot_report, print_report
+from llamafactory_hind.pipelines.rules.quadrants import count_quadrants, plot_report, print_report
 
 
 def fact(text: str, confidence: float, value: float) -> Fact:

@@ -9,13 +9,13 @@ import pytest
 from synth_setup import text_rows, words, write_dataset
 
 from llamafactory_hind.config.problem import ConfigError
-from llamafactory_hind.formats.prompt_files import FOLDER, PromptError
-from llamafactory_hind.formats.prompts import build_prompt
-from llamafactory_hind.pipelines.config import build_arguments, read_settings
-from llamafactory_hind.pipelines.prompting import prompt_version, render
-from llamafactory_hind.pipelines.provenance import provenance
-from llamafactory_hind.pipelines.rows import Row
-from llamafactory_hind.pipelines.run import run_synth
+from llamafactory_hind.formats.prompts.files import FOLDER, PromptError
+from llamafactory_hind.formats.prompts.wording import build_prompt
+from llamafactory_hind.pipelines.runner.command import build_arguments, read_settings
+from llamafactory_hind.pipelines.runner.prompting import prompt_version, render
+from llamafactory_hind.pipelines.runner.provenance import provenance
+from llamafactory_hind.pipelines.runner.rows import Row
+from llamafactory_hind.pipelines.runner.run import run_synth
 
 
 ROOT = Path(__file__).parents[1]
@@ -39,7 +39,7 @@ QUESTIONS = ["What?", "Two\nlines & <tags> {% raw %}", "  spaces kept \n"]
 
 @pytest.mark.parametrize("target", ["cot", "knowledge", "answer"])
 def test_english_files_write_what_models_are_trained_on(tmp_path: Path, target: str) -> None:
-    """Byte for byte the twin in `formats.prompts`, for every combination of parts."""
+    """Byte for byte the twin in `formats.prompts.wording`, for every combination of parts."""
     arguments = make_arguments(tmp_path)
     tried = 0
     for choices, cot, facts, media, question in itertools.product(CHOICES, COTS, FACTS, MEDIA, QUESTIONS):

@@ -14,13 +14,13 @@ import pytest
 from openai_server import Behaviour, OpenAIServer
 from synth_setup import knowledge_words, read_lines, text_rows, words, write_dataset
 
-from llamafactory_hind.pipelines.config import build_arguments, read_settings
-from llamafactory_hind.pipelines.rows import Row
-from llamafactory_hind.pipelines.run import run_pipeline, run_synth
+from llamafactory_hind.pipelines.runner.command import build_arguments, read_settings
+from llamafactory_hind.pipelines.runner.rows import Row
+from llamafactory_hind.pipelines.runner.run import run_pipeline, run_synth
 
 
 ROOT = Path(__file__).parents[1]
-COMMAND = "import sys; from llamafactory_hind.pipelines.run import run_synth; run_synth(sys.argv[1:])"
+COMMAND = "import sys; from llamafactory_hind.pipelines.runner.run import run_synth; run_synth(sys.argv[1:])"
 
 
 def start(argv: list[str], **options: Any) -> "subprocess.Popen[str]":
@@ -279,7 +279,7 @@ def test_ctrl_c_is_heard_between_groups_of_a_local_model(tmp_path: Path) -> None
                 os.kill(os.getpid(), signal.SIGINT)
             return [row.id for row in rows]
 
-    pipeline = SimpleNamespace(Worker=Worker, unit=lambda row, arguments: {"id": row.id})
+    pipeline = SimpleNamespace(Worker=Worker, work_item=lambda row, arguments: {"id": row.id})
     given = {"engine": "hf", "base_url": None, "model": None, "model_name_or_path": "m", "template": "qwen2_vl"}
     arguments = build_arguments(read_settings(words(tmp_path, "", **given, batch_size=2)))[1]
     rows = [Row(f"r{row}", "f", row, {}, {}) for row in range(8)]

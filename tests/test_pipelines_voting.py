@@ -2,7 +2,7 @@
 
 import pytest
 
-from llamafactory_hind.pipelines.voting import vote
+from llamafactory_hind.pipelines.rules.voting import vote
 
 
 def test_answers_equal_after_normalisation_are_one() -> None:

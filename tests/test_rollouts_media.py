@@ -8,11 +8,11 @@ import torch
 from rollouts_setup import KINDS, GroupRelative, RolloutSetup, even_share
 from transformers import DynamicCache
 
-from llamafactory_hind.engines.encoding import collate
-from llamafactory_hind.engines.frozen_media import MediaMemo, frozen_towers, share_frozen
-from llamafactory_hind.engines.roomy_cache import make_room
-from llamafactory_hind.trainers.group_logps import GroupScorer, PromptInputs
-from llamafactory_hind.trainers.rollout_batch import RolloutBatch, prompt_of
+from llamafactory_hind.engines.local.cache import preallocate
+from llamafactory_hind.engines.local.encoding import collate
+from llamafactory_hind.engines.local.towers import TowerCache, frozen_towers, share_frozen
+from llamafactory_hind.trainers.rollouts.batch import RolloutBatch, prompt_of
+from llamafactory_hind.trainers.rollouts.scoring import GroupScorer, PromptInputs
 
 
 FROZEN = {"finetuning_type": "full"}  # the host freezes the tower unless told otherwise
@@ -43,8 +43,8 @@ def test_only_frozen_towers_are_remembered(small_world: Path, frozen: RolloutSet
 
 
 def test_the_same_picture_is_looked_at_once_and_another_is_not_mistaken_for_it(frozen: RolloutSetup) -> None:
-    memo, calls = MediaMemo(frozen.model), count_calls(frozen.model.model.visual)
-    scorer = GroupScorer(frozen.weights, temperature=0.9, share_prefix="auto")
+    memo, calls = TowerCache(frozen.model), count_calls(frozen.model.model.visual)
+    scorer = GroupScorer(frozen.loaded, temperature=0.9, share_prefix="auto")
     one, other = frozen.batch(["image"]), frozen.batch(["two_images"])
     with torch.no_grad():
         expected = [scorer.cached(frozen.model, batch) for batch in (one, other)]
@@ -62,9 +62,9 @@ def test_the_same_picture_is_looked_at_once_and_another_is_not_mistaken_for_it(f
 
 
 def test_gradients_are_those_without_memory(frozen: RolloutSetup) -> None:
-    scorer = GroupScorer(frozen.weights, temperature=0.9, share_prefix="auto")
+    scorer = GroupScorer(frozen.loaded, temperature=0.9, share_prefix="auto")
     batch = frozen.batch(KINDS)
-    memo = MediaMemo(frozen.model)
+    memo = TowerCache(frozen.model)
     with torch.no_grad(), memo.active():
         scorer.cached(frozen.model, batch)  # remembered without gradient, as when writing
 
@@ -73,9 +73,9 @@ def test_gradients_are_those_without_memory(frozen: RolloutSetup) -> None:
             return scorer.cached(model, batch)
 
     found = []
-    for way in (scorer.cached, remembering):
+    for mode in (scorer.cached, remembering):
         frozen.model.zero_grad()
-        way(frozen.model, batch).sum().backward()
+        mode(frozen.model, batch).sum().backward()
         found.append({name: p.grad.clone() for name, p in frozen.model.named_parameters() if p.grad is not None})
     frozen.model.zero_grad()
     for name, value in found[0].items():
@@ -108,19 +108,19 @@ def test_training_with_a_reference_looks_once_a_step(frozen: RolloutSetup, tmp_p
     )
     calls = count_calls(frozen.model.model.visual)
     steps = []
-    roll = trainer._roll
-    trainer._roll = lambda prompts: steps.append(calls[0]) or roll(prompts)
+    roll = trainer._generate_rollouts
+    trainer._generate_rollouts = lambda prompts: steps.append(calls[0]) or roll(prompts)
     trainer.train()
     assert calls[0] - steps[2] == 1  # writing, reference and loss; the first step also compares the ways
 
 
 def test_prompts_are_collated_once(frozen: RolloutSetup) -> None:
-    inputs = PromptInputs(frozen.weights)
+    inputs = PromptInputs(frozen.loaded)
     prompts = [prompt_of(feature) for feature in frozen.features(["image", "text"])]
     first = inputs(prompts)
     assert inputs(prompts)["pixel_values"] is first["pixel_values"]
     assert inputs(prompts[:1])["pixel_values"] is not first["pixel_values"]
-    expected, _ = collate(frozen.weights, prompts, padding_side="left")
+    expected, _ = collate(frozen.loaded, prompts, padding_side="left")
     for name, value in expected.items():
         assert torch.equal(first[name], value), name
     inputs.clear()
@@ -132,7 +132,7 @@ def test_a_roomy_cache_holds_what_a_growing_one_does() -> None:
     roomy, plain = DynamicCache(), DynamicCache()
     for step, (rows, new) in enumerate([(3, 5), (3, 1), (3, 1), (2, 1), (2, 1)]):
         if step == 1:
-            make_room(roomy, room=4)
+            preallocate(roomy, room=4)
         if step == 3:
             for cache in (roomy, plain):
                 cache.batch_select_indices(torch.tensor([2, 0]))

@@ -15,12 +15,11 @@ import torch
 from rollouts_setup import KINDS, GroupRelative, RolloutSetup, even_share
 from transformers import TrainerCallback
 
-from llamafactory_hind.engines.encoding import media_token_ids
-from llamafactory_hind.losses.reduce import masked_mean
-from llamafactory_hind.trainers.block_sampler import BlockSampler
-from llamafactory_hind.trainers.components import masked_sum, normaliser
-from llamafactory_hind.trainers.group_logps import GroupScorer
-from llamafactory_hind.trainers.rollout_batch import batch_of
+from llamafactory_hind.engines.local.encoding import media_token_ids
+from llamafactory_hind.losses.reduce import masked_mean, masked_sum, normaliser
+from llamafactory_hind.trainers.rollouts.batch import batch_of
+from llamafactory_hind.trainers.rollouts.order import BlockSampler
+from llamafactory_hind.trainers.rollouts.scoring import GroupScorer
 
 
 # A step is the gradient itself: Adam would hide its size.
@@ -117,7 +116,7 @@ def test_the_gradient_is_the_one_of_the_formula(full: RolloutSetup, tmp_path: Pa
         full, tmp_path, annotator=Watching(even_share, reduction="token"), per_device_train_batch_size=4, **STILL,
     )  # fmt: skip
     batch = batch_of(seen[0], device=torch.device("cpu"))
-    logps = GroupScorer(full.weights, temperature=0.9, share_prefix="off").plain(full.model, batch)
+    logps = GroupScorer(full.loaded, temperature=0.9, share_prefix="off").plain(full.model, batch)
     full.model.zero_grad()
     (-(logps * batch.advantages[:, None])[batch.mask].mean()).backward()
     for name, entry in full.model.named_parameters():
@@ -160,7 +159,7 @@ def test_a_model_that_cannot_share_says_why_or_stops(
     monkeypatch.setattr(GroupScorer, "cached", refuse)
     trainer = full.trainer(tmp_path, max_steps=1, features=full.features(["text", "image"]))
     trainer.train()
-    assert trainer.scorer.way == "plain"
+    assert trainer.scorer.mode == "plain"
     with pytest.raises(
         ValueError, match="`share_prefix: on` is not possible with this model: RuntimeError: no cache here"
     ):
@@ -265,7 +264,7 @@ def test_kl_needs_a_reference(full: RolloutSetup, tmp_path: Path) -> None:
 
 def test_media_tokens_are_never_written_and_ids_are_kept(full: RolloutSetup, tmp_path: Path) -> None:
     """An output head that wants nothing but the image placeholder: the policy writes other tokens, and learns from those ids."""
-    banned = media_token_ids(full.weights)
+    banned = media_token_ids(full.loaded)
     with torch.no_grad():
         full.model.lm_head.weight[banned] = full.model.lm_head.weight.mean(0) + 5.0
     seen: list[Any] = []
@@ -291,9 +290,9 @@ def test_media_tokens_are_never_written_and_ids_are_kept(full: RolloutSetup, tmp
 def test_samples_depend_on_row_and_step_alone(full: RolloutSetup) -> None:
     trainer = full.trainer(Path("unused"), options={"num_generations": 2})
     features = full.features(KINDS)
-    together = trainer.writer.write(features, occasion="7")
-    backwards = trainer.writer.write(features[::-1], occasion="7")[::-1]
-    later = trainer.writer.write(features, occasion="8")
+    together = trainer.generator.generate(features, stream="7")
+    backwards = trainer.generator.generate(features[::-1], stream="7")[::-1]
+    later = trainer.generator.generate(features, stream="8")
     for one, two, three in zip(together, backwards, later, strict=True):
         assert one.completion_ids == two.completion_ids
         assert one.completion_ids != three.completion_ids
@@ -307,7 +306,7 @@ def test_evaluates_greedy_and_sampled(full: RolloutSetup, tmp_path: Path) -> Non
     assert again["eval_reward_mean@2"] == first["eval_reward_mean@2"]
     by_hand = [
         even_share(rollout.completion_ids[0])
-        for rollout in trainer.writer.write(full.features(KINDS * 2), occasion="evaluation", greedy_first=True)
+        for rollout in trainer.generator.generate(full.features(KINDS * 2), stream="evaluation", greedy_first=True)
     ]
     assert first["eval_reward"] == pytest.approx(sum(by_hand) / len(by_hand))
 

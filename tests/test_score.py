@@ -11,10 +11,10 @@ import yaml
 
 from llamafactory_hind.config.problem import ConfigError
 from llamafactory_hind.evaluation import vqa_accuracy
-from llamafactory_hind.evaluation.config import ScoreArguments, build_arguments, help_text, read_settings
+from llamafactory_hind.evaluation.arguments import ScoreArguments, build_arguments, help_text, read_settings
 from llamafactory_hind.evaluation.metrics import get_metric, metric_names
 from llamafactory_hind.evaluation.score import run_score
-from llamafactory_hind.formats.prompts import build_prompt
+from llamafactory_hind.formats.prompts.wording import build_prompt
 
 
 ROOT = Path(__file__).parents[1]
@@ -209,7 +209,7 @@ def test_per_group_by_hand(tmp_path: Path, capsys: pytest.CaptureFixture) -> Non
 
 def test_per_group_agrees_with_the_rewards(tmp_path: Path) -> None:
     """The rule for tags and choices stands in two rooms that may not import each other's; here they meet."""
-    from llamafactory_hind.evaluation.answers import answer_or_all
+    from llamafactory_hind.formats.texts.layout import answer_or_all
     from llamafactory_hind.rewards import get_reward, layout
 
     texts = [

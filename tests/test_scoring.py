@@ -1,4 +1,4 @@
-"""`engines.scoring`: log-probs through a replaced output head equal the model's own, whatever the head does."""
+"""`engines.local.scoring`: log-probs through a replaced output head equal the model's own, whatever the head does."""
 
 import copy
 
@@ -12,7 +12,7 @@ from transformers.models.gemma2 import Gemma2ForCausalLM
 from transformers.models.granite import GraniteForCausalLM
 from transformers.models.qwen2 import Qwen2ForCausalLM
 
-from llamafactory_hind.engines.scoring import UnsupportedHead, check_head, plain_token_logprobs, token_logprobs
+from llamafactory_hind.engines.local.scoring import UnsupportedHead, check_head, plain_token_logprobs, token_logprobs
 
 
 SIZES = {
@@ -82,9 +82,9 @@ def test_equals_the_models_own_logits_in_value_and_gradient(kind: str) -> None:
     assert own[0, 1:4].eq(0).all()
     assert own[0, 5] < -0.5
     torch.testing.assert_close(ours, own, atol=1e-5, rtol=1e-5)
-    weights = torch.linspace(-1, 2, ours.numel()).view_as(ours)
-    (ours * weights).sum().backward()
-    (own * weights).sum().backward()
+    loaded = torch.linspace(-1, 2, ours.numel()).view_as(ours)
+    (ours * loaded).sum().backward()
+    (own * loaded).sum().backward()
     compared = 0
     for (name, parameter), (_, expected) in zip(model.named_parameters(), twin.named_parameters(), strict=True):
         if expected.grad is not None:

@@ -8,7 +8,7 @@ import pytest
 from datasets import Dataset
 from teacher_setup import write_yaml
 
-from llamafactory_hind.engines.teacher_plan import TeacherSpec, read_teacher_plan, survey
+from llamafactory_hind.engines.teachers.plan import TeacherSpec, check_rows, read_teacher_plan
 
 
 SERVER = {"base_url": "http://localhost:8000/v1", "model": "big"}
@@ -72,7 +72,7 @@ def test_rows_without_a_teacher_are_listed_with_file_and_row(tmp_path: Path) -> 
     rows = [{"modality": "MRI"}, {"modality": "CT"}, {}, {"modality": True}]
     columns = {"place": [f"rows.json, row {n}" for n in range(4)], "columns": [json.dumps(row) for row in rows]}
     with pytest.raises(ValueError) as raised:
-        survey(plan, Dataset.from_dict(columns))
+        check_rows(plan, Dataset.from_dict(columns))
     message = str(raised.value)
     assert message.startswith("Rows without a teacher, 2 in all:")
     assert (
@@ -81,7 +81,7 @@ def test_rows_without_a_teacher_are_listed_with_file_and_row(tmp_path: Path) -> 
     )
     assert "row 2, field `modality`: got None" in message
     good = Dataset.from_dict({name: [values[0], values[3]] for name, values in columns.items()})
-    assert survey(plan, good) == {"MRI": 1, "true": 1}
+    assert check_rows(plan, good) == {"MRI": 1, "true": 1}
 
 
 def test_a_server_gives_no_distributions(tmp_path: Path) -> None:

@@ -13,11 +13,11 @@ from PIL import Image
 from rollouts_setup import RolloutSetup
 from teacher_setup import open_teachers, settings_of, write_teacher, write_yaml
 
-from llamafactory_hind.engines import teacher_server
 from llamafactory_hind.engines.interface import Completion, Request, Sampling
-from llamafactory_hind.engines.teacher_plan import read_teacher_plan
-from llamafactory_hind.engines.teachers import Teachers
-from llamafactory_hind.engines.text_cache import TextCache, text_key
+from llamafactory_hind.engines.teachers import server as teacher_server
+from llamafactory_hind.engines.teachers.cache import TextCache, text_key
+from llamafactory_hind.engines.teachers.plan import read_teacher_plan
+from llamafactory_hind.engines.teachers.pool import TeacherPool
 from llamafactory_hind.toyworld.checkpoint import write_checkpoint
 
 
@@ -49,8 +49,8 @@ def test_a_wider_teacher_with_the_same_tokens_is_frozen_and_writes(
 ) -> None:
     teachers = open_teachers(student, wider, images=True, videos=True)
     teacher = teachers.local("default")
-    assert not any(entry.requires_grad for entry in teacher.weights.model.parameters())
-    assert not teacher.weights.model.training
+    assert not any(entry.requires_grad for entry in teacher.loaded.model.parameters())
+    assert not teacher.loaded.model.training
     assert teacher.engine.capabilities.distributions
     image = str(next((small_world / "images").glob("*.png")))
     requests = [ask(0, image), ask(1)]
@@ -64,16 +64,16 @@ def test_a_wider_teacher_with_the_same_tokens_is_frozen_and_writes(
 def test_offloaded_weights_come_back_and_give_the_same(student: RolloutSetup, wider: Path, tmp_path: Path) -> None:
     file = write_yaml(tmp_path / "teacher.yaml", {"model_name_or_path": str(wider), "offload": True})
     offloaded, kept = open_teachers(student, file), open_teachers(student, wider)
-    before = [entry.data_ptr() for entry in offloaded.local("default").weights.model.parameters()]
+    before = [entry.data_ptr() for entry in offloaded.local("default").loaded.model.parameters()]
     first, second = (teachers.write([ask()], [{}], SAMPLING)[0] for teachers in (offloaded, kept))
     assert first[0].token_ids == second[0].token_ids
-    assert before == [entry.data_ptr() for entry in offloaded.local("default").weights.model.parameters()]
+    assert before == [entry.data_ptr() for entry in offloaded.local("default").loaded.model.parameters()]
 
 
 def test_the_base_is_the_student_with_its_adapter_off(student: RolloutSetup, small_world: Path) -> None:
     teachers = open_teachers(student, "base")
     teacher = teachers.local("default")
-    assert teacher.weights is student.weights
+    assert teacher.loaded is student.loaded
     for name, entry in student.model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(entry, std=0.5)
@@ -84,16 +84,16 @@ def test_the_base_is_the_student_with_its_adapter_off(student: RolloutSetup, sma
     assert first[0].token_ids == second[0].token_ids
     assert student.model.training
     assert trained == {name for name, entry in student.model.named_parameters() if entry.requires_grad}
-    adapted = teacher.engine.__class__(student.weights, batch_size=1, adapters=None).generate([ask()], SAMPLING)[0]
+    adapted = teacher.engine.__class__(student.loaded, batch_size=1, adapters=None).generate([ask()], SAMPLING)[0]
     assert adapted[0].token_ids != first[0].token_ids
 
 
 def test_the_base_of_a_fully_trained_student_is_a_copy(small_world: Path) -> None:
     full = RolloutSetup(small_world)
     teacher = open_teachers(full, "base").local("default")
-    assert teacher.weights is not full.weights
-    torch.testing.assert_close(teacher.weights.model.lm_head.weight, full.model.lm_head.weight.detach())
-    assert teacher.weights.model.lm_head.weight.data_ptr() != full.model.lm_head.weight.data_ptr()
+    assert teacher.loaded is not full.loaded
+    torch.testing.assert_close(teacher.loaded.model.lm_head.weight, full.model.lm_head.weight.detach())
+    assert teacher.loaded.model.lm_head.weight.data_ptr() != full.model.lm_head.weight.data_ptr()
 
 
 def test_another_tokenizer_is_refused(student: RolloutSetup, tmp_path: Path) -> None:
@@ -115,18 +115,18 @@ def test_other_image_tokens_are_refused(student: RolloutSetup, small_world: Path
         open_teachers(student, write_yaml(tmp_path / "teacher.yaml", content))
     same = settings_of(student, image_max_pixels=128 * 128)  # the student's own limit is the teacher's default
     teacher = open_teachers(student, small_world / "tiny", settings=same, distributions=False).local("default")
-    assert teacher.weights.processor.image_max_pixels == 128 * 128
+    assert teacher.loaded.processor.image_max_pixels == 128 * 128
 
 
 def test_other_stop_tokens_are_refused(student: RolloutSetup, small_world: Path, tmp_path: Path) -> None:
     content = {"model_name_or_path": str(small_world / "tiny"), "template": "qwen2_vl"}
     teachers = open_teachers(student, write_yaml(tmp_path / "teacher.yaml", content))
-    from llamafactory_hind.engines.same_tokens import check_same_tokens
+    from llamafactory_hind.engines.teachers.tokenization import check_same_tokenization
 
-    other = teachers.local("default").weights
+    other = teachers.local("default").loaded
     other.tokenizer.eos_token = "<|endoftext|>"
     with pytest.raises(ValueError, match="stop tokens: the student's ids are"):
-        check_same_tokens(student.weights, other, name="default")
+        check_same_tokenization(student.loaded, other, name="default")
 
 
 # a server
@@ -140,10 +140,10 @@ def server() -> Iterator[OpenAIServer]:
         yield running
 
 
-def served(server: OpenAIServer, folder: Path, **api: Any) -> Teachers:
+def served(server: OpenAIServer, folder: Path, **api: Any) -> TeacherPool:
     content = {"api": {"base_url": server.url, "model": "test", "max_retries": 0, "timeout": 5.0, **api}}
     plan = read_teacher_plan(write_yaml(folder / "teacher.yaml", content))
-    return Teachers(plan, None, settings={"image_max_pixels": 4096, "video_fps": None}, distributions=False)
+    return TeacherPool(plan, None, settings={"image_max_pixels": 4096, "video_fps": None}, distributions=False)
 
 
 def test_a_server_writes_hints_and_is_shown_the_picture(server: OpenAIServer, tmp_path: Path) -> None:
@@ -157,7 +157,7 @@ def test_a_server_writes_hints_and_is_shown_the_picture(server: OpenAIServer, tm
     assert [one[0].text for one in found][1] == teachers.write([ask(1)], [{}], SAMPLING)[0][0].text
     teachers.close()
     with pytest.raises(ValueError, match="distributions over given tokens"):
-        Teachers(teachers.plan, None, settings={}, distributions=True)
+        TeacherPool(teachers.plan, None, settings={}, distributions=True)
 
 
 @pytest.mark.parametrize(
@@ -303,7 +303,7 @@ def test_a_kill_costs_at_most_the_line_under_way(tmp_path: Path, run_python: Any
     code = (
         "import os, signal; from pathlib import Path\n"
         "from llamafactory_hind.engines.interface import Completion\n"
-        "from llamafactory_hind.engines.text_cache import TextCache\n"
+        "from llamafactory_hind.engines.teachers.cache import TextCache\n"
         f"cache = TextCache(Path({str(tmp_path)!r}), process=0)\n"
         "for key in 'ab': cache.keep(key, [Completion('text of ' + key, (1, 2), -0.5, 'stop')])\n"
         'os.write(cache._file.fileno(), b\'{"key": "c", "resu\')\n'

@@ -14,9 +14,9 @@ from llamafactory.hparams import DataArguments, FinetuningArguments, ModelArgume
 from llamafactory.model import load_model, load_tokenizer
 from PIL import Image, ImageChops
 
-from llamafactory_hind.formats.prompt_files import ENVIRONMENT
-from llamafactory_hind.formats.prompts import build_prompt
-from llamafactory_hind.pipelines.hindsight_parsing import parse_hindsight
+from llamafactory_hind.formats.prompts.files import ENVIRONMENT
+from llamafactory_hind.formats.prompts.wording import build_prompt
+from llamafactory_hind.pipelines.rules.parsing import parse_hindsight
 from llamafactory_hind.toyworld import prompts
 from llamafactory_hind.toyworld.build import build
 from llamafactory_hind.toyworld.corpus import Corpus

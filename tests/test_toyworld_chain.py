@@ -7,9 +7,9 @@ import pytest
 from omegaconf import OmegaConf
 
 from llamafactory_hind.config import STAGES
-from llamafactory_hind.evaluation.config import build_arguments as build_score
-from llamafactory_hind.evaluation.config import read_settings as read_score
-from llamafactory_hind.pipelines.config import build_arguments, read_settings
+from llamafactory_hind.evaluation.arguments import build_arguments as build_score
+from llamafactory_hind.evaluation.arguments import read_settings as read_score
+from llamafactory_hind.pipelines.runner.command import build_arguments, read_settings
 from llamafactory_hind.toyworld import demo
 from llamafactory_hind.toyworld.chain import Chain, Step, accuracies, move_configs
 from llamafactory_hind.toyworld.report import _voted

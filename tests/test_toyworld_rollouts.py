@@ -11,7 +11,7 @@ from llamafactory.model import load_tokenizer
 from omegaconf import OmegaConf
 from PIL import Image
 
-from llamafactory_hind.formats.action_layout import wears_layout
+from llamafactory_hind.formats.texts.layout import wears_layout
 from llamafactory_hind.rewards import get_reward, load_rewards
 from llamafactory_hind.toyworld.build import build
 from llamafactory_hind.toyworld.chain import Chain, Step, move_configs

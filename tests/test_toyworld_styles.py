@@ -12,8 +12,8 @@ from jinja2 import Template
 from PIL import Image, ImageChops
 from transformers import AutoConfig
 
-from llamafactory_hind.formats.hint_parsing import parse_hint
-from llamafactory_hind.formats.leaks import find_hint_leak
+from llamafactory_hind.formats.texts.hints import parse_hint
+from llamafactory_hind.formats.texts.leaks import find_hint_leak
 from llamafactory_hind.rewards import get_reward
 from llamafactory_hind.toyworld import prompts
 from llamafactory_hind.toyworld.build import build

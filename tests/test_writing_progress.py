@@ -1,6 +1,6 @@
 """The bar over completions: as long as all rollouts that are still to come, and there only where it is to be shown."""
 
-from llamafactory_hind.trainers.writing_progress import WritingProgress
+from llamafactory_hind.trainers.rollouts.progress import WritingProgress
 
 
 def test_the_bar_is_as_long_as_the_rollouts_to_come() -> None:

@@ -8,8 +8,8 @@ import yaml
 from llamafactory.hparams.parser import _TRAIN_ARGS, _parse_train_args
 
 from llamafactory_hind.config import STAGES, check_train
-from llamafactory_hind.evaluation.config import build_arguments as build_score_arguments
-from llamafactory_hind.pipelines.config import build_arguments
+from llamafactory_hind.evaluation.arguments import build_arguments as build_score_arguments
+from llamafactory_hind.pipelines.runner.command import build_arguments
 
 
 ROOT = Path(__file__).resolve().parent.parent

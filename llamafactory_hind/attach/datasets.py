@@ -35,7 +35,7 @@ def replace_align_dataset(loader: ModuleType) -> None:
 
     @wraps(host_align)
     def align_dataset(dataset: Any, dataset_attr: Any, data_args: Any, training_args: Any) -> Any:
-        from ..formats.align import align_dataset as align
+        from ..formats.align.dataset import align_dataset as align
 
         return align(host_align, dataset, dataset_attr, data_args, training_args)
 
@@ -48,7 +48,7 @@ def replace_load_single_dataset(loader: ModuleType) -> None:
 
     @wraps(host_load)
     def _load_single_dataset(dataset_attr: Any, model_args: Any, data_args: Any, training_args: Any) -> Any:
-        from ..formats.loading import load_single_dataset as load
+        from ..formats.align.odd_types import load_single_dataset as load
 
         return load(host_load, dataset_attr, model_args, data_args, training_args)
 
@@ -81,6 +81,7 @@ def replace_get_dataset_processor(loader: ModuleType) -> None:
             return host_processor(data_args, stage, template, tokenizer, processor, do_generate)
         from ..formats.processors import PROCESSORS
 
-        return PROCESSORS[stage](template=template, tokenizer=tokenizer, processor=processor, data_args=data_args)
+        processor_class = PROCESSORS[config.ROWS[stage]]
+        return processor_class(template=template, tokenizer=tokenizer, processor=processor, data_args=data_args)
 
     loader._get_dataset_processor = _get_dataset_processor

@@ -4,7 +4,7 @@ from functools import wraps
 from types import ModuleType
 from typing import Any
 
-from ..config import STAGES, settings
+from ..config import STAGES, words
 
 
 def dispatch_our_stages(tuner: ModuleType) -> None:
@@ -14,7 +14,7 @@ def dispatch_our_stages(tuner: ModuleType) -> None:
     @wraps(host_training_function)  # keeps its qualified name: Ray pickles the function by reference
     def _training_function(config: dict[str, Any]) -> None:
         args = tuner.read_args(config.get("args"))
-        if settings(args).get("stage") in STAGES:
+        if words(args).get("stage") in STAGES:
             run_stage(tuner, args, config.get("callbacks"))
         else:
             host_training_function(config)
@@ -25,6 +25,7 @@ def dispatch_our_stages(tuner: ModuleType) -> None:
 def run_stage(tuner: ModuleType, args: Any, callbacks: list[Any]) -> None:
     """Parse, build the callbacks the host builds, run the stage, and leave the process group, as the host does."""
     from ..stages import get_stage
+    from ..trainers.host import HostArguments
     from ..trainers.logs import MetricsLogCallback
 
     model_args, data_args, training_args, finetuning_args, generating_args = tuner.get_train_args(args)
@@ -45,7 +46,7 @@ def run_stage(tuner: ModuleType, args: Any, callbacks: list[Any]) -> None:
     )  # the host's last
 
     stage = get_stage(finetuning_args.stage)
-    stage.run(model_args, data_args, training_args, finetuning_args, generating_args, callbacks)
+    stage.run(HostArguments(model_args, data_args, training_args, finetuning_args, generating_args, callbacks))
     leave_process_group(tuner)
 
 

@@ -2,8 +2,8 @@
 
 from .checks import check_train
 from .problem import ConfigError, Problem
-from .registry import DATA_ARGUMENTS, FINETUNING_ARGUMENTS, LABELS, PAIR_STAGES, STAGES
-from .settings import settings, stage_of_file
+from .registry import DATA_ARGUMENTS, FINETUNING_ARGUMENTS, LABELS, PAIR_STAGES, ROWS, STAGES
+from .words import settings, stage_of_file
 
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "FINETUNING_ARGUMENTS",
     "LABELS",
     "PAIR_STAGES",
+    "ROWS",
     "STAGES",
     "ConfigError",
     "Problem",

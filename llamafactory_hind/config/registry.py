@@ -1,40 +1,28 @@
-"""Our stages and their keys: the one place to enter a new stage's dataclass, checks and menu label."""
+"""Our stages and their keys, read from the folder `stages/`: a new file there is a new stage."""
 
-from .external_grpo import ExternalGrpoArguments, external_grpo_problems
-from .external_ratio import ExternalRatioArguments
-from .gated_distill import GatedDistillArguments, gated_distill_problems
-from .grpo import GrpoArguments, grpo_problems
-from .kepo import KepoArguments, kepo_problems
-from .online import OnlineArguments
-from .rows import RowArguments
-from .shared import SharedArguments
+from dataclasses import fields
+
+from . import stages
+from .catalogue import Catalogue
+from .keys.rows import RowArguments
 
 
-STAGES: dict[str, type] = {
-    "kepo": KepoArguments,
-    "grpo": GrpoArguments,
-    "external_grpo": ExternalGrpoArguments,
-    "gated_distill": GatedDistillArguments,
-}
-PAIR_STAGES = {"kepo"}  # stages that read ranking datasets
-LABELS = {
-    "kepo": "KEPO (HinD: Knowledge Encouragement)",  # two papers call their method KEPO: say whose it is
-    "grpo": "GRPO",
-    "external_grpo": "GRPO with external actions (Vision-EKIPL)",
-    "gated_distill": "Gated distillation with hints (KEPO: Knowledge-Enhanced)",
-}
-CHECKS = {
-    "kepo": kepo_problems,
-    "grpo": grpo_problems,
-    "external_grpo": external_grpo_problems,
-    "gated_distill": gated_distill_problems,
-}
+_CATALOGUE = Catalogue(stages.__name__, stages.__path__, "stage")
+RECORDS = {name: _CATALOGUE.get(name) for name in _CATALOGUE.names()}
+STAGES: dict[str, type] = {name: record.Arguments for name, record in RECORDS.items()}
+LABELS: dict[str, str] = {name: record.LABEL for name, record in RECORDS.items()}
+ROWS: dict[str, str] = {
+    name: record.ROWS for name, record in RECORDS.items()
+}  # a key of `formats.processors.PROCESSORS`
+CHECKS = {name: record.problems for name, record in RECORDS.items()}
+PAIR_STAGES = {name for name, rows in ROWS.items() if rows == "pairs"}  # stages that read ranking datasets
 SHARED: dict[type, set[str]] = {  # keys of several stages -> the stages that take them
-    SharedArguments: {"kepo", "grpo", "external_grpo", "gated_distill"},
-    OnlineArguments: {"grpo", "external_grpo", "gated_distill"},
-    ExternalRatioArguments: {"external_grpo", "gated_distill"},
+    owner: {name for name, record in RECORDS.items() if owner in record.TAKES}
+    for owner in dict.fromkeys(owner for record in RECORDS.values() for owner in record.TAKES)
 }
 
 FINETUNING_ARGUMENTS = (*STAGES.values(), *SHARED)  # become fields of the host's FinetuningArguments
 DATA_ARGUMENTS = (RowArguments,)  # become fields of the host's DataArguments
-UNBOUNDED = {"gate_threshold"}  # keys whose number may be infinite
+UNBOUNDED = {  # keys whose number may be infinite
+    entry.name for owner in FINETUNING_ARGUMENTS for entry in fields(owner) if entry.metadata.get("unbounded")
+}

@@ -7,7 +7,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-from .answers import answer_or_all
+from ..formats.texts.layout import answer_or_all
 from .aokvqa import LETTERS
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ..config.problem import ConfigError, Problem
-from ..formats.prompts import PLACEHOLDERS
-from .config import ScoreArguments
+from ..formats.media.fields import PLACEHOLDERS
+from .arguments import ScoreArguments
 from .metrics import get_metric, predicted_fields
 from .predictions import Prediction, read_predictions
 from .references import Reference, read_references

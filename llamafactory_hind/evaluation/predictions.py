@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..config.checks import nearest
 from ..config.problem import ConfigError, Problem
+from ..config.types import nearest
 from .refusal import ScoreError
 
 

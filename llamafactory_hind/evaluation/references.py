@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..config.checks import nearest
 from ..config.problem import ConfigError, Problem
-from ..formats.options import HindsightOptions, read_options
-from ..formats.rollout_rows import find_rollout_problems, read_rollout_options, turns_of
-from ..formats.rows import is_missing, read_fields, responses_of
+from ..config.types import nearest
+from ..formats.fields import is_missing, read_fields
+from ..formats.hindsight.options import HindsightOptions, read_options
+from ..formats.hindsight.rows import responses_of
+from ..formats.rollout.rows import find_rollout_problems, read_rollout_options, turns_of
 from .predictions import read_objects
 
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ..config.problem import ConfigError
-from .config import ScoreArguments, build_arguments, help_text, read_settings
+from .arguments import ScoreArguments, build_arguments, help_text, read_settings
 from .matching import Question, collect_questions
 from .metrics import get_metric, predicted_fields
 from .predictions import final_answer

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
-from ..config.checks import nearest
 from ..config.problem import ConfigError, Problem
-from ..formats.rows import is_missing
-from .config import ScoreArguments
+from ..config.types import nearest
+from ..formats.fields import is_missing
+from .arguments import ScoreArguments
 from .matching import Question
 from .metrics import Scored, get_metric, order_parts, parts_of, predicted_fields
 from .predictions import final_answer

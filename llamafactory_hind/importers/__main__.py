@@ -7,14 +7,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..formats.bad_rows import Problem
-from ..formats.options import TARGETS, HindsightOptions
-from ..formats.rollout_rows import find_rollout_problems
-from ..formats.rows import find_problems, read_fields
-from ..pipelines.outputs import register, write_rows, write_text
+from ..config.problem import RowProblem
+from ..formats.fields import read_fields
+from ..formats.hindsight.options import TARGETS, HindsightOptions
+from ..formats.hindsight.rows import find_problems
+from ..formats.rollout.rows import find_rollout_problems
+from ..storage.dataset_info import register
+from ..storage.files import write_rows, write_text
 from . import get_importer, importer_names
-from .entries import Entry, ImportRefused
-from .images import place_images
+from .reading.entries import Entry, ImportRefused
+from .reading.media import place_images
 
 
 USUAL_ANSWERS = 10
@@ -120,12 +122,12 @@ def refuse_bad_rows(placed: Sequence[tuple[Entry, Mapping[str, Any]]], formattin
         raise ImportRefused("Rows would not pass the checks of the format.", problems, "Mend the entries.")
 
 
-def _rollout_problems(row: Mapping[str, Any]) -> Iterator[Problem]:
+def _rollout_problems(row: Mapping[str, Any]) -> Iterator[RowProblem]:
     """Yield what is wrong with a `rollout` row; null means that a field is missing, as where the format reads it."""
     yield from find_rollout_problems({field: value for field, value in row.items() if value is not None})
 
 
-def _hindsight_problems(row: Mapping[str, Any]) -> Iterator[Problem]:
+def _hindsight_problems(row: Mapping[str, Any]) -> Iterator[RowProblem]:
     """Yield what is wrong with a `hindsight` row; its answer may be null."""
     options = HindsightOptions(target="answer")
     for problem in find_problems(read_fields(row, options), options):

@@ -4,8 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from .entries import Entry, Reader, most_common, read_json
-from .images import names_2017
+from .reading.entries import Entry, Reader, most_common, read_json
+from .reading.media import names_2017
 
 
 SUMMARY = "A-OKVQA: aokvqa_v1p0_{train,val,test}.json, COCO 2017 pictures"

@@ -4,8 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from .entries import Entry, Reader, most_common, read_json
-from .images import names_2014
+from .reading.entries import Entry, Reader, most_common, read_json
+from .reading.media import names_2014
 
 
 SUMMARY = "OK-VQA: OpenEnded_mscoco_*_questions.json with mscoco_*_annotations.json, COCO 2014 pictures"

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..formats.bad_rows import show
-from ..formats.prompts import PLACEHOLDERS
-from .entries import Entry, ImportRefused, Reader, read_json
+from ..config.problem import show
+from ..formats.media.fields import PLACEHOLDERS
+from .reading.entries import Entry, ImportRefused, Reader, read_json
 
 
 SUMMARY = "OmniMedVQA: QA_information/Open-access/*.json, a train or a test split by modality"

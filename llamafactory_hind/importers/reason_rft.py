@@ -4,9 +4,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from ..formats.bad_rows import show
-from ..formats.prompts import PLACEHOLDERS
-from .entries import Entry, ImportRefused, Reader, read_json
+from ..config.problem import show
+from ..formats.media.fields import PLACEHOLDERS
+from .reading.entries import Entry, ImportRefused, Reader, read_json
 
 
 SUMMARY = "Reason-RFT: *-train-*.json with id, image, problem and solution (or answer)"

@@ -46,3 +46,21 @@ def masked_mean(values: Tensor, mask: Tensor, *, reduction: Reduction) -> Tensor
     if reduction == "constant":
         return sums.sum() / max(values.numel(), 1)
     raise ValueError(f"reduction: got {reduction!r}, expected 'sequence', 'token' or 'constant'.")
+
+
+def normaliser(mask: torch.Tensor, *, reduction: Reduction, length: int) -> float:
+    """Return what this mask (R, S) adds to the number that a sum is divided by; `length` is that of `constant`."""
+    if reduction == "sequence":
+        return float(mask.any(1).sum())
+    if reduction == "token":
+        return float(mask.sum())
+    return float(len(mask) * length)
+
+
+def masked_sum(values: torch.Tensor, mask: torch.Tensor, *, reduction: Reduction) -> torch.Tensor:
+    """Return the numerator of `losses.reduce.masked_mean` of (R, S) values: the quotient of both sums is the mean."""
+    # where, not a product: 0 * inf is NaN
+    sums = torch.where(mask, values, 0).sum(1, dtype=torch.promote_types(values.dtype, torch.float32))  # (R,)
+    if reduction == "sequence":
+        sums = sums / mask.sum(1).clamp(min=1)
+    return sums.sum()

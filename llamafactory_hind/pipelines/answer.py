@@ -8,16 +8,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..config.command import split_names
 from ..config.problem import Problem
 from ..engines.interface import Completion, Sampling
-from .config import SynthArguments, at_least, split_paths
-from .engines import EngineRoom
-from .outputs import write_text
-from .pairing import soft_score
-from .prompting import render, request_of
-from .provenance import provenance, unit_content
-from .rows import Row
-from .voting import vote
+from ..evaluation.gold_answers import soft_score
+from ..storage.files import write_text
+from .rules.voting import vote
+from .runner.arguments import SynthArguments, at_least
+from .runner.engines import EnginePool
+from .runner.prompting import render, request_of
+from .runner.provenance import provenance, work_content
+from .runner.rows import Row
 
 
 SUMMARY = "answers questions: reasoning, sampled knowledge, an answer with each piece, a vote (HinD inference)"
@@ -85,7 +86,7 @@ class Arguments(SynthArguments):
         """Model and adapters of each part in use."""
         used = {"cot": self.use_cot, "knowledge": self.num_knowledge > 0, "answer": True}
         return {
-            part: (getattr(self, f"{part}_model"), split_paths(getattr(self, f"{part}_adapter")))
+            part: (getattr(self, f"{part}_model"), split_names(getattr(self, f"{part}_adapter")))
             for part in PARTS
             if used[part]
         }
@@ -117,16 +118,16 @@ def parameters(arguments: Arguments) -> dict[str, Any]:
     return {name: getattr(arguments, name) for name in names} | arguments.host_settings
 
 
-def unit(row: Row, arguments: Arguments) -> dict[str, Any]:
+def work_item(row: Row, arguments: Arguments) -> dict[str, Any]:
     """Return everything the result of a row depends on."""
     models = list(arguments.parts.values())
-    return unit_content(arguments, row, prompts(row, arguments), models, parameters(arguments))
+    return work_content(arguments, row, prompts(row, arguments), models, parameters(arguments))
 
 
 class Worker:
     """Does the units of rows."""
 
-    def __init__(self, arguments: Arguments, room: EngineRoom) -> None:
+    def __init__(self, arguments: Arguments, room: EnginePool) -> None:
         """Open the parts; they share weights where they share the model."""
         self.arguments = arguments
         large = arguments.answer_batch_size or 4 * arguments.batch_size

@@ -11,19 +11,19 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from ..config.command import split_names
 from ..config.problem import Problem
 from ..engines.interface import Request, Sampling
-from ..formats.action_layout import is_cut, wears_layout
-from ..formats.options import MEDIA_FIELDS
-from ..formats.prompts import count_placeholders
-from ..formats.rollout_rows import turns_of
-from .config import SynthArguments, at_least, split_paths
-from .engines import EngineRoom
-from .outputs import write_rows, write_text
-from .prompting import render
-from .provenance import provenance, unit_content
-from .rows import ROLLOUT, Row
-from .selecting import ACTION, reward_actions, reward_problem, select_actions
+from ..formats.media.fields import MEDIA_FIELDS, count_placeholders
+from ..formats.rollout.rows import turns_of
+from ..formats.texts.layout import is_cut, wears_layout
+from ..storage.files import write_rows, write_text
+from .rules.selecting import ACTION, reward_actions, reward_problem, select_actions
+from .runner.arguments import SynthArguments, at_least
+from .runner.engines import EnginePool
+from .runner.prompting import render
+from .runner.provenance import provenance, work_content
+from .runner.rows import ROLLOUT, Row
 
 
 SUMMARY = "writes another model's actions for rollout rows, the column `external` of `stage: external_grpo`"
@@ -74,7 +74,7 @@ class Arguments(SynthArguments):
             yield Problem("reward_timeout", self.reward_timeout, "more than 0 seconds", "Choose a larger number.")
         if self.source == "policy":
             yield Problem("source", self.source, "another name", "In training, the policy's own texts have it.")
-        if self.reward_funcs and (problem := reward_problem(split_paths(self.reward_funcs))):
+        if self.reward_funcs and (problem := reward_problem(split_names(self.reward_funcs))):
             yield problem
 
     @property
@@ -103,10 +103,10 @@ def parameters(arguments: Arguments) -> dict[str, Any]:
     return {name: getattr(arguments, name) for name in names} | arguments.host_settings
 
 
-def unit(row: Row, arguments: Arguments) -> dict[str, Any]:
+def work_item(row: Row, arguments: Arguments) -> dict[str, Any]:
     """Return everything the result of a row depends on."""
     system, turns = turns_of(row.fields)
-    return unit_content(
+    return work_content(
         arguments,
         row,
         prompts(row, arguments),
@@ -119,10 +119,10 @@ def unit(row: Row, arguments: Arguments) -> dict[str, Any]:
 class Worker:
     """Does the units of rows."""
 
-    def __init__(self, arguments: Arguments, room: EngineRoom) -> None:
+    def __init__(self, arguments: Arguments, room: EnginePool) -> None:
         """Open the model that writes, if anything is to be written."""
         self.arguments = arguments
-        adapters = split_paths(arguments.adapter_name_or_path)
+        adapters = split_names(arguments.adapter_name_or_path)
         self.writer = room.open(adapters=adapters) if arguments.num_samples else None
 
     async def work(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
@@ -201,7 +201,7 @@ def finish(
 
 def _select(rows: Sequence[dict[str, Any]], arguments: Arguments, report: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Write the good actions beside the output; return the dataset that reads them, none where there are none."""
-    totals = reward_actions(rows, split_paths(arguments.reward_funcs), timeout=arguments.reward_timeout)
+    totals = reward_actions(rows, split_names(arguments.reward_funcs), timeout=arguments.reward_timeout)
     by_source: dict[str, list[float]] = {}
     for row, rewards in zip(rows, totals, strict=True):
         for entry, reward in zip(row["external"], rewards, strict=True):

@@ -9,18 +9,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..config.command import split_names
 from ..config.problem import Problem
 from ..engines.interface import Sampling
-from ..formats.leaks import find_leak
-from ..formats.prompts import count_placeholders
-from .config import SynthArguments, at_least, split_paths
-from .engines import EngineRoom
-from .hindsight_parsing import parse_hindsight
-from .outputs import write_rows, write_text
-from .pairing import gold_answers, mentions
-from .prompting import render, request_of
-from .provenance import provenance, unit_content
-from .rows import Row
+from ..evaluation.gold_answers import gold_answers, mentions
+from ..formats.media.fields import count_placeholders
+from ..formats.texts.leaks import find_leak
+from ..storage.files import write_rows, write_text
+from .rules.parsing import parse_hindsight
+from .runner.arguments import SynthArguments, at_least
+from .runner.engines import EnginePool
+from .runner.prompting import render, request_of
+from .runner.provenance import provenance, work_content
+from .runner.rows import Row
 
 
 SUMMARY = "writes reasoning steps and knowledge with the gold answer in sight, drops what leaks it (Hindsight-Zero)"
@@ -66,10 +67,10 @@ def parameters(arguments: Arguments) -> dict[str, Any]:
     return {name: getattr(arguments, name) for name in names} | arguments.host_settings
 
 
-def unit(row: Row, arguments: Arguments) -> dict[str, Any]:
+def work_item(row: Row, arguments: Arguments) -> dict[str, Any]:
     """Return everything the result of a row depends on."""
     answers = gold_answers(row.fields["answer"], row.fields.get("answers"))  # they decide whether to write again
-    return unit_content(
+    return work_content(
         arguments, row, prompts(row, arguments), [arguments.writer], parameters(arguments), answers=answers
     )
 
@@ -77,10 +78,10 @@ def unit(row: Row, arguments: Arguments) -> dict[str, Any]:
 class Worker:
     """Does the units of rows."""
 
-    def __init__(self, arguments: Arguments, room: EngineRoom) -> None:
+    def __init__(self, arguments: Arguments, room: EnginePool) -> None:
         """Open the model that writes."""
         self.arguments = arguments
-        self.writer = room.open(adapters=split_paths(arguments.adapter_name_or_path))
+        self.writer = room.open(adapters=split_names(arguments.adapter_name_or_path))
 
     async def work(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
         """Return for each row every text that was written, the one that is kept last."""

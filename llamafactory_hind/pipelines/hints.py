@@ -9,21 +9,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ..config.command import split_names
 from ..config.problem import Problem
 from ..engines.interface import Request, Sampling
-from ..formats.hint_parsing import parse_hint
-from ..formats.options import MEDIA_FIELDS
-from ..formats.prompts import count_placeholders
-from ..formats.rollout_rows import turns_of
-from ..formats.rows import is_missing
-from .config import SynthArguments, at_least, split_paths
-from .engines import EngineRoom
-from .naming import names_answer
-from .outputs import write_text
-from .pairing import gold_answers
-from .prompting import render
-from .provenance import provenance, unit_content
-from .rows import ROLLOUT, Row
+from ..evaluation.gold_answers import gold_answers
+from ..formats.fields import is_missing
+from ..formats.media.fields import MEDIA_FIELDS, count_placeholders
+from ..formats.rollout.rows import turns_of
+from ..formats.texts.hints import parse_hint
+from ..storage.files import write_text
+from .rules.naming import names_answer
+from .runner.arguments import SynthArguments, at_least
+from .runner.engines import EnginePool
+from .runner.prompting import render
+from .runner.provenance import provenance, work_content
+from .runner.rows import ROLLOUT, Row
 
 
 SUMMARY = "writes a teacher's hints for rollout rows, the column `hint` of `stage: gated_distill`"
@@ -85,11 +85,11 @@ def parameters(arguments: Arguments) -> dict[str, Any]:
     return {name: getattr(arguments, name) for name in names} | arguments.host_settings
 
 
-def unit(row: Row, arguments: Arguments) -> dict[str, Any]:
+def work_item(row: Row, arguments: Arguments) -> dict[str, Any]:
     """Return everything the result of a row depends on."""
     turns = turns_of(row.fields)[1]
     filters = {"answers": _answers(row), "choices": row.fields.get("choices")}  # they decide whether to ask again
-    return unit_content(
+    return work_content(
         arguments,
         row,
         prompts(row, arguments),
@@ -103,10 +103,10 @@ def unit(row: Row, arguments: Arguments) -> dict[str, Any]:
 class Worker:
     """Does the units of rows."""
 
-    def __init__(self, arguments: Arguments, room: EngineRoom) -> None:
+    def __init__(self, arguments: Arguments, room: EnginePool) -> None:
         """Open the model that writes."""
         self.arguments = arguments
-        self.writer = room.open(adapters=split_paths(arguments.adapter_name_or_path))
+        self.writer = room.open(adapters=split_names(arguments.adapter_name_or_path))
 
     async def work(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
         """Return for each row every text that was written, the one that is kept last; none where the row has a hint."""

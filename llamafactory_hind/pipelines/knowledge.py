@@ -8,19 +8,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from ..config.command import split_names
 from ..config.problem import Problem
 from ..engines.interface import Completion, Sampling
-from ..formats.options import MEDIA_FIELDS
-from ..formats.prompts import count_placeholders
-from .config import SynthArguments, at_least, split_paths
-from .engines import EngineRoom, PipelineEngine
-from .failures import RunStopped
-from .outputs import write_rows, write_text
-from .pairing import PAIR_RULES, Fact, distinct, gain, gold_answers, is_helpful, mentions, soft_score
-from .prompting import render, request_of
-from .provenance import provenance, unit_content
-from .quadrants import count_quadrants, plot_report, print_report
-from .rows import Row
+from ..evaluation.gold_answers import gold_answers, mentions, soft_score
+from ..formats.media.fields import MEDIA_FIELDS, count_placeholders
+from ..storage.files import write_rows, write_text
+from .rules.pairing import PAIR_RULES, Fact, distinct, gain, is_helpful
+from .rules.quadrants import count_quadrants, plot_report, print_report
+from .runner.arguments import SynthArguments, at_least
+from .runner.engines import EnginePool, PipelineEngine
+from .runner.failures import RunStopped
+from .runner.prompting import render, request_of
+from .runner.provenance import provenance, work_content
+from .runner.rows import Row
 
 
 SUMMARY = "samples facts for questions, scores confidence and helpfulness, writes preference pairs for `stage: kepo`"
@@ -100,7 +101,7 @@ class Arguments(SynthArguments):
     @property
     def answerer(self) -> tuple[str, tuple[str, ...]]:
         """Model and adapters that judge facts."""
-        return self.answerer_model or self.writer[0], split_paths(self.answerer_adapter)
+        return self.answerer_model or self.writer[0], split_names(self.answerer_adapter)
 
 
 def answer_turn(row: Row, arguments: Arguments, facts: Sequence[str] = ()) -> str:
@@ -123,18 +124,18 @@ def parameters(arguments: Arguments) -> dict[str, Any]:
     return {name: getattr(arguments, name) for name in names} | arguments.host_settings
 
 
-def unit(row: Row, arguments: Arguments) -> dict[str, Any]:
+def work_item(row: Row, arguments: Arguments) -> dict[str, Any]:
     """Return everything the result of a row depends on."""
     models = [arguments.writer]
     models += [arguments.answerer] if arguments.helpful_by != "lexical" else []
     answer = row.fields["answer"] if arguments.helpful_by == "gain" else None
-    return unit_content(arguments, row, prompts(row, arguments), models, parameters(arguments), answer=answer)
+    return work_content(arguments, row, prompts(row, arguments), models, parameters(arguments), answer=answer)
 
 
 class Worker:
     """Does the units of rows; opening it loads the models."""
 
-    def __init__(self, arguments: Arguments, room: EngineRoom) -> None:
+    def __init__(self, arguments: Arguments, room: EnginePool) -> None:
         """Open generator and answerer; they share weights where they share the model."""
         self.arguments = arguments
         model, adapters = arguments.writer

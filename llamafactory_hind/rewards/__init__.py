@@ -3,7 +3,7 @@
 from .columns import gather_columns
 from .errors import RewardError
 from .registry import REWARDS, get_reward
-from .scoring import Rewards, Scored, load_rewards
+from .runner.scoring import Rewards, Scored, load_rewards
 
 
 __all__ = ["REWARDS", "RewardError", "Rewards", "Scored", "gather_columns", "get_reward", "load_rewards"]

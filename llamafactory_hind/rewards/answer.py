@@ -7,9 +7,9 @@ from typing import Any
 
 from ..evaluation import vqa_accuracy
 from ..evaluation.aokvqa import LETTERS, match_choice
+from ..formats.texts.layout import answer_or_all, answer_text
 from .columns import GOLD, gold_texts, gold_values, score_rows
 from .errors import shorten
-from .layout import answer_or_all, answer_text
 from .symbolic import is_equal
 
 

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..evaluation.boxes import gold_boxes, match_boxes, read_boxes
+from ..formats.texts.layout import answer_or_all
 from ..regions.geometry import Box
 from .columns import gold_values, score_rows
-from .layout import answer_or_all
 
 
 def box_iou(completions: Sequence[str], **columns: Any) -> list[float | None]:

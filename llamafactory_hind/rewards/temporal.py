@@ -6,8 +6,8 @@ from typing import Any
 from .. import evaluation
 from ..evaluation.span_texts import parse_spans
 from ..evaluation.spans import Span, gold_spans
+from ..formats.texts.layout import answer_or_all
 from .columns import gold_values, score_rows
-from .layout import answer_or_all
 
 
 def temporal_iou(completions: Sequence[str], **columns: Any) -> list[float | None]:

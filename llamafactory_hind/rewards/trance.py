@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..evaluation.triples import PARTIAL, Credits, Triple, gold_triples, pair_triples, read_triples
+from ..formats.texts.layout import answer_or_all
 from .columns import gold_texts, score_rows
-from .layout import answer_or_all
 
 
 FULL_ONLY = Credits(1.0, 0.0, 0.0, 0.0)

@@ -1,21 +1,11 @@
-"""One file a stage: how it annotates its rows, its loss, its `run`. The file's name is the stage's name."""
+"""One file a stage; the file's name is the stage's name. Each defines `run(args)`.
 
-from importlib import import_module
-from pkgutil import iter_modules
-from types import ModuleType
+Its keys, label and rows are in `config/stages/<same name>`. Rollout stages hand `trainers.rollouts.run` an `Annotator`; pair stages
+hand `trainers.pairs` a loss. A stage never imports another stage: what two need is in `methods`.
+"""
 
-
-def stage_names() -> list[str]:
-    """Return the stages that have a file here."""
-    return sorted(module.name for module in iter_modules(__path__) if not module.name.startswith("_"))
+from ..config.catalogue import Catalogue
 
 
-def get_stage(name: str) -> ModuleType:
-    """Import the module of a stage; its `run(model_args, ..., callbacks)` trains.
-
-    Raises:
-        ValueError: no file has that name; the message lists those that exist.
-    """
-    if name not in stage_names():
-        raise ValueError(f"stage: got {name!r}, expected one of {', '.join(stage_names())}.")
-    return import_module(f"{__name__}.{name}")
+STAGES = Catalogue(__name__, __path__, "stage")
+stage_names, get_stage = STAGES.names, STAGES.get

@@ -11,24 +11,25 @@ from typing import TYPE_CHECKING, Any
 import torch
 from llamafactory.extras import logging
 
+from ..engines.teachers.run import TeacherRun
 from ..losses.policy import group_advantages
+from ..methods.external.actions import ActionReader, check_rows
+from ..methods.external.live import LiveActions, failed
+from ..methods.external.metrics import source_metrics
+from ..methods.external.ratio import ExternalRatio
+from ..methods.external.selection import SelectionRule, select_groups
+from ..methods.group_relative import kl_components
 from ..rewards import load_rewards
-from ..trainers.external_actions import ActionReader, survey
-from ..trainers.external_groups import Choice, choose_groups, source_metrics
-from ..trainers.external_ratio import ExternalRatio
-from ..trainers.group_relative import kl_components
-from ..trainers.live_actions import LiveActions, failed
-from ..trainers.online_run import run_online
-from ..trainers.rewarding import score_rollouts
-from ..trainers.rollout_batch import POLICY, Annotation, Rollout, Scores
-from ..trainers.teacher_run import TeacherRun
+from ..trainers.host import HostArguments
+from ..trainers.rollouts.records import POLICY, Annotation, Rollout, Scores
+from ..trainers.rollouts.rewards import score_rollouts
+from ..trainers.rollouts.run import run_online
 
 
 if TYPE_CHECKING:
-    from llamafactory.hparams import DataArguments, FinetuningArguments, GeneratingArguments, ModelArguments
-    from transformers import Seq2SeqTrainingArguments, TrainerCallback
+    from llamafactory.hparams import FinetuningArguments
 
-    from ..engines.loading import Weights
+    from ..engines.local.weights import LoadedModel
     from ..rewards import Rewards
 
 
@@ -65,7 +66,7 @@ class ExternalGroups:
         """
         self.rewards, self.reader, self.live, self.sources = rewards, reader, live, (POLICY, *sources)
         self.scale = finetuning_args.advantage_scale
-        self.choice = Choice(
+        self.choice = SelectionRule(
             finetuning_args.external_selection,
             finetuning_args.external_tie_break,
             finetuning_args.external_max_per_group,
@@ -83,56 +84,44 @@ class ExternalGroups:
         more = [[] for _ in rollouts] if self.live is None else self.live.entries(rollouts)
         candidates = [self.reader.join(rollout, entries) for rollout, entries in zip(rollouts, more, strict=True)]
         scores = self.score([each.rollout for each in candidates])
-        kept, passed_over = choose_groups(candidates, scores, self.choice)
+        kept, discarded = select_groups(candidates, scores, self.choice)
         compared = group_advantages(kept.scores.total, scale=self.scale)
         advantages = torch.where(kept.advantages.isnan(), kept.advantages, compared)  # NaN: the group has ended
         metrics = source_metrics(candidates, scores, kept.rollouts, advantages, self.sources)
         if self.live is not None:
             metrics["external/unanswered"] = failed(more)
-        return replace(kept, advantages=advantages, metrics=metrics, passed_over=passed_over)
+        return replace(kept, advantages=advantages, metrics=metrics, discarded=discarded)
 
 
-def run(
-    model_args: "ModelArguments",
-    data_args: "DataArguments",
-    training_args: "Seq2SeqTrainingArguments",
-    finetuning_args: "FinetuningArguments",
-    generating_args: "GeneratingArguments",
-    callbacks: "list[TrainerCallback] | None" = None,
-) -> None:
+def run(args: HostArguments) -> None:
     """Rewards, prompts and their actions, model, other models, training, evaluation, model card."""
-    others = TeacherRun(
-        finetuning_args.external_teacher, model_args, data_args, training_args, distributions=False, texts=True
-    )
-    rewards = load_rewards(
-        finetuning_args.reward_funcs, finetuning_args.reward_weights, timeout=finetuning_args.reward_timeout
-    )
+    keys = args.finetuning
+    others = TeacherRun(keys.external_teacher, args.model, args.data, args.training, distributions=False, texts=True)
+    rewards = load_rewards(keys.reward_funcs, keys.reward_weights, timeout=keys.reward_timeout)
     found: Counter[str] = Counter()
 
     def check_actions(dataset: Any) -> None:
-        found.update(survey(dataset, needs_logprob=finetuning_args.external_ratio == "behavior"))
+        found.update(check_rows(dataset, needs_logprob=keys.external_ratio == "behavior"))
         others.check_dataset(dataset)
         if not found and others.plan is None:
             logger.warning_rank0("No row has actions in the column `external`: this run is plain GRPO.")
 
-    def annotator(weights: "Weights") -> ExternalGroups:
-        reader = ActionReader(weights, max_new_tokens=generating_args.max_new_tokens)
-        teachers, live = others.open(weights), None
+    def annotator(loaded: "LoadedModel") -> ExternalGroups:
+        reader = ActionReader(loaded, max_new_tokens=args.generating.max_new_tokens)
+        teachers, live = others.open(loaded), None
         if teachers is not None:
             live = LiveActions(
                 teachers,
                 cache=others.cache("actions"),
-                samples=finetuning_args.external_samples,
-                temperature=finetuning_args.external_temperature,
-                max_new_tokens=generating_args.max_new_tokens,
-                seed=training_args.seed,
+                samples=keys.external_samples,
+                temperature=keys.external_temperature,
+                max_new_tokens=args.generating.max_new_tokens,
+                seed=args.training.seed,
             )
         sources = sorted({*found, *(live.names.values() if live else ())})
-        seed = training_args.seed
-        return ExternalGroups(rewards, finetuning_args, reader=reader, live=live, sources=sources, seed=seed)
+        return ExternalGroups(rewards, keys, reader=reader, live=live, sources=sources, seed=args.training.seed)
 
     try:
-        arguments = (model_args, data_args, training_args, finetuning_args, generating_args, callbacks)
-        run_online(rewards, annotator, *arguments, check_dataset=check_actions)
+        run_online(rewards, annotator, args, check_dataset=check_actions)
     finally:
         others.close()

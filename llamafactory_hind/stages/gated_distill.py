@@ -4,35 +4,38 @@ A teacher's distributions teach where the student has found a good answer; where
 """
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 from llamafactory.extras import logging
 
+from ..engines.teachers.run import TeacherRun
 from ..losses.policy import group_advantages
+from ..methods.distillation.divergence import Distillation
+from ..methods.distillation.gate import GATE, MONITORED, Gate, distill_component
+from ..methods.distillation.steps import LineSegments
+from ..methods.external.metrics import source_metrics
+from ..methods.external.ratio import ExternalRatio
+from ..methods.external.selection import SelectionRule, select_groups
+from ..methods.group_relative import kl_components
+from ..methods.hints.candidates import HINTED
+from ..methods.hints.explorer import HintExplorer
+from ..methods.hints.options import HintOptions
+from ..methods.hints.prompts import check_rows
 from ..rewards import load_rewards
-from ..trainers.distillation import Distillation
-from ..trainers.external_groups import Choice, choose_groups, source_metrics
-from ..trainers.external_ratio import ExternalRatio
-from ..trainers.gate import GATE, WATCHED, Gate, distill_component
-from ..trainers.group_relative import kl_components
-from ..trainers.hint_exploration import HintExplorer
-from ..trainers.hint_keys import explorer_of, prompts_of
-from ..trainers.hint_prompts import survey
-from ..trainers.hinted_candidates import HINTED
-from ..trainers.line_segments import LineSegments
-from ..trainers.online_run import run_online
-from ..trainers.rewarding import score_rollouts
-from ..trainers.rollout_batch import POLICY, Annotation, Rollout, Scores
-from ..trainers.teacher_run import TeacherRun
+from ..trainers.host import HostArguments, precision_of
+from ..trainers.rollouts.records import POLICY, Annotation, Rollout, Scores
+from ..trainers.rollouts.rewards import score_rollouts
+from ..trainers.rollouts.run import run_online
+from ..trainers.rollouts.writing import RolloutOptions
 
 
 if TYPE_CHECKING:
-    from llamafactory.hparams import DataArguments, FinetuningArguments, GeneratingArguments, ModelArguments
-    from transformers import Seq2SeqTrainingArguments, TrainerCallback
+    from llamafactory.hparams import FinetuningArguments
 
-    from ..engines.loading import Weights
-    from ..engines.teachers import Teachers
+    from ..engines.local.weights import LoadedModel
+    from ..engines.teachers.pool import TeacherPool
     from ..rewards import Rewards
 
 
@@ -45,20 +48,17 @@ class GatedDistillation:
     Where no completion of a prompt is right, right ones that the student wrote with a hint take the places of the worst, under the
     prompt without it. A_i = (r_i - mean(r)) / (std(r) + eps) over the group as it is then; m_i = 1[gate reward >= threshold];
     loss = rl_weight L_policy + distill_weight sum_i m_i D(pi_T, pi) / sum_i m_i (tokens) + kl_beta k3.
-
-    Attributes:
-        explorer: finds hinted completions; None where there are none to find.
     """
-
-    explorer: HintExplorer | None = None
 
     def __init__(
         self,
         rewards: "Rewards",
         finetuning_args: "FinetuningArguments",
         *,
-        teachers: "Teachers | None",
+        gate: Gate,
+        teachers: "TeacherPool | None",
         segments: LineSegments | None,
+        explorer: HintExplorer | None,
         seed: int,
     ) -> None:
         """Build the components.
@@ -66,13 +66,15 @@ class GatedDistillation:
         Args:
             rewards: of the student's completions, hinted ones as well.
             finetuning_args: with the keys of the stage.
+            gate: says which completions are distilled, and which are right.
             teachers: give distributions; None distils nothing.
             segments: steps of completions, for `step_weighting`; None weighs all tokens alike.
+            explorer: finds hinted completions; None looks for none.
             seed: of the run.
         """
         self.rewards, self.scale = rewards, finetuning_args.advantage_scale
-        self.gate = Gate(finetuning_args.gate_reward, finetuning_args.gate_threshold, rewards.names)
-        self.choice = Choice(
+        self.gate, self.explorer = gate, explorer
+        self.choice = SelectionRule(
             "replace_worst", "policy_first", finetuning_args.hint_samples, seed, finetuning_args.external_ratio
         )
         self.objective: Distillation | None = None
@@ -80,7 +82,7 @@ class GatedDistillation:
         if teachers is not None:
             self.objective = Distillation(
                 teachers,
-                rows=lambda batch: (batch.streams[GATE] + batch.streams[WATCHED]) > 0,
+                rows=lambda batch: (batch.streams[GATE] + batch.streams[MONITORED]) > 0,
                 beta=finetuning_args.distill_beta,
                 temperature=finetuning_args.distill_temperature,
                 logps_temperature=None if segments is None else finetuning_args.rollout_temperature,
@@ -107,67 +109,57 @@ class GatedDistillation:
     def _explored(self, explorer: HintExplorer, written: Annotation) -> Annotation:
         """Return the groups with hinted completions in the places of the worst."""
         found = explorer.explore(written.rollouts, written.scores)
-        kept, passed_over = choose_groups(found.candidates, found.scores, self.choice)
+        kept, discarded = select_groups(found.candidates, found.scores, self.choice)
         advantages = group_advantages(kept.scores.total, scale=self.scale)
         sources = source_metrics(found.candidates, found.scores, kept.rollouts, advantages, (POLICY, HINTED))
         metrics = {name: values for name, values in sources.items() if name.startswith("source/")}
-        return replace(kept, metrics={**metrics, **found.metrics}, passed_over=passed_over)
+        return replace(kept, metrics={**metrics, **found.metrics}, discarded=discarded)
 
 
-def run(
-    model_args: "ModelArguments",
-    data_args: "DataArguments",
-    training_args: "Seq2SeqTrainingArguments",
-    finetuning_args: "FinetuningArguments",
-    generating_args: "GeneratingArguments",
-    callbacks: "list[TrainerCallback] | None" = None,
-) -> None:
+def run(args: HostArguments) -> None:
     """Teachers and rewards checked, prompts, model, teachers, training, evaluation, model card."""
-    explores = finetuning_args.hint_samples > 0 and training_args.do_train
+    keys, training = args.finetuning, args.training
+    hints = HintOptions.of(args)
+    explores = hints.samples > 0 and training.do_train
     teaching = TeacherRun(
-        finetuning_args.teacher,
-        model_args,
-        data_args,
-        training_args,
-        distributions=finetuning_args.distill_weight > 0,
-        texts=explores,
+        keys.teacher, args.model, args.data, training, distributions=keys.distill_weight > 0, texts=explores
     )
-    rewards = load_rewards(
-        finetuning_args.reward_funcs, finetuning_args.reward_weights, timeout=finetuning_args.reward_timeout
-    )
+    rewards = load_rewards(keys.reward_funcs, keys.reward_weights, timeout=keys.reward_timeout)
+    gate = Gate(keys.gate_reward, keys.gate_threshold, rewards.names)
 
     def check_dataset(dataset: Any) -> None:
         teaching.check_dataset(dataset)
         if explores:
-            hints = survey(dataset, prompts_of(finetuning_args), has_teacher=teaching.plan is not None)
-            if teaching.plan is None and not hints:
+            has_hints = check_rows(dataset, hints.prompts, has_teacher=teaching.plan is not None)
+            if teaching.plan is None and not has_hints:
                 logger.warning_rank0(
                     "No `teacher`, and no row has a `hint`: prompts without success are not explored."
                 )
 
-    def annotator(weights: "Weights") -> GatedDistillation:
-        teachers = teaching.open(weights)
-        stage = GatedDistillation(
-            rewards,
-            finetuning_args,
-            teachers=teachers if teaching.distributions else None,
-            segments=LineSegments(weights.tokenizer) if finetuning_args.step_weighting else None,
-            seed=training_args.seed,
-        )
+    def annotator(loaded: "LoadedModel") -> GatedDistillation:
+        teachers, explorer = teaching.open(loaded), None
         if explores:
-            keys = (training_args, finetuning_args, generating_args)
-            stage.explorer = explorer_of(
-                weights,
-                *keys,
-                teachers=teachers,
-                cache=teaching.cache("hints"),
-                score=stage.score,
-                success=stage.gate.right,
+            explorer = HintExplorer(
+                loaded,
+                teachers,
+                teaching.cache("hints"),
+                score=partial(score_rollouts, rewards.score),
+                success=gate.right,
+                rollouts=RolloutOptions.of(args),
+                hints=hints,
+                precision=lambda: precision_of(training),
             )
-        return stage
+        return GatedDistillation(
+            rewards,
+            keys,
+            gate=gate,
+            teachers=teachers if teaching.distributions else None,
+            segments=LineSegments(loaded.tokenizer) if keys.step_weighting else None,
+            explorer=explorer,
+            seed=training.seed,
+        )
 
     try:
-        arguments = (model_args, data_args, training_args, finetuning_args, generating_args, callbacks)
-        run_online(rewards, annotator, *arguments, check_dataset=check_dataset)
+        run_online(rewards, annotator, args, check_dataset=check_dataset)
     finally:
         teaching.close()

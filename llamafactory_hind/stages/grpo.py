@@ -7,16 +7,16 @@ likelier.
 from typing import TYPE_CHECKING
 
 from ..losses.policy import group_advantages
+from ..methods.group_relative import kl_components, policy_component
 from ..rewards import load_rewards
-from ..trainers.group_relative import kl_components, policy_component
-from ..trainers.online_run import run_online
-from ..trainers.rewarding import score_rollouts
-from ..trainers.rollout_batch import Annotation, Rollout, Scores
+from ..trainers.host import HostArguments
+from ..trainers.rollouts.records import Annotation, Rollout, Scores
+from ..trainers.rollouts.rewards import score_rollouts
+from ..trainers.rollouts.run import run_online
 
 
 if TYPE_CHECKING:
-    from llamafactory.hparams import DataArguments, FinetuningArguments, GeneratingArguments, ModelArguments
-    from transformers import Seq2SeqTrainingArguments, TrainerCallback
+    from llamafactory.hparams import FinetuningArguments
 
     from ..rewards import Rewards
 
@@ -44,17 +44,8 @@ class GroupRelative:
         return Annotation(rollouts, scores, group_advantages(scores.total, scale=self.scale))
 
 
-def run(
-    model_args: "ModelArguments",
-    data_args: "DataArguments",
-    training_args: "Seq2SeqTrainingArguments",
-    finetuning_args: "FinetuningArguments",
-    generating_args: "GeneratingArguments",
-    callbacks: "list[TrainerCallback] | None" = None,
-) -> None:
+def run(args: HostArguments) -> None:
     """Rewards, prompts, model, training, evaluation, model card."""
-    rewards = load_rewards(
-        finetuning_args.reward_funcs, finetuning_args.reward_weights, timeout=finetuning_args.reward_timeout
-    )
-    arguments = (model_args, data_args, training_args, finetuning_args, generating_args, callbacks)
-    run_online(rewards, lambda weights: GroupRelative(rewards, finetuning_args), *arguments)
+    keys = args.finetuning
+    rewards = load_rewards(keys.reward_funcs, keys.reward_weights, timeout=keys.reward_timeout)
+    run_online(rewards, lambda loaded: GroupRelative(rewards, keys), args)

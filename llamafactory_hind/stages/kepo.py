@@ -6,26 +6,22 @@ could not be read: pair rule, loss and constants are our own choice [ours], see 
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from llamafactory.data import get_dataset, get_template_and_fix_tokenizer
 from llamafactory.extras import logging
 from llamafactory.extras.constants import IGNORE_INDEX
-from llamafactory.extras.ploting import plot_loss
 from llamafactory.model import load_model, load_tokenizer
-from llamafactory.train.trainer_utils import create_modelcard_and_push, create_ref_model
+from llamafactory.train.trainer_utils import create_ref_model
 
-from ..formats.collators import PairCollator
 from ..losses.preference import gap_weights, kepo_length_normalized_loss, kepo_loss, preference_metrics
-from ..trainers.pairs import PairLogps, PairTrainer
-from ..trainers.reference import ReferenceCache, add_reference_logps, model_digest, settings_digest
-from ..trainers.sharing import settle_sharing
-
-
-if TYPE_CHECKING:
-    from llamafactory.hparams import DataArguments, FinetuningArguments, GeneratingArguments, ModelArguments
-    from transformers import Seq2SeqTrainingArguments, TrainerCallback
+from ..trainers.fit import eval_sets, fit, write_model_card
+from ..trainers.host import HostArguments
+from ..trainers.pairs.collator import PairCollator
+from ..trainers.pairs.reference import ReferenceCache, add_reference_logps, model_digest, settings_digest
+from ..trainers.pairs.sharing import select_sharing
+from ..trainers.pairs.trainer import PairLogps, PairTrainer
 
 
 logger = logging.get_logger(
@@ -61,104 +57,67 @@ def pair_loss(
     return losses, metrics
 
 
-def run(
-    model_args: "ModelArguments",
-    data_args: "DataArguments",
-    training_args: "Seq2SeqTrainingArguments",
-    finetuning_args: "FinetuningArguments",
-    generating_args: "GeneratingArguments",
-    callbacks: "list[TrainerCallback] | None" = None,
-) -> None:
+def run(args: HostArguments) -> None:
     """Rows, model, reference log-probs, training, evaluation, model card: the host's `dpo` workflow with our parts."""
-    tokenizer_module = load_tokenizer(model_args)
+    tokenizer_module = load_tokenizer(args.model)
     tokenizer = tokenizer_module["tokenizer"]
-    template = get_template_and_fix_tokenizer(tokenizer, data_args)
-    dataset_module = get_dataset(template, model_args, data_args, training_args, stage="kepo", **tokenizer_module)
-    model = load_model(tokenizer, model_args, finetuning_args, training_args.do_train)
+    template = get_template_and_fix_tokenizer(tokenizer, args.data)
+    dataset_module = get_dataset(template, args.model, args.data, args.training, stage="kepo", **tokenizer_module)
+    model = load_model(tokenizer, args.model, args.finetuning, args.training.do_train)
     collator = PairCollator(
-        template=template,
-        model=model,
-        pad_to_multiple_of=8,
-        label_pad_token_id=IGNORE_INDEX,
-        **tokenizer_module,
+        template=template, model=model, pad_to_multiple_of=8, label_pad_token_id=IGNORE_INDEX, **tokenizer_module
     )
+    keys = args.finetuning
     trainer = PairTrainer(
         model=model,
-        args=training_args,
-        finetuning_args=finetuning_args,
+        args=args.training,
+        finetuning_args=keys,
         data_collator=collator,
-        callbacks=callbacks,
+        callbacks=args.callbacks,
         processing_class=tokenizer,
         processor=tokenizer_module["processor"],
         pair_loss=partial(
             pair_loss,
-            beta=finetuning_args.kepo_beta,
-            loss=finetuning_args.kepo_loss,
-            gap_weight=finetuning_args.kepo_gap_weight,
-            nll_weight=finetuning_args.kepo_nll_weight,
+            beta=keys.kepo_beta,
+            loss=keys.kepo_loss,
+            gap_weight=keys.kepo_gap_weight,
+            nll_weight=keys.kepo_nll_weight,
         ),
         **dataset_module,
     )
-    some_rows = trainer.train_dataset if training_args.do_train else _eval_sets(trainer)[0][1]
-    settle_sharing(trainer, some_rows, share_prefix=finetuning_args.share_prefix)
-    _add_references(trainer, model_args, data_args, finetuning_args, tokenizer_module)
-
-    if training_args.do_train:
-        result = trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint)
-        trainer.save_model()
-        trainer.log_metrics("train", result.metrics)
-        trainer.save_metrics("train", result.metrics)
-        trainer.save_state()
-        if trainer.is_world_process_zero() and finetuning_args.plot_loss:
-            evaluated = [f"eval_{name}_loss" if name else "eval_loss" for name, _ in _eval_sets(trainer)]
-            plot_loss(training_args.output_dir, keys=[*PLOTS, *evaluated])
-    if training_args.do_eval:
-        metrics = trainer.evaluate(metric_key_prefix="eval")
-        trainer.log_metrics("eval", metrics)
-        trainer.save_metrics("eval", metrics)
-    create_modelcard_and_push(trainer, model_args, data_args, training_args, finetuning_args)
+    some_rows = trainer.train_dataset if args.training.do_train else eval_sets(trainer)[0][1]
+    select_sharing(trainer, some_rows, share_prefix=keys.share_prefix)
+    _add_references(trainer, args, tokenizer_module)
+    evaluated = [f"eval_{name}_loss" if name else "eval_loss" for name, _ in eval_sets(trainer)]
+    fit(trainer, args, plots=[*PLOTS, *evaluated])
+    write_model_card(trainer, args)
 
 
-def _eval_sets(trainer: PairTrainer) -> list[tuple[str, Any]]:
-    """The evaluation sets by name; one unnamed set has the name ''."""
-    if trainer.eval_dataset is None:
-        return []
-    return (
-        list(trainer.eval_dataset.items()) if isinstance(trainer.eval_dataset, dict) else [("", trainer.eval_dataset)]
-    )
-
-
-def _add_references(
-    trainer: PairTrainer,
-    model_args: "ModelArguments",
-    data_args: "DataArguments",
-    finetuning_args: "FinetuningArguments",
-    tokenizer_module: dict[str, Any],
-) -> None:
+def _add_references(trainer: PairTrainer, args: HostArguments, tokenizer_module: dict[str, Any]) -> None:
     """Give every row its reference log-probs, from `ref_model` or from the policy as it was loaded."""
-    args = trainer.args
-    own_reference = finetuning_args.ref_model is None
-    reference = trainer.model if own_reference else create_ref_model(model_args, finetuning_args)
-    if own_reference and not args.do_train:
+    training = args.training
+    own_reference = args.finetuning.ref_model is None
+    reference = trainer.model if own_reference else create_ref_model(args.model, args.finetuning)
+    if own_reference and not training.do_train:
         logger.warning_rank0(
             "No `ref_model`: the model is its own reference, so rewards and margins are 0 by definition."
         )
-    cache_path = finetuning_args.ref_logps_cache
+    cache_path = args.finetuning.ref_logps_cache
     cache = ReferenceCache(
-        Path(args.output_dir) / "ref_logps.jsonl" if cache_path in (None, "auto") else Path(cache_path),
+        Path(training.output_dir) / "ref_logps.jsonl" if cache_path in (None, "auto") else Path(cache_path),
         {
             "model": model_digest(reference),
-            "template": str(data_args.template),
+            "template": str(args.data.template),
             "pixels": settings_digest(tokenizer_module["processor"]),
-            "precision": f"{reference.dtype} {(args.bf16 and 'bf16') or (args.fp16 and 'fp16') or ''}".strip(),
+            "precision": f"{reference.dtype} {(training.bf16 and 'bf16') or (training.fp16 and 'fp16') or ''}".strip(),
         },
         writable=trainer.accelerator.is_main_process,
     )
-    if args.do_train:
+    if training.do_train:
         trainer.train_dataset = add_reference_logps(trainer, reference, trainer.train_dataset, cache, name="train")
     evaluated = {
         name: add_reference_logps(trainer, reference, rows, cache, name=f"eval {name}".strip())
-        for name, rows in _eval_sets(trainer)
+        for name, rows in eval_sets(trainer)
     }
     if evaluated:
         trainer.eval_dataset = evaluated[""] if set(evaluated) == {""} else evaluated

@@ -13,10 +13,10 @@ from .corpus import Corpus
 from .counting import clip_rows, color_rows, start_rows
 from .datasets import dataset_info
 from .facts import KnowledgeBase
-from .later import counting_row, region_row, transform, transformation_row
 from .questions import hindsight_row
 from .scenes import STANDARD, STYLES, draw
 from .styles import student_rows, styles_rows, teacher_rows
+from .transformations import counting_row, region_row, transform, transformation_row
 from .vocabulary import tokenizer_texts
 
 

@@ -8,8 +8,8 @@ import random
 
 from .corpus import Corpus, as_json
 from .facts import COLORS, SHAPES
-from .later import AUXILIARY_ACCURACY
 from .scenes import GRID, Thing, draw, random_thing
+from .transformations import AUXILIARY_ACCURACY
 
 
 THINGS = 3  # in a picture or clip; one at least has the color that is asked for

@@ -15,8 +15,8 @@ def accuracies(model: str, data: Path, *, batch_size: int) -> dict[str, tuple[fl
     ``tell`` and ``know`` are what the corpus says this time, true or not: no model can be right more often than the popular share.
     """
     from ..engines.interface import Request, Sampling
-    from ..engines.loading import load_weights
-    from ..engines.local import LocalEngine
+    from ..engines.local.engine import LocalEngine
+    from ..engines.local.weights import load_weights
 
     rows = [row for name in TESTS for row in json.loads((data / "rows" / f"{name}.json").read_text())]
     engine = LocalEngine(load_weights(model, settings={"template": "qwen2_vl"}), batch_size=batch_size)

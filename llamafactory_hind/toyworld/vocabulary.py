@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 
 from .facts import BOOK, COLORS, NAMES, PEOPLE, QUESTIONS, SHAPES, VALUES
-from .later import PLURALS
 from .prompts import ANSWER, KNOWLEDGE, REASONING, hindsight, written_hindsight
 from .scenes import PLACES
+from .transformations import PLURALS
 
 
 SYSTEM = "You are a helpful assistant."  # of the host's qwen2_vl template

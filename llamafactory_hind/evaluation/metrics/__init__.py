@@ -12,10 +12,10 @@ two), `dropped` and `score`. It may define
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from importlib import import_module
-from pkgutil import iter_modules
 from types import ModuleType
 from typing import Any
+
+from ...config.catalogue import Catalogue
 
 
 @dataclass(frozen=True)
@@ -33,20 +33,8 @@ class Scored:
     parts: Mapping[str, float] = field(default_factory=dict)
 
 
-def metric_names() -> list[str]:
-    """Return the metrics that have a file here."""
-    return sorted(module.name for module in iter_modules(__path__))
-
-
-def get_metric(name: str) -> ModuleType:
-    """Import the module of a metric.
-
-    Raises:
-        ValueError: no file has that name; the message lists those that exist.
-    """
-    if name not in metric_names():
-        raise ValueError(f"metric: got {name!r}, expected one of {', '.join(metric_names())}.")
-    return import_module(f"{__name__}.{name}")
+METRICS = Catalogue(__name__, __path__, "metric")
+metric_names, get_metric = METRICS.names, METRICS.get
 
 
 def predicted_fields(metric: ModuleType) -> tuple[str, ...]:

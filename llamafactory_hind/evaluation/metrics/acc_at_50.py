@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ..config import ScoreArguments
+from ..arguments import ScoreArguments
 from ..visualcomet import acc_at_50, ranking, ties_decide
 from . import Scored, read_index, read_scores, read_texts
 

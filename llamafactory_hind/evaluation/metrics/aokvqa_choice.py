@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..aokvqa import aokvqa_choice, correct_text, match_choice
-from ..config import ScoreArguments
+from ..arguments import ScoreArguments
 from . import Scored, read_texts
 
 

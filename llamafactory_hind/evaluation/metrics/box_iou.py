@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ...formats.rows import is_missing
-from ..answers import answer_or_all
+from ...formats.fields import is_missing
+from ...formats.texts.layout import answer_or_all
+from ..arguments import ScoreArguments
 from ..boxes import gold_boxes, pair_boxes, read_boxes
-from ..config import ScoreArguments
 from . import Scored
 
 

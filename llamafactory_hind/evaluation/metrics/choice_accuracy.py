@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from ..arguments import ScoreArguments
 from ..choices import correct_options, exact_choice, parse_choice
-from ..config import ScoreArguments
 from ..question_types import NEXT_GROUPS, NEXT_TYPES, STAR_TYPES, names_of_type
 from . import Scored, read_texts
 

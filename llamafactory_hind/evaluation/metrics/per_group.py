@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ..answers import answer_or_all
+from ...formats.texts.layout import answer_or_all
 from ..aokvqa import correct_text, match_choice
-from ..config import ScoreArguments
+from ..arguments import ScoreArguments
 from . import Scored, read_texts
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ..config import ScoreArguments
+from ..arguments import ScoreArguments
 from ..sherlock import TIE_NOISE, sherlock_pairwise
 from . import Scored, read_scores
 

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ...formats.rows import is_missing
-from ..answers import answer_or_all
-from ..config import ScoreArguments
+from ...formats.fields import is_missing
+from ...formats.texts.layout import answer_or_all
+from ..arguments import ScoreArguments
 from ..span_texts import parse_spans
 from ..spans import gold_spans, nextgqa_grounding, temporal_iou
 from . import Scored

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ..answers import answer_or_all
-from ..config import ScoreArguments
+from ...formats.texts.layout import answer_or_all
+from ..arguments import ScoreArguments
 from ..triples import PARTIAL, gold_triples, pair_triples, read_triples
 from . import Scored
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ..config import ScoreArguments
+from ..arguments import ScoreArguments
 from ..vcr import CHOICES, vcr_accuracy
 from . import Scored, read_index, read_scores
 

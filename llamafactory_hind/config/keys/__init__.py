@@ -1,0 +1,1 @@
+"""Keys that several stages take, and the checks that go with them."""

@@ -1,0 +1,168 @@
+"""Writing token by token: a lean loop that computes each prompt once, and the library's own `generate` where that fails.
+
+Positions are always passed explicitly: models with mRoPE keep `rope_deltas` of the last prefill on the module.
+"""
+
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, PreTrainedModel
+
+from .cache import preallocate
+from .sampling import TokenSampler
+
+
+SHRINK_AT = 0.75  # [ours] finished rows are dropped from the batch when at most this share still writes
+
+
+class Generated:
+    """What R rows have written so far.
+
+    Attributes:
+        tokens: (R, S) ids, stop token included.
+        logps: (R, S) log-probs under the model.
+        lengths: (R,) tokens that count.
+    """
+
+    def __init__(self, rows: int, steps: int, device: torch.device) -> None:
+        """Start empty."""
+        self.tokens = torch.zeros(rows, steps, dtype=torch.long, device=device)
+        self.logps = torch.zeros(rows, steps, device=device)
+        self.lengths = torch.zeros(rows, dtype=torch.long, device=device)
+
+    def add(self, rows: torch.Tensor, step: int, tokens: torch.Tensor, logps: torch.Tensor) -> None:
+        """Append one token to each of `rows`."""
+        self.tokens[rows, step] = tokens
+        self.logps[rows, step] = logps
+        self.lengths[rows] = step + 1
+
+
+def positions_of(inputs: Mapping[str, Any]) -> torch.Tensor:
+    """Return explicit positions: those of the collator (mRoPE), else counted over what is not padding."""
+    if inputs.get("position_ids") is not None:
+        return inputs["position_ids"]  # (B, T), (3, B, T) or (4, B, T)
+    return (inputs["attention_mask"].long().cumsum(-1) - 1).clamp(min=0)  # (B, T)
+
+
+@torch.no_grad()
+def decode_shared(
+    model: PreTrainedModel,
+    inputs: Mapping[str, Any],
+    *,
+    repeats: int,
+    sampler: TokenSampler,
+    stop_ids: Sequence[int],
+    max_new_tokens: int,
+) -> Generated:
+    """Compute every prompt once, repeat its cache `repeats` times and write.
+
+    Args:
+        model: the transformers model, in eval mode.
+        inputs: left-padded prompts (B, T) as the host's collator makes them, without labels.
+        repeats: completions a prompt; row `b * repeats + g` is completion g of prompt b.
+        sampler: knows R = B * repeats rows.
+        stop_ids: tokens that end a completion.
+        max_new_tokens: S, the length at which it is cut.
+    """
+    positions = positions_of(inputs)
+    mask = inputs["attention_mask"].repeat_interleave(repeats, 0)  # (R, T)
+    # the next position follows the largest so far: with mRoPE an image takes fewer positions than tokens
+    axes = tuple(axis for axis in range(positions.dim()) if axis != positions.dim() - 2)
+    following = positions.amax(axes).repeat_interleave(repeats, 0) + 1  # (R,)
+    output = model(**prefill_arguments(model, inputs), position_ids=positions, use_cache=True, return_dict=True)
+    cache = output.past_key_values
+    cache.batch_repeat_interleave(repeats)
+    preallocate(cache, room=max_new_tokens)
+    logits = output.logits[:, -1].repeat_interleave(repeats, 0)  # (R, V)
+    rows = torch.arange(mask.shape[0], device=mask.device)
+    stops = torch.tensor(list(stop_ids), device=mask.device)
+    written = Generated(len(rows), max_new_tokens, mask.device)
+    alive = torch.ones_like(rows, dtype=torch.bool)
+    for step in range(max_new_tokens):
+        tokens, logps = sampler.sample(logits, rows, step)
+        written.add(rows[alive], step, tokens[alive], logps[alive])
+        alive = alive & ~torch.isin(tokens, stops)
+        living = int(alive.sum())
+        if living == 0 or step + 1 == max_new_tokens:
+            break
+        if living <= SHRINK_AT * len(rows):
+            kept = alive.nonzero()[:, 0]
+            cache.batch_select_indices(kept)
+            rows, tokens, mask, following, alive = (tensor[kept] for tensor in (rows, tokens, mask, following, alive))
+        mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
+        here = (following + step)[:, None]  # (A, 1)
+        output = model(
+            input_ids=tokens[:, None],
+            attention_mask=mask,
+            position_ids=here.expand(*positions.shape[:-2], -1, -1),
+            past_key_values=cache,
+            use_cache=True,
+            return_dict=True,
+        )
+        cache, logits = output.past_key_values, output.logits[:, -1]
+    return written
+
+
+def prefill_arguments(model: PreTrainedModel, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the model takes for a pass that is there for its cache and its last logits; positions are passed apart."""
+    given = {name: value for name, value in inputs.items() if name not in ("position_ids", "rope_deltas", "labels")}
+    if "logits_to_keep" in inspect.signature(model.forward).parameters:
+        given["logits_to_keep"] = 1  # logits of the prompt are not needed
+    return given
+
+
+class _PickProcessor(LogitsProcessor):
+    """Lets a picker decide inside the library's greedy search."""
+
+    def __init__(self, sampler: TokenSampler, written: Generated, stop_ids: Sequence[int], prompt_length: int) -> None:
+        self.sampler, self.written, self.prompt_length = sampler, written, prompt_length
+        self.stops = torch.tensor(list(stop_ids), device=written.tokens.device)
+        self.alive = torch.ones_like(written.lengths, dtype=torch.bool)
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        rows, step = torch.arange(len(scores), device=scores.device), input_ids.shape[1] - self.prompt_length
+        tokens, logps = self.sampler.sample(scores, rows, step)
+        self.written.add(rows[self.alive], step, tokens[self.alive], logps[self.alive])
+        self.alive = self.alive & ~torch.isin(tokens, self.stops)
+        return torch.full_like(scores, float("-inf")).scatter(-1, tokens[:, None], 0.0)
+
+
+@torch.no_grad()
+def decode_plain(
+    model: PreTrainedModel,
+    inputs: Mapping[str, Any],
+    *,
+    sampler: TokenSampler,
+    stop_ids: Sequence[int],
+    max_new_tokens: int,
+    pad_id: int,
+) -> Generated:
+    """Write with the library's `generate`, every row of `inputs` for itself: slower, and as general as the library is."""
+    given = {name: value for name, value in inputs.items() if name not in ("rope_deltas", "labels")}
+    given["position_ids"] = positions_of(inputs)
+    rows, length = inputs["input_ids"].shape
+    written = Generated(rows, max_new_tokens, inputs["input_ids"].device)
+    processor = _PickProcessor(sampler, written, stop_ids, length)
+    config = GenerationConfig(
+        max_new_tokens=max_new_tokens,
+        do_sample=False,
+        eos_token_id=list(stop_ids),
+        pad_token_id=pad_id,
+        use_cache=True,
+    )
+    with _without_own_config(model):
+        model.generate(**given, generation_config=config, logits_processor=LogitsProcessorList([processor]))
+    return written
+
+
+@contextmanager
+def _without_own_config(model: PreTrainedModel) -> Iterator[None]:
+    """A released model brings penalties and temperatures of its own, which `generate` would mix in."""
+    own, model.generation_config = model.generation_config, GenerationConfig()
+    try:
+        yield
+    finally:
+        model.generation_config = own

@@ -1,0 +1,163 @@
+"""Media as data URLs, which every server takes: pictures as JPEG or PNG, videos as frames.
+
+Files that a server can read stay byte for byte; the others are turned upright, flattened on white, made smaller.
+"""
+
+import asyncio
+import base64
+import io
+import math
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageOps
+
+from ...formats.media.frames import sample_frames
+from ...formats.media.pictures import _is_see_through, flatten, thin_out
+
+
+CACHE_CHARACTERS = 128 << 20  # [ours] about a thousand pictures of a megapixel
+JPEG_QUALITY = 92  # [ours]
+ORIENTATION = 0x0112  # EXIF tag
+LOSSY = {"JPEG", "MPO", "WEBP"}
+PNG_DEPTH_BYTE = 24
+
+
+class DataUrls:
+    """Turns media into data URLs, in threads, and remembers those of files.
+
+    Args:
+        image_max_pixels: larger pictures are made smaller, as the host does; None leaves them.
+        video_fps: frames a second.
+        video_max_frames: frames of a video at most.
+        cache_characters: how much is remembered.
+    """
+
+    def __init__(
+        self,
+        *,
+        image_max_pixels: int | None,
+        video_fps: float,
+        video_max_frames: int,
+        cache_characters: int = CACHE_CHARACTERS,
+    ) -> None:
+        """Check the numbers.
+
+        Raises:
+            ValueError: one is too small.
+        """
+        for name, value in (
+            ("image_max_pixels", image_max_pixels),
+            ("video_fps", video_fps),
+            ("video_max_frames", video_max_frames),
+        ):
+            if value is not None and value <= 0:
+                raise ValueError(f"{name}: got {value}, expected more than 0. Choose a larger number.")
+        self.image_max_pixels = image_max_pixels
+        self.video_fps = video_fps
+        self.video_max_frames = video_max_frames
+        self.cache_characters = cache_characters
+        self._cache: OrderedDict[tuple[str, str], tuple[str, ...]] = OrderedDict()
+        self._cached = 0
+        self._under_way: dict[tuple[str, str], asyncio.Future[tuple[str, ...]]] = {}
+
+    async def get(self, kind: str, medium: Any) -> tuple[str, ...]:
+        """Return the URLs of one medium: one of a picture, one a frame of a video.
+
+        Args:
+            kind: `images` or `videos`.
+            medium: a path, encoded bytes, `{"bytes", "path"}`, a decoded picture, or for a video a list of pictures.
+
+        Raises:
+            ValueError: it cannot be read; the message says what and why.
+        """
+        if isinstance(medium, dict):
+            medium = medium.get("bytes") or medium.get("path")
+        if isinstance(medium, Path):
+            medium = str(medium)
+        if not isinstance(medium, str):
+            return await asyncio.to_thread(self.encode, kind, medium)
+        name = (kind, medium)
+        if name in self._cache:
+            self._cache.move_to_end(name)
+            return self._cache[name]
+        if name not in self._under_way:
+            task = asyncio.ensure_future(asyncio.to_thread(self.encode, kind, medium))
+            self._under_way[name] = task
+            task.add_done_callback(lambda done: self._finish(name, done))
+        # shielded: another request may wait for the same file
+        return await asyncio.shield(self._under_way[name])
+
+    def encode(self, kind: str, medium: Any) -> tuple[str, ...]:
+        """Do the work of `get`, without threads and memory."""
+        try:
+            if kind == "images":
+                return (self._picture(medium),)
+            if isinstance(medium, list | tuple):
+                return tuple(map(self._picture, thin_out(medium, self.video_max_frames)))
+            frames = sample_frames(medium, fps=self.video_fps, most=self.video_max_frames)
+            return tuple(_url("jpeg", _save(self._fit(frame), "JPEG")) for frame in frames)
+        except Exception as error:  # decoders raise what they like: OSError, SyntaxError, struct.error, FFmpegError …
+            shown = repr(medium) if isinstance(medium, str) else f"embedded data ({type(medium).__name__})"
+            reason = f"{type(error).__name__}: {error}"
+        raise ValueError(
+            f"{kind}: got {shown}, expected a readable medium: {reason}. Mend the path or replace the file."
+        )
+
+    def _finish(self, name: tuple[str, str], done: "asyncio.Future[tuple[str, ...]]") -> None:
+        del self._under_way[name]
+        if done.cancelled() or done.exception() is not None:
+            return
+        self._cache[name] = done.result()
+        self._cached += sum(map(len, done.result()))
+        while self._cached > self.cache_characters:
+            _, dropped = self._cache.popitem(last=False)
+            self._cached -= sum(map(len, dropped))
+
+    def _picture(self, medium: Any) -> str:
+        if isinstance(medium, dict):
+            medium = medium.get("bytes") or medium.get("path")
+        if isinstance(medium, Image.Image):
+            return _url("png", _save(self._fit(flatten(ImageOps.exif_transpose(medium))), "PNG"))
+        if not isinstance(medium, str | Path | bytes) or not medium:
+            raise ValueError("it is no path, no bytes and no picture")
+        raw = medium if isinstance(medium, bytes) else Path(medium).read_bytes()
+        with Image.open(io.BytesIO(raw)) as image:
+            file_format = image.format or ""
+            image.load()  # a file that is cut is found here, not at the server
+            if self._can_stay(image, raw):
+                return _url("png" if file_format == "PNG" else "jpeg", raw)
+            upright = self._fit(flatten(ImageOps.exif_transpose(image)))
+        kept = "JPEG" if file_format in LOSSY and not _is_see_through(image) else "PNG"
+        return _url(kept.lower(), _save(upright, kept))
+
+    def _can_stay(self, image: Image.Image, raw: bytes) -> bool:
+        if self._scale(image) < 1 or image.getexif().get(ORIENTATION, 1) != 1 or image.mode not in ("RGB", "L"):
+            return False
+        if image.format == "PNG":
+            return raw[PNG_DEPTH_BYTE] == 8 and not _is_see_through(image) and not getattr(image, "is_animated", False)
+        return image.format in ("JPEG", "MPO")
+
+    def _scale(self, image: Image.Image) -> float:
+        pixels = image.width * image.height
+        if self.image_max_pixels is None or pixels <= self.image_max_pixels:
+            return 1.0
+        return math.sqrt(self.image_max_pixels / pixels)
+
+    def _fit(self, image: Image.Image) -> Image.Image:
+        """Return a picture of at most `image_max_pixels`, in the size and with the filter of the host."""
+        scale = self._scale(image)
+        if scale == 1.0:
+            return image
+        return image.resize((max(int(image.width * scale), 1), max(int(image.height * scale), 1)))
+
+
+def _save(image: Image.Image, file_format: str) -> bytes:
+    out = io.BytesIO()
+    image.save(out, file_format, **({"quality": JPEG_QUALITY} if file_format == "JPEG" else {}))
+    return out.getvalue()
+
+
+def _url(subtype: str, content: bytes) -> str:
+    return f"data:image/{subtype};base64,{base64.b64encode(content).decode('ascii')}"

@@ -1,0 +1,96 @@
+"""The columns of aligned examples: the host's, and beside them `_columns`, `_source` and `_side_file`."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from datasets import Features, Value
+
+from ..media.fields import MEDIA_FIELDS
+
+
+if TYPE_CHECKING:
+    from ..hindsight.converter import HindsightConverter
+
+
+ALIGNED_COLUMNS = (
+    *("_prompt", "_response", "_system", "_tools", *(f"_{kind}" for kind in MEDIA_FIELDS)),
+    *("_columns", "_source", "_side_file", *MEDIA_FIELDS),
+)
+
+
+def to_rows(batch: Mapping[str, list[Any]]) -> list[dict[str, Any]]:
+    """Return the rows of a batch of columns."""
+    columns = {name: batch[name] for name in batch}
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+
+def to_aligned(
+    converter: "HindsightConverter",
+    rows: Sequence[Mapping[str, Any]],
+    sources: Sequence[str],
+    *,
+    side_file: str | None,
+) -> dict[str, list[Any]]:
+    """Return the aligned columns of good rows; a row of several tasks becomes several examples.
+
+    Args:
+        converter: of their format.
+        rows: as stored.
+        sources: where each of them stands.
+        side_file: where a processor lists a row that does not fit; None unless bad rows are skipped.
+    """
+    marks = {"_side_file": side_file, **dict.fromkeys(MEDIA_FIELDS)}
+    examples = [
+        {**example, "_source": source, **marks}
+        for row, source in zip(rows, sources, strict=True)
+        for example in converter.examples(row)
+    ]
+    return {name: [example[name] for example in examples] for name in ALIGNED_COLUMNS}
+
+
+@dataclass
+class RowConversion:
+    """The function that `map` calls: good rows in, aligned examples out.
+
+    Its attributes make up the fingerprint of the cached result. `media_fingerprint` is among them because a picture that
+    was replaced may have another number of tokens.
+    """
+
+    converter: "HindsightConverter"
+    path: str
+    side_file: str | None
+    numbers: np.ndarray
+    media_fingerprint: str
+
+    def __call__(self, batch: Mapping[str, list[Any]], indices: list[int]) -> dict[str, list[Any]]:
+        """Convert a batch of rows that stand at `indices` of the dataset."""
+        sources = [f"{self.path}, row {self.numbers[index]}" for index in indices]
+        return to_aligned(self.converter, to_rows(batch), sources, side_file=self.side_file)
+
+
+def aligned_features(stored: Mapping[str, Any], converter: "HindsightConverter") -> Features:
+    """Return the types of the aligned columns, with media as the dataset stores them.
+
+    They are fixed because `datasets` infers types from the first 1,000 rows: text-only ones in front would make the column
+    `null` and the first image an error. The empty columns `images`, `videos` and `audios` do the same for the processors'
+    output columns of that name, whose types `datasets` takes from the input.
+    """
+    text = Value("string")
+    messages = [{"role": text, "content": text}]
+    media = {kind: _media_feature(stored.get(converter.options.column(kind))) for kind in MEDIA_FIELDS}
+    types = {"_prompt": messages, "_response": messages}
+    types |= {f"_{kind}": feature for kind, feature in media.items()} | media
+    return Features({name: types.get(name, text) for name in ALIGNED_COLUMNS})
+
+
+def _media_feature(stored: Any) -> Any:
+    item = stored
+    if isinstance(stored, list):
+        item = stored[0]
+    elif hasattr(stored, "feature"):  # a list type of `datasets`
+        item = stored.feature
+    if item is None or item == Value("null"):
+        item = Value("string")
+    return [item]

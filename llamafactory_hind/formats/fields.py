@@ -1,0 +1,27 @@
+"""Fields of a row, whatever the format."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from .hindsight.options import HindsightOptions
+
+
+def is_missing(value: Any) -> bool:
+    """Say whether a value is None, blank text or an empty list; `datasets` fills absent keys with None."""
+    return value is None or (isinstance(value, str) and not value.strip()) or (isinstance(value, list) and not value)
+
+
+def as_list(value: Any) -> list[Any]:
+    """Return a media field as a list; the host, too, takes one medium without its list."""
+    if is_missing(value):
+        return []
+    return value if isinstance(value, list) else [value]
+
+
+def read_fields(row: Mapping[str, Any], options: HindsightOptions) -> dict[str, Any]:
+    """Return a new dict of the row with our names for renamed columns and without what is None."""
+    names = {column: field for field, column in options.columns}
+    fields = {names.get(column, column): value for column, value in row.items()}
+    # A column that has the name of a field whose place another column took would shadow it.
+    fields |= {field: row.get(column) for field, column in options.columns}
+    return {field: value for field, value in fields.items() if value is not None}

@@ -1,0 +1,97 @@
+"""Bad rows: one error that names them all, or a side file and a count when they are skipped."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..config.problem import RowProblem, show
+
+
+SHOWN_ROWS = 20
+
+
+@dataclass(frozen=True)
+class BadRow:
+    """A row with its problems; `number` counts from 1 in the file as it is stored, None where that cannot be known."""
+
+    file: str
+    number: int | None
+    problems: tuple[RowProblem, ...]
+    content: Mapping[str, Any]
+
+    def __str__(self) -> str:
+        """Return one line a problem."""
+        place = (
+            f"{self.file}, row {self.number}" if self.number is not None else f"{self.file}, row {show(self.content)}"
+        )
+        return "\n".join(f"  {place}, {problem}." for problem in self.problems)
+
+    def to_json(self) -> str:
+        """Return the line of the side file."""
+        record = {
+            "file": self.file,
+            "row": self.number,
+            "field": self.problems[0].field,
+            "reason": "; ".join(str(problem) for problem in self.problems),
+            "content": dict(self.content),
+        }
+        return json.dumps(record, ensure_ascii=False, sort_keys=True, default=_show_unwritable)
+
+
+class BadRowsError(ValueError):
+    """Rows that cannot be trained on, all of a dataset at once."""
+
+    def __init__(self, rows: Sequence[BadRow], *, dataset: str, checked: int | None, side_file: str | None) -> None:
+        """Build the message.
+
+        Args:
+            rows: the bad rows, at least one.
+            dataset: its name.
+            checked: number of rows looked at, None where it is not known.
+            side_file: where skipped rows would be listed, None where skipping cannot help.
+        """
+        self.rows = list(rows)
+        total = "" if checked is None else f" of {checked}"
+        lines = [f"Dataset {dataset}: {len(rows)} bad row{'s' if len(rows) > 1 else ''}{total}."]
+        lines += [str(row) for row in rows[:SHOWN_ROWS]]
+        if len(rows) > SHOWN_ROWS:
+            lines.append(f"  … and {len(rows) - SHOWN_ROWS} more.")
+        if side_file is None:
+            lines.append(
+                "Mend them: the file cannot be read as a table with them in it, so they cannot be skipped either."
+            )
+        else:
+            lines.append(f"Mend them, or set `skip_bad_rows: true` to leave them out and list them in {side_file}.")
+        super().__init__("\n".join(lines))
+
+
+def write_side_file(path: str, rows: Sequence[BadRow]) -> None:
+    """Write the skipped rows, one JSON object a line; with no rows, remove the file of an earlier run."""
+    if rows:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "w", encoding="utf-8") as file:
+            file.writelines(row.to_json() + "\n" for row in rows)
+    elif os.path.exists(path):
+        os.remove(path)
+
+
+def append_to_side_file(path: str, row: BadRow) -> bool:
+    """Append one skipped row unless the file has it: streams pass the same row again in every epoch and worker.
+
+    Returns:
+        Whether the row is new.
+    """
+    line = row.to_json() + "\n"
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "a+", encoding="utf-8") as file:
+        file.seek(0)
+        is_new = line not in file
+        if is_new:
+            file.write(line)
+    return is_new
+
+
+def _show_unwritable(value: Any) -> str:
+    return f"<{len(value)} bytes>" if isinstance(value, bytes) else str(value)

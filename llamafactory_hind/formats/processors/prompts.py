@@ -1,0 +1,111 @@
+"""Prompts of the online stages as token ids, whole, with media paths, columns, turns and a name for each row."""
+
+import hashlib
+import json
+import os
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
+
+from llamafactory.data.data_utils import Role
+from llamafactory.data.processor.processor_utils import DatasetProcessor
+from llamafactory.extras import logging
+
+from ...config.problem import RowProblem
+from ..media.fields import MEDIA_FIELDS
+from .skipping import skip_row
+
+
+# A child of the host's logger: its handlers print and fill LLaMA Board's log.
+logger = logging.get_logger("llamafactory.hind.formats.processors.prompts")
+
+PROMPT = "prompt_input_ids"
+
+
+class PromptProcessor(DatasetProcessor):
+    """Tokenize prompts as the host's `SupervisedDatasetProcessor` does, without the answer and without cutting.
+
+    `place` is file and number of the row, its id where that is not known: for errors. `conversation` is JSON of `system`, `tools`
+    and `turns`: token ids cannot be turned back into turns, and rows of the host's formats have no column with their question.
+
+    Rows of any format will do: `rollout`, `hindsight`, and the host's own, whose answer becomes the column `answer`.
+    """
+
+    def preprocess_dataset(self, examples: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        """Return prompt_input_ids, images, videos, audios, columns (JSON), row_id, place and conversation of each prompt.
+
+        Raises:
+            BadRowsError: a prompt is longer than `cutoff_len`, and bad rows are not skipped.
+        """
+        model_inputs: dict[str, list[Any]] = defaultdict(list)
+        names = list(examples)
+        for index, values in enumerate(zip(*(examples[name] for name in names), strict=True)):
+            example = dict(zip(names, values, strict=True))
+            if len(example["_prompt"]) % 2 != 1:
+                logger.warning_rank0(f"Dropped invalid example: {example['_prompt'] + example['_response']}")
+                continue
+            ids = self._encode(example)
+            if len(ids) > self.data_args.cutoff_len:
+                skip_row(self.data_args, example, index, _too_long(self.data_args.cutoff_len, len(ids)))
+                continue
+            model_inputs[PROMPT].append(ids)
+            for kind in MEDIA_FIELDS:
+                model_inputs[kind].append(example[f"_{kind}"])
+            model_inputs["columns"].append(columns_of(example))
+            model_inputs["row_id"].append(row_id_of(example))
+            model_inputs["place"].append(example.get("_source") or model_inputs["row_id"][-1])
+            model_inputs["conversation"].append(conversation_of(example))
+        return model_inputs
+
+    def print_data_example(self, example: dict[str, Any]) -> None:
+        """Print a prompt, its text and its columns."""
+        print(f"{PROMPT}:\n{example[PROMPT]}")
+        print(f"{PROMPT} decoded:\n{self.tokenizer.decode(example[PROMPT], skip_special_tokens=False)}")
+        print(f"columns:\n{example['columns']}")
+
+    def _encode(self, example: Mapping[str, Any]) -> list[int]:
+        media = [example[f"_{kind}"] or [] for kind in MEDIA_FIELDS]
+        plugin = self.template.mm_plugin
+        # The host's templates encode a prompt only with an answer behind it.
+        turns = [*example["_prompt"], {"role": Role.ASSISTANT.value, "content": ""}]
+        messages = plugin.process_messages(turns, *media, self.processor)
+        ids, _ = self.template.encode_oneturn(self.tokenizer, messages, example["_system"], example["_tools"])
+        ids, _ = plugin.process_token_ids(ids, None, *media, self.tokenizer, self.processor)
+        return list(ids)
+
+
+def columns_of(example: Mapping[str, Any]) -> str:
+    """Return the columns of an example as JSON; rows of the host's formats have their answer as the only one."""
+    columns = example.get("_columns")
+    if columns is None:
+        answers = [turn["content"] for turn in example["_response"] or []]
+        columns = json.dumps({"answer": answers[0]} if len(answers) == 1 else {}, ensure_ascii=False)
+    return columns
+
+
+def row_id_of(example: Mapping[str, Any]) -> str:
+    """Return the `id` of a row, else its place (name of the file, number of the row), else a digest of its prompt."""
+    row_id = json.loads(example.get("_columns") or "{}").get("id")
+    if row_id is not None:
+        return str(row_id)
+    file, _, number = (example.get("_source") or "").rpartition(", row ")
+    if file:
+        return f"{os.path.basename(file)}, row {number}"
+    content = [example["_prompt"], example["_system"], *(example[f"_{kind}"] for kind in MEDIA_FIELDS)]
+    return hashlib.sha256(json.dumps(content, default=repr).encode()).hexdigest()[:16]
+
+
+def _too_long(cutoff_len: int, length: int) -> RowProblem:
+    got = f"{cutoff_len}, and the prompt has {length} tokens"
+    remedy = (
+        f"set `cutoff_len: {length}` or more, or lower `image_max_pixels`, `video_max_pixels`, `video_maxlen`: "
+        "a prompt for rollouts is never cut"
+    )
+    return RowProblem("cutoff_len", got, f"at least {length}", remedy)
+
+
+def conversation_of(example: dict[str, Any]) -> str:
+    """Return system text, tools and the turns up to the user's last of an aligned example, as JSON."""
+    turns = [{"role": turn["role"], "content": turn["content"]} for turn in example["_prompt"]]
+    content = {"system": example["_system"] or "", "tools": example["_tools"] or "", "turns": turns}
+    return json.dumps(content, ensure_ascii=False)

@@ -1,0 +1,28 @@
+"""The turns and media of a row, from its processed features."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from ..engines.local.encoding import MEDIA
+from ..trainers.rollouts.records import Rollout
+
+
+def conversation_of(feature: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `system`, `tools` and `turns` of a processed row.
+
+    Raises:
+        ValueError: the row was processed without them.
+    """
+    if not feature.get("conversation"):
+        raise ValueError(
+            f"row {feature.get('row_id')}: got no feature `conversation`, expected the row's turns: hints are asked for in words. "
+            "Process rows with `formats.processors.prompts.PromptProcessor`."
+        )
+    found: dict[str, Any] = json.loads(feature["conversation"])
+    return found
+
+
+def media_of(rollout: Rollout) -> dict[str, list[Any]]:
+    """Return the media of a prompt, the very objects that it was written with."""
+    return {kind: list(getattr(rollout.prompt.request, kind)) for kind in MEDIA}

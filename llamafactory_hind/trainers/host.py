@@ -1,0 +1,88 @@
+"""The Trainer under every loop here: the host's YAML keys for optimisers, schedulers, precision, and exact restoring."""
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from llamafactory.train.trainer_utils import create_custom_optimizer, create_custom_scheduler
+from transformers import PreTrainedModel, Trainer
+
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+    from llamafactory.hparams import DataArguments, FinetuningArguments, GeneratingArguments, ModelArguments
+    from transformers import Seq2SeqTrainingArguments, TrainerCallback, TrainingArguments
+
+
+class HostArguments(NamedTuple):
+    """What the host's parser gives a stage; `finetuning` and `data` hold our keys beside the host's."""
+
+    model: "ModelArguments"
+    data: "DataArguments"
+    training: "Seq2SeqTrainingArguments"
+    finetuning: "FinetuningArguments"
+    generating: "GeneratingArguments"
+    callbacks: "list[TrainerCallback] | None" = None
+
+
+def precision_of(args: "TrainingArguments") -> AbstractContextManager[Any]:
+    """Return the context of a run's mixed precision."""
+    if args.bf16 or args.fp16:
+        return torch.autocast(args.device.type, dtype=torch.bfloat16 if args.bf16 else torch.float16)
+    return nullcontext()
+
+
+def load_weights(model: PreTrainedModel, checkpoint: "str | PathLike[str]") -> None:
+    """Copy the weights of `checkpoint` into `model`, in place and bit for bit; each tensor keeps the model's dtype."""
+    # float32 holds every half precision value exactly; a checkpoint may mix both (trained in float32, frozen in bfloat16)
+    saved = type(model).from_pretrained(checkpoint, config=model.config, torch_dtype=torch.float32)
+    model.load_state_dict(saved.state_dict())
+
+
+class HostTrainer(Trainer):
+    """`transformers.Trainer` with the host's optimisers and schedulers, whose resumed and best weights are the saved ones.
+
+    transformers 5 saves some models (Qwen2.5-VL among them) under other key names than they have in memory, and its Trainer
+    resumes by `load_state_dict(strict=False)`: no key matches, a warning scrolls by, and training goes on from the first weights.
+    `from_pretrained` knows the names.
+
+    Attributes:
+        finetuning_args: the host's, set by the subclass.
+    """
+
+    finetuning_args: "FinetuningArguments"
+
+    def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
+        """Build the optimiser the host's YAML keys ask for (GaLore, LoRA+, Muon ...), or the Trainer's own."""
+        if self.optimizer is None:
+            self.optimizer = create_custom_optimizer(self.model, self.args, self.finetuning_args)
+        return super().create_optimizer(*args, **kwargs)
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        """Build the scheduler the host's YAML keys ask for, or the Trainer's own."""
+        create_custom_scheduler(self.args, num_training_steps, optimizer)
+        return super().create_scheduler(num_training_steps, optimizer)
+
+    def precision(self) -> AbstractContextManager[Any]:
+        """The precision that training computes in, for passes that do not go through the wrapped model."""
+        return precision_of(self.args)
+
+    def placed(self, model: torch.nn.Module) -> torch.nn.Module:
+        """Return `model` on the training device; one that is there is left alone, since a quantised one cannot be moved."""
+        return model if next(model.parameters()).device == self.args.device else model.to(self.args.device)
+
+    def _restores_itself(self, model: Any) -> bool:
+        return isinstance(model, PreTrainedModel) and not self.is_deepspeed_enabled and not self.is_fsdp_enabled
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        if self._restores_itself(model or self.model):
+            load_weights(model or self.model, resume_from_checkpoint)
+        else:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+
+    def _load_best_model(self) -> None:
+        if self._restores_itself(self.model):
+            load_weights(self.model, self.state.best_model_checkpoint)
+        else:
+            super()._load_best_model()

@@ -1,0 +1,95 @@
+"""Batches of preference pairs: two rows a pair as the host makes them, or one packed row that holds the prompt once.
+
+A packed row is `prompt, chosen, rejected`; `segments` says which is which (0, 1, 2; -1 padding). The rejected answer
+takes the positions it would have right after the prompt, and `packed_attention_mask` hides the chosen answer from it, so
+that the image tower and the prompt tokens are computed once a pair.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from llamafactory.data.collator import MultiModalDataCollatorForSeq2Seq
+from llamafactory.extras.constants import IGNORE_INDEX
+
+from ...engines.local.packing import CHOSEN, PADDING, PROMPT, REJECTED, UNPACKABLE_INPUTS
+
+
+REFERENCE_COLUMNS = ("ref_chosen_logps", "ref_rejected_logps")
+PAIR_KEYS = ("labels", "segments", "sources", "pairs", *REFERENCE_COLUMNS)  # of a batch, not for the model
+
+
+@dataclass
+class PairCollator(MultiModalDataCollatorForSeq2Seq):
+    """Collate the rows of `formats.processors.pairs.PairProcessor` into a batch of pairs.
+
+    Beside what the model takes, the batch holds `PAIR_KEYS`: `labels` (-100 where nothing is scored), `pairs` (how many),
+    `segments` and `sources` (packed form only: the position that predicts each token) and, when the rows have them,
+    `ref_chosen_logps` and `ref_rejected_logps` (N,). Plain form: 2N rows, chosen first, as the host's collator orders them.
+    """
+
+    packed: bool = False
+
+    def __call__(self, features: list[dict[str, Any]]) -> dict[str, Any]:
+        """Return the batch of `len(features)` pairs, in the form `packed` asks for."""
+        batch = self.packed_batch(features) if self.packed else self.plain_batch(features)
+        batch["pairs"] = torch.tensor(len(features))
+        for name in REFERENCE_COLUMNS:
+            if name in features[0]:
+                batch[name] = torch.tensor([feature[name] for feature in features], dtype=torch.float32)
+        return batch
+
+    def plain_batch(self, features: list[dict[str, Any]]) -> dict[str, Any]:
+        """Two rows a pair: (2N, T), the N chosen ones first."""
+        rows = [
+            self._row(feature, feature["prompt_input_ids"], [feature[name]])
+            for name in ("chosen_ids", "rejected_ids")
+            for feature in features
+        ]
+        return dict(super().__call__(rows))
+
+    def packed_batch(self, features: list[dict[str, Any]]) -> dict[str, Any]:
+        """One row a pair: (N, T) with segments, sources and positions of the rejected answer moved back to the prompt."""
+        rows = [
+            self._row(feature, feature["prompt_input_ids"], [feature["chosen_ids"], feature["rejected_ids"]])
+            for feature in features
+        ]
+        inputs = dict(super().__call__(rows))
+        found = [name for name in UNPACKABLE_INPUTS if name in inputs]
+        if found:
+            raise ValueError(f"This model takes {found}: pairs cannot share a packed row (set `share_prefix: off`).")
+        labels = inputs["labels"]  # (N, T)
+        segments = torch.full_like(labels, PADDING)
+        sources = torch.arange(labels.shape[1]).expand_as(labels) - 1
+        sources = sources.contiguous()
+        if "position_ids" in inputs:
+            positions = inputs["position_ids"].clone()  # (N, T), (3, N, T) or (4, N, T)
+        else:
+            positions = (inputs["attention_mask"].cumsum(-1) - 1).clamp(min=0)  # (N, T)
+        for index, feature in enumerate(features):
+            prompt, chosen, rejected = (
+                len(feature[name]) for name in ("prompt_input_ids", "chosen_ids", "rejected_ids")
+            )
+            left = self.tokenizer.padding_side == "left"
+            start = labels.shape[1] - prompt - chosen - rejected if left else 0
+            first, second = start + prompt, start + prompt + chosen  # where chosen and rejected begin
+            end = second + rejected
+            segments[index, start:first] = PROMPT
+            segments[index, first:second] = CHOSEN
+            segments[index, second:end] = REJECTED
+            sources[index, second] = first - 1  # the last prompt token predicts the first token of either answer
+            answer_start = positions[..., index, first].unsqueeze(-1)
+            positions[..., index, second:end] = answer_start + torch.arange(rejected)
+        inputs["position_ids"] = positions
+        inputs.pop("rope_deltas", None)  # would be wrong for a packed row; positions are explicit
+        return {**inputs, "segments": segments, "sources": sources}
+
+    @staticmethod
+    def _row(feature: dict[str, Any], prompt: list[int], answers: list[list[int]]) -> dict[str, Any]:
+        ids = list(prompt)
+        labels = [IGNORE_INDEX] * len(prompt)
+        for answer in answers:
+            ids += answer
+            labels += answer
+        media = {name: feature.get(name) for name in ("images", "videos", "audios")}
+        return {"input_ids": ids, "attention_mask": [1] * len(ids), "labels": labels, **media}

@@ -1,0 +1,181 @@
+"""Reference log-probs of pairs: computed once, kept on disk, recognised by what they were computed from.
+
+The reference is the model as it is loaded, before its first update (adapter off for a fresh LoRA, the adapter as it was for
+one that is trained on), or `ref_model`. Nothing of it stays in memory during training. The cache is one JSONL file: a header
+that says what the numbers were computed from, then a line a pair, keyed by its ids and the content of its media; a killed run
+keeps every line it wrote.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from accelerate.utils import gather_object
+from llamafactory.extras import logging
+from tqdm import tqdm
+
+from .collator import REFERENCE_COLUMNS
+from .trainer import PairTrainer, pair_logps
+
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from transformers import ProcessorMixin
+
+
+logger = logging.get_logger(
+    "llamafactory.hind." + __name__.partition(".")[2]
+)  # a child of the host's logger, which has handlers
+FORMAT = 1
+INTEGER_OF_SIZE = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+
+def model_digest(model: torch.nn.Module) -> str:
+    """Digest of every parameter and buffer, exact in its bits and independent of threads and devices."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name, tensor in sorted(model.state_dict().items()):
+        bits = tensor.detach().contiguous().view(-1)
+        bits = bits.view(INTEGER_OF_SIZE[bits.element_size()]) if bits.numel() else bits.to(torch.int8)
+        places = bits[:: max(1, bits.numel() // 1024)].cpu().numpy().tobytes()  # the sum alone misses a permutation
+        digest.update(f"{name}|{tuple(tensor.shape)}|{tensor.dtype}|{bits.sum(dtype=torch.int64).item()}".encode())
+        digest.update(places)
+    return digest.hexdigest()
+
+
+def settings_digest(processor: "ProcessorMixin | None") -> str:
+    """Digest of how pictures, video and sound become tensors: the processor's own settings and the host's limits."""
+    if processor is None:
+        return "text"
+    parts = [getattr(processor, name, None) for name in ("image_processor", "video_processor", "feature_extractor")]
+    settings = [part.to_json_string() for part in parts if part is not None]
+    limits = sorted((k, v) for k, v in vars(processor).items() if k.startswith(("image_", "video_", "audio_")))
+    limits = [(k, v) for k, v in limits if isinstance(v, int | float | str | bool)]
+    return hashlib.blake2b(json.dumps([settings, limits]).encode(), digest_size=16).hexdigest()
+
+
+@lru_cache(maxsize=65536)
+def _file_digest(path: str, size: int, modified: int) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "blake2b").hexdigest()
+
+
+def _media_digest(medium: Any) -> str:
+    if isinstance(medium, str) and os.path.isfile(medium):
+        stat = os.stat(medium)
+        return _file_digest(medium, stat.st_size, stat.st_mtime_ns)
+    if isinstance(medium, list | tuple):
+        return "[" + ",".join(_media_digest(item) for item in medium) + "]"
+    if isinstance(medium, dict):
+        return _media_digest(medium.get("bytes") or medium.get("path") or "")
+    if hasattr(medium, "tobytes"):  # a PIL image
+        return hashlib.blake2b(medium.tobytes()).hexdigest()
+    return hashlib.blake2b(medium if isinstance(medium, bytes) else str(medium).encode()).hexdigest()
+
+
+def pair_key(row: dict[str, Any]) -> str:
+    """Name a pair by its token ids and the content of its media."""
+    media = [[_media_digest(item) for item in row.get(name) or []] for name in ("images", "videos", "audios")]
+    content = json.dumps([row["prompt_input_ids"], row["chosen_ids"], row["rejected_ids"], media])
+    return hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
+
+
+class ReferenceCache:
+    """Pairs of summed log-probs (chosen, rejected) by `pair_key`, in one JSONL file with a header."""
+
+    def __init__(self, path: Path, made_from: dict[str, str], *, writable: bool) -> None:
+        """Read `path` if its header equals `made_from`; say what differs and start afresh otherwise."""
+        self.path, self.made_from, self.writable = path, made_from, writable
+        self.values: dict[str, tuple[float, float]] = {}
+        kept = list(self._read()) if path.is_file() else []
+        self.values = {key: (chosen, rejected) for key, chosen, rejected in kept}
+        if writable:  # rewritten whole: drops a line that a kill cut short
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lines = [json.dumps({"format": FORMAT, "made_from": made_from})]
+            lines += [json.dumps([key, *pair]) for key, pair in self.values.items()]
+            scratch = path.with_suffix(path.suffix + ".new")
+            scratch.write_text("\n".join(lines) + "\n", encoding="utf-8")
+            scratch.replace(path)
+
+    def _read(self) -> Iterator[tuple[str, float, float]]:
+        header, *lines = self.path.read_text(encoding="utf-8").splitlines() or [""]
+        try:
+            found = json.loads(header)
+        except json.JSONDecodeError:
+            found = {}
+        if not isinstance(found, dict) or found.get("format") != FORMAT:
+            logger.warning_rank0(f"{self.path} is not a reference log-prob cache of this version: rebuilt.")
+            return
+        before = found.get("made_from", {})
+        changed = sorted(k for k in {*before, *self.made_from} if before.get(k) != self.made_from.get(k))
+        if changed:
+            logger.warning_rank0(
+                f"Reference log-probs in {self.path} are stale ({', '.join(changed)} changed): rebuilt."
+            )
+            return
+        for line in lines:
+            try:
+                key, chosen, rejected = json.loads(line)
+            except ValueError:
+                continue  # cut short by a kill
+            yield key, chosen, rejected
+
+    def add(self, pairs: Iterable[tuple[str, float, float]]) -> None:
+        """Keep the pairs, durably."""
+        pairs = list(pairs)
+        self.values.update({key: (chosen, rejected) for key, chosen, rejected in pairs})
+        if self.writable:
+            with open(self.path, "a", encoding="utf-8") as file:
+                file.writelines(json.dumps(pair) + "\n" for pair in pairs)
+                file.flush()
+                os.fsync(file.fileno())
+
+
+def add_reference_logps(
+    trainer: PairTrainer, model: torch.nn.Module, dataset: "Dataset", cache: ReferenceCache, *, name: str
+) -> "Dataset":
+    """Return `dataset` with `REFERENCE_COLUMNS`, scoring under `model` what the cache does not hold.
+
+    Args:
+        trainer: gives collator, device, precision and processes; its own model is not used.
+        model: the reference, on any device.
+        dataset: rows of `formats.processors.pairs.PairProcessor`.
+        cache: read, and extended.
+        name: of the dataset, for the progress bar and the log line.
+    """
+    keys = [pair_key(row) for row in dataset]
+    missing = list({key: index for index, key in enumerate(keys) if key not in cache.values}.values())
+    logger.info_rank0(
+        f"Reference log-probs of {name}: {len(keys) - len(missing)} from {cache.path}, {len(missing)} to do."
+    )
+    accelerator, batch_size = trainer.accelerator, trainer.args.per_device_eval_batch_size
+    if missing:
+        model = trainer.placed(model)
+        training, _ = model.training, model.eval()
+        # similar lengths share a batch; the order is the same on every process
+        missing.sort(key=lambda index: len(dataset[index]["prompt_input_ids"]))
+        block = batch_size * accelerator.num_processes
+        starts = range(0, len(missing), block)
+        for start in tqdm(starts, desc=f"reference {name}", disable=not accelerator.is_main_process):
+            mine = missing[start : start + block][accelerator.process_index :: accelerator.num_processes]
+            found = _score_rows(trainer, model, dataset, mine, keys) if mine else []
+            cache.add(gather_object(found) if accelerator.num_processes > 1 else found)
+        model.train(training)
+    columns = list(zip(*(cache.values[key] for key in keys), strict=True)) or [(), ()]
+    for column, values in zip(REFERENCE_COLUMNS, columns, strict=True):
+        dataset = dataset.add_column(column, list(values))
+    return dataset
+
+
+def _score_rows(
+    trainer: PairTrainer, model: torch.nn.Module, dataset: "Dataset", indices: list[int], keys: list[str]
+) -> list[tuple[str, float, float]]:
+    batch = trainer._prepare_inputs(trainer.collator([dataset[index] for index in indices]))
+    with torch.no_grad(), trainer.precision():
+        scored = pair_logps(model, batch)
+    values = zip(indices, scored.chosen.tolist(), scored.rejected.tolist(), strict=True)
+    return [(keys[index], chosen, rejected) for index, chosen, rejected in values]

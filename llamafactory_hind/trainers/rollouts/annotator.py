@@ -1,0 +1,56 @@
+"""What a method must give the rollout trainer."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+
+from .records import Annotation, Rollout, Scores
+
+
+if TYPE_CHECKING:
+    from .batch import RolloutBatch
+    from .components import Component
+
+    pass
+
+
+class Annotator(Protocol):
+    """A method, seen from the trainer.
+
+    It may also have `objective`, numbers a token that need the policy's hidden states, and `close`, called when all is done.
+    """
+
+    components: "Sequence[Component]"
+    objective: "TokenObjective | None" = None
+
+    def score(self, rollouts: list[Rollout]) -> Scores:
+        """Return the rewards of groups of equal size; used as it is while evaluating."""
+
+    def annotate(self, rollouts: list[Rollout]) -> Annotation:
+        """Return what training needs to know about the rollouts of one step (of this process)."""
+
+
+class TokenObjective(Protocol):
+    """What is computed beside log-probs; M counts the tokens `batch.tokens[batch.mask]` in their order."""
+
+    def prepare(self, batch: "RolloutBatch") -> Any:
+        """Do, without gradient and before the policy's pass over this micro-batch, what that pass will need."""
+
+    def compute(
+        self, hidden: torch.Tensor, head: Mapping[str, Any], targets: torch.Tensor, prepared: Any
+    ) -> Mapping[str, torch.Tensor]:
+        """Return streams with gradient.
+
+        Args:
+            hidden: (M, H) states of the policy that predict the tokens.
+            head: of the policy, as `engines.local.scoring.head_arguments` describes it.
+            targets: (M,) the tokens.
+            prepared: what `prepare` returned.
+
+        Returns:
+            name -> (M,).
+        """
+
+    def clear(self) -> None:
+        """Let go of what is kept of the last prompts: new ones come."""

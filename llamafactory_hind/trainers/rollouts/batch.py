@@ -1,0 +1,103 @@
+"""What a rollout is, what an annotator says about it, and both as tensors of one micro-batch."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ...engines.interface import Request
+from ...engines.local.encoding import MEDIA, Prompt
+from .records import Annotation
+
+
+if TYPE_CHECKING:
+    pass
+
+
+@dataclass
+class RolloutBatch:
+    """A micro-batch: R completions of N prompts as tensors, padded on the right.
+
+    Attributes:
+        prompts: N of them.
+        owners: (R,) number of each completion's prompt, never falling: packed rows hold them in this order.
+        tokens: (R, S) ids of the completions.
+        mask: (R, S) bool, which of them are there.
+        advantages: (R,).
+        streams: name -> (R,).
+        sources: R names.
+        old_logps: (R, S) of the policy that wrote them; None until the first pass over this batch.
+        ref_logps: (R, S) of the reference, where a component needs it.
+        normalisers: name of a component -> what its sum is divided by, over the whole optimiser step.
+        token_streams: name -> (R, S) of a token objective, 0 where no token is; there while the components compute.
+    """
+
+    prompts: list[Prompt]
+    owners: torch.Tensor
+    tokens: torch.Tensor
+    mask: torch.Tensor
+    advantages: torch.Tensor
+    streams: dict[str, torch.Tensor]
+    sources: list[str]
+    old_logps: torch.Tensor | None = None
+    ref_logps: torch.Tensor | None = None
+    normalisers: dict[str, float] = field(default_factory=dict)
+    token_streams: dict[str, torch.Tensor] = field(default_factory=dict)
+
+    def completion(self, row: int) -> list[int]:
+        """Return the ids of one completion."""
+        return self.tokens[row][self.mask[row]].tolist()
+
+    def first(self, prompts: int, completions: int) -> "RolloutBatch":
+        """Return a smaller batch: some completions of the first prompts."""
+        rows = [
+            row
+            for number in range(min(prompts, len(self.prompts)))
+            for row in (self.owners == number).nonzero()[:completions, 0].tolist()
+        ]
+        return self.take(torch.tensor(rows, device=self.owners.device))
+
+    def take(self, rows: torch.Tensor) -> "RolloutBatch":
+        """Return a smaller batch: the completions of these rows, numbers that rise, and the prompts they belong to.
+
+        What earlier passes brought (log-probs, normalisers, token streams) is left behind.
+        """
+        numbers, owners = self.owners[rows].unique(return_inverse=True)
+        width = int(self.mask[rows].sum(1).max())
+        return RolloutBatch(
+            [self.prompts[number] for number in numbers.tolist()],
+            owners,
+            self.tokens[rows, :width],
+            self.mask[rows, :width],
+            self.advantages[rows],
+            {name: values[rows] for name, values in self.streams.items()},
+            [self.sources[row] for row in rows.tolist()],
+        )
+
+
+def prompt_of(feature: Mapping[str, Any]) -> Prompt:
+    """Return a processed row as a prompt of the engines."""
+    media = {kind: list(feature.get(kind) or []) for kind in MEDIA}
+    return Prompt(list(feature["prompt_input_ids"]), [], Request((), **media))
+
+
+def batch_of(annotation: Annotation, *, device: torch.device) -> RolloutBatch:
+    """Turn annotated rollouts into tensors; completions stand in the order of their prompts, `owners` tells them apart."""
+    rollouts = annotation.rollouts
+    completions = [ids for rollout in rollouts for ids in rollout.completion_ids]
+    lengths = torch.tensor([len(ids) for ids in completions])
+    width = int(lengths.max())
+    tokens = torch.tensor([[*ids, *[0] * (width - len(ids))] for ids in completions])  # (R, S)
+    owners = [number for number, rollout in enumerate(rollouts) for _ in rollout.completion_ids]
+    sizes = torch.tensor([len(rollout.completion_ids) for rollout in rollouts])
+    there = torch.arange(annotation.advantages.shape[1]) < sizes[:, None]  # (N, G)
+    return RolloutBatch(
+        prompts=[rollout.prompt for rollout in rollouts],
+        owners=torch.tensor(owners, device=device),
+        tokens=tokens.to(device),
+        mask=(torch.arange(width) < lengths[:, None]).to(device),
+        advantages=annotation.advantages[there].to(device),
+        streams={name: values[there].to(device) for name, values in annotation.streams.items()},
+        sources=[source for rollout in rollouts for source in rollout.sources],
+    )

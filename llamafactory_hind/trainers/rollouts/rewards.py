@@ -1,0 +1,64 @@
+"""Between rollouts and rewards: texts and columns out, tensors in. What a reward is stays the stage's business."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import torch
+
+from .records import Rollout, Scores, padded
+
+
+class Scored(Protocol):
+    """What rewards return: of every completion, None where a reward does not apply."""
+
+    each: dict[str, list[float | None]]
+    total: list[float | None]
+    extra: dict[str, list[Any]]
+
+
+Score = Callable[[Sequence[str], Mapping[str, Sequence[Any]]], Scored]
+
+
+def score_rollouts(score: Score, rollouts: list[Rollout]) -> Scores:
+    """Score the completions of groups, which may differ in size.
+
+    Args:
+        score: completions, columns (a value for each completion) -> rewards.
+        rollouts: N groups; rewards see all columns of their rows and `row_id`.
+    """
+    texts = [text for rollout in rollouts for text in rollout.texts]
+    rows = [{**rollout.columns, "row_id": rollout.row_id} for rollout in rollouts for _ in rollout.texts]
+    names = dict.fromkeys(name for row in rows for name in row)
+    scored = score(texts, {name: [row.get(name) for row in rows] for name in names})
+    sizes = [len(rollout.texts) for rollout in rollouts]
+    return Scores(
+        total=_table(scored.total, sizes),
+        each={name: _table(values, sizes) for name, values in scored.each.items()},
+        extra={name: _groups(values, sizes) for name, values in scored.extra.items()},
+    )
+
+
+def check_rewards(check: Callable[[Mapping[str, Any], str], Any], dataset_module: Mapping[str, Any]) -> None:
+    """Try every reward on the first real row of each dataset, before the model is loaded."""
+    datasets = []
+    for dataset in dataset_module.values():
+        datasets += list(dataset.values()) if isinstance(dataset, dict) else [dataset]
+    for dataset in datasets:
+        if dataset is None or not len(dataset):
+            continue
+        row = dataset[0]
+        columns = {**json.loads(row.get("columns") or "{}"), "row_id": row["row_id"]}
+        check(columns, str(columns.get("answer") or ""))
+
+
+def _table(values: Sequence[float | None], sizes: Sequence[int]) -> torch.Tensor:
+    """Return (N, G) float64, NaN for None."""
+    numbers = [float("nan") if value is None else float(value) for value in values]
+    return padded(_groups(numbers, sizes), dtype=torch.float64)
+
+
+def _groups(values: Sequence[Any], sizes: Sequence[int]) -> list[list[Any]]:
+    """Cut a list into groups of the given sizes."""
+    rest = iter(values)
+    return [[next(rest) for _ in range(size)] for size in sizes]

@@ -1,0 +1,82 @@
+"""One run of an online stage, from the host's arguments to the model card; what the stage is, its annotator says."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
+
+from llamafactory.data import get_dataset, get_template_and_fix_tokenizer
+from llamafactory.model import load_model, load_tokenizer
+from llamafactory.train.trainer_utils import create_ref_model
+
+from ...engines.local.weights import LoadedModel
+from ..fit import fit, write_model_card
+from ..host import HostArguments
+from .rewards import check_rewards
+from .trainer import RolloutTrainer
+from .writing import RolloutOptions
+
+
+if TYPE_CHECKING:
+    from .annotator import Annotator
+
+
+PLOTS = ("loss", "reward", "reward_std", "completion_length", "entropy")
+
+
+class Checked(Protocol):
+    """Rewards that can be tried on a row."""
+
+    def check(self, row: Mapping[str, Any], completion: str) -> Any:
+        """Raise if a reward does not work."""
+
+
+def run_online(
+    rewards: Checked,
+    annotator: Callable[[LoadedModel], "Annotator"],
+    args: HostArguments,
+    *,
+    check_dataset: Callable[[Any], Any] = lambda dataset: None,
+) -> None:
+    """Read prompts, load the model, train, evaluate, write the model card.
+
+    Args:
+        rewards: tried on a real row before the model is loaded.
+        annotator: makes the stage's annotator once the model is there.
+        args: the host's, with the keys of the stage.
+        check_dataset: looks at the processed training rows before the model is loaded.
+    """
+    stage, trains = args.finetuning.stage, args.training.do_train
+    tokenizer_module = load_tokenizer(args.model)
+    tokenizer = tokenizer_module["tokenizer"]
+    template = get_template_and_fix_tokenizer(tokenizer, args.data)
+    dataset_module = get_dataset(template, args.model, args.data, args.training, stage=stage, **tokenizer_module)
+    check_rewards(rewards.check, dataset_module)
+    if trains:
+        check_dataset(dataset_module["train_dataset"])
+    model = load_model(tokenizer, args.model, args.finetuning, trains)
+    loaded = LoadedModel(model, tokenizer, tokenizer_module["processor"], template)
+    reference = create_ref_model(args.model, args.finetuning) if args.finetuning.kl_beta and trains else None
+    with closing(annotator(loaded)) as method:
+        trainer = RolloutTrainer(
+            annotator=method,
+            options=RolloutOptions.of(args),
+            loaded=loaded,
+            reference=reference,
+            finetuning_args=args.finetuning,
+            args=args.training,
+            callbacks=args.callbacks,
+            processing_class=tokenizer,
+            **dataset_module,
+        )
+        evaluated = ["eval_reward"] if trainer.eval_dataset is not None else []
+        fit(trainer, args, plots=[*PLOTS, *evaluated])
+    write_model_card(trainer, args)
+
+
+@contextmanager
+def closing(annotator: "Annotator") -> Iterator["Annotator"]:
+    """Let an annotator that holds connections or files release them, however the run ends."""
+    try:
+        yield annotator
+    finally:
+        getattr(annotator, "close", lambda: None)()

@@ -1,0 +1,288 @@
+"""Log-probs of the completions of a group, the prompt computed once for all of them where the model can.
+
+Three ways, equal in value and gradient: `cache` computes the prompts with gradient and repeats their cache for short rows, the
+fastest; `packed` writes prompt and completions into one row with a mask, for gradient checkpointing, which takes the cache away;
+`plain` gives each completion a row with its own prompt, media included.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+from llamafactory.extras import logging
+
+from ...engines.local.encoding import Prompt, collate
+from ...engines.local.engine import PASSING_ERRORS
+from ...engines.local.packing import pack, packed_attention_mask, why_not_packed
+from ...engines.local.prefixes import shared_logprobs
+from ...engines.local.scoring import (
+    Reader,
+    UnsupportedHead,
+    base_model,
+    close_enough,
+    plain_token_logprobs,
+    read_tokens,
+    token_logprobs,
+)
+from .annotator import TokenObjective
+
+
+if TYPE_CHECKING:
+    from ...engines.local.weights import LoadedModel
+    from .batch import RolloutBatch
+
+
+logger = logging.get_logger("llamafactory.hind.trainers.rollouts.scoring")
+
+TOKEN_INPUTS = ("input_ids", "attention_mask", "position_ids", "token_type_ids", "mm_token_type_ids")
+
+
+class PromptInputs:
+    """Left-padded inputs of prompts, remembered for the same prompts until it is cleared."""
+
+    def __init__(self, loaded: "LoadedModel") -> None:
+        """Remember nothing."""
+        self.loaded = loaded
+        self._kept: list[tuple[list[Prompt], dict[str, Any]]] = []
+
+    def __call__(self, prompts: Sequence[Prompt]) -> dict[str, Any]:
+        """Return what the host's collator makes of the prompts."""
+        for known, inputs in self._kept:
+            if len(known) == len(prompts) and all(one is other for one, other in zip(known, prompts, strict=True)):
+                return dict(inputs)
+        inputs, _ = collate(self.loaded, prompts, padding_side="left")
+        self._kept.append((list(prompts), inputs))
+        return dict(inputs)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._kept.clear()
+
+
+class GroupScorer:
+    """Scores completions at the temperature they are written at.
+
+    Args:
+        loaded: tokenizer, processor and template; the model is given with each call.
+        temperature: of the distribution that is scored.
+        share_prefix: `auto`, `on` or `off`.
+        collate_prompts: makes left-padded inputs of prompts; one that remembers them opens media once.
+    """
+
+    def __init__(
+        self,
+        loaded: "LoadedModel",
+        *,
+        temperature: float,
+        share_prefix: str,
+        collate_prompts: Callable[[Sequence[Prompt]], dict[str, Any]] | None = None,
+    ) -> None:
+        """Nothing is known about the model yet: see `select_mode`."""
+        self.loaded = loaded
+        self.collate_prompts = collate_prompts or PromptInputs(loaded)
+        self.temperature = temperature
+        self.share_prefix = share_prefix
+        self.mode = "plain"
+        self.chunked = True
+
+    def __call__(self, model: torch.nn.Module, batch: "RolloutBatch", *, also: Reader | None = None) -> torch.Tensor:
+        """Return (R, S) float32 log-probs of the completions' tokens under `model`, 0 where there are none.
+
+        Args:
+            model: wrapped or not.
+            batch: the completions.
+            also: is shown the hidden states (M, H) behind the tokens `batch.tokens[batch.mask]`, in that order whatever the way.
+
+        Raises:
+            UnsupportedHead: `also` is given, and this model's head is not known.
+        """
+        mode = {"cache": self.cached, "packed": self.packed, "plain": self.plain}[self.mode]
+        if also is None:
+            return mode(model, batch)
+        if not self.chunked:
+            raise UnsupportedHead(f"The output head of {type(base_model(model)).__name__} cannot be read in chunks.")
+        return mode(model, batch, partial(token_logprobs, model, temperature=self.temperature, also=also))
+
+    @torch.no_grad()
+    def hidden(self, model: torch.nn.Module, batch: "RolloutBatch") -> tuple[torch.Tensor, dict[str, Any]]:
+        """Return the hidden states (M, H) that predict `batch.tokens[batch.mask]`, and the head as `head_arguments` describes it.
+
+        Raises:
+            UnsupportedHead: this model's head is not known.
+        """
+        found: list[tuple[torch.Tensor, dict[str, Any]]] = []
+
+        def read(hidden: torch.Tensor, head: dict[str, Any], targets: torch.Tensor) -> torch.Tensor:
+            found.append((hidden, head))
+            return hidden.new_zeros(len(hidden))
+
+        mode = {"cache": self.cached, "packed": self.packed, "plain": self.plain}[self.mode]
+        mode(model, batch, partial(read_tokens, model, read=read))
+        return found[0]
+
+    def plain(
+        self, model: torch.nn.Module, batch: "RolloutBatch", score: Callable[..., torch.Tensor] | None = None
+    ) -> torch.Tensor:
+        """Every completion in a row with its own prompt."""
+        return self._plain(model, batch, score or self._score(model))
+
+    def cached(
+        self, model: torch.nn.Module, batch: "RolloutBatch", score: Callable[..., torch.Tensor] | None = None
+    ) -> torch.Tensor:
+        """Prompts once, their cache (with gradient) repeated for rows that hold only completions."""
+        inputs = without_last(self.collate_prompts(batch.prompts))
+        # the last prompt token opens each row: it predicts the first token of the completion
+        rows = [
+            (owner, batch.prompts[owner].input_ids[-1:], batch.completion(row))
+            for row, owner in enumerate(batch.owners.tolist())
+        ]
+        pad_id = self.loaded.tokenizer.pad_token_id
+        return shared_logprobs(
+            base_model(model), inputs, rows, pad_id=pad_id, token_logprobs=score or self._score(model)
+        )[:, 1:]  # (R, S)
+
+    def packed(
+        self, model: torch.nn.Module, batch: "RolloutBatch", score: Callable[..., torch.Tensor] | None = None
+    ) -> torch.Tensor:
+        """A row a group: `prompt, completion 1, ..., completion G`, each completion hidden from the others."""
+        row = pack(self.collate_prompts(batch.prompts), batch.tokens, batch.mask, batch.owners.tolist())
+        eager = getattr(base_model(model).config, "_attn_implementation", "sdpa") == "eager"
+        row.inputs["attention_mask"] = packed_attention_mask(
+            row.segments, dtype=base_model(model).dtype if eager else None
+        )
+        logps = (score or self._score(model))(row.inputs, row.labels, sources=row.sources)  # (N, P + L)
+        return torch.where(batch.mask, logps[batch.owners[:, None], row.columns], 0.0)  # (R, S)
+
+    def _plain(
+        self, model: torch.nn.Module, batch: "RolloutBatch", score: Callable[..., torch.Tensor]
+    ) -> torch.Tensor:
+        owners = batch.owners.tolist()
+        rows = [
+            Prompt(batch.prompts[owner].input_ids, batch.completion(row), batch.prompts[owner].request)
+            for row, owner in enumerate(owners)
+        ]
+        inputs, labels = collate(self.loaded, rows, padding_side="right")
+        logps = score(inputs, labels)  # (R, T)
+        starts = torch.tensor([len(row.input_ids) for row in rows], device=logps.device)
+        columns = starts[:, None] + torch.arange(batch.tokens.shape[1], device=logps.device)  # (R, S)
+        return torch.where(batch.mask, logps.gather(1, columns.clamp(max=logps.shape[1] - 1)), 0.0)
+
+    def _score(self, model: torch.nn.Module) -> Callable[..., torch.Tensor]:
+        mode = token_logprobs if self.chunked else plain_token_logprobs
+        return partial(mode, model, temperature=self.temperature)
+
+    @torch.no_grad()
+    def select_mode(self, model: torch.nn.Module, batch: "RolloutBatch", *, half: bool) -> str | None:
+        """Choose the way, after comparing it with the plain one on a few completions; return why sharing is not possible.
+
+        Args:
+            model: the policy, not wrapped, in the mode that training uses.
+            batch: the first one.
+            half: half precision: log-probs agree less well.
+        """
+        some = batch.first(prompts=4, completions=2)
+        dtype = torch.bfloat16 if half else torch.float32
+        self.mode, self.chunked = "plain", True
+        own = self._plain(model, some, partial(plain_token_logprobs, model, temperature=self.temperature))
+        try:
+            plain = self.plain(model, some)
+            if not close_enough(plain, own, dtype):
+                raise UnsupportedHead(f"log-probs differ by up to {(plain - own).abs().max():.2e}")
+        except UnsupportedHead as error:
+            self.chunked, plain = False, own
+            logger.warning_rank0(f"Log-probs are computed from full logits, which takes more memory: {error}")
+        if self.share_prefix == "off":
+            return None
+        checkpointing = bool(getattr(base_model(model), "is_gradient_checkpointing", False))
+        mode = "packed" if checkpointing else "cache"
+        reason = self._why_not(model, mode) or self._difference(model, some, mode, plain, dtype)
+        if reason is None:
+            self.mode = mode
+        return reason
+
+    def log_mode(self, reason: str | None) -> None:
+        """Say how prompts are computed.
+
+        Raises:
+            ValueError: `share_prefix: on`, and there is a reason against it.
+        """
+        if reason is not None and self.share_prefix == "on":
+            raise ValueError(
+                f"`share_prefix: on` is not possible with this model: {reason}. Set `share_prefix: auto` or `off`."
+            )
+        if reason is not None:
+            logger.warning_rank0(f"share_prefix: fell back to one row a completion, because {reason}.")
+        elif self.mode == "plain":
+            logger.info_rank0("share_prefix: off; every completion computes its own prompt in the loss pass.")
+        else:
+            how = {"cache": "its cache repeated", "packed": "one packed row, for gradient checkpointing"}[self.mode]
+            logger.info_rank0(
+                f"share_prefix: on; a group's prompt is computed once in the loss pass ({how}; equal to the plain path on "
+                "the first rollouts)."
+            )
+
+    def _why_not(self, model: torch.nn.Module, mode: str) -> str | None:
+        if mode == "packed":
+            return why_not_packed(model) or (
+                None if self.chunked else "a packed row needs the chunked head, which this model does not take"
+            )
+        return None
+
+    def _difference(
+        self, model: torch.nn.Module, batch: "RolloutBatch", mode: str, plain: torch.Tensor, dtype: torch.dtype
+    ) -> str | None:
+        try:
+            found = {"cache": self.cached, "packed": self.packed}[mode](model, batch)
+        except torch.OutOfMemoryError:
+            raise  # says nothing about the way it is computed
+        except PASSING_ERRORS as error:  # the model's code refuses the cache or the mask
+            return f"{type(error).__name__}: {error}"
+        if close_enough(found, plain, dtype):
+            return None
+        return f"log-probs differ from the plain path by up to {(found - plain).abs().max().item():.2e}"
+
+
+def without_last(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Cut the last token off left-padded prompts; media stay."""
+    length = inputs["input_ids"].shape[-1]
+    cut = {
+        name: inputs[name][..., :-1] for name in TOKEN_INPUTS if name in inputs and inputs[name].shape[-1] == length
+    }
+    return {**inputs, **cut}
+
+
+def score_with(
+    objective: TokenObjective | None, scorer: "GroupScorer", model: torch.nn.Module, batch: "RolloutBatch"
+) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """Return log-probs (R, S) of a micro-batch, and the streams of an objective, name -> (R, S), from one pass of the model."""
+    if objective is None:
+        return scorer(model, batch), {}
+    with torch.no_grad():
+        prepared = objective.prepare(batch)
+    found: dict[str, torch.Tensor] = {}
+
+    def also(hidden: torch.Tensor, head: Mapping[str, Any], targets: torch.Tensor) -> None:
+        found.update(objective.compute(hidden, head, targets, prepared))
+
+    logps = scorer(model, batch, also=also)
+    return logps, {name: spread(values, batch.mask) for name, values in found.items()}
+
+
+def spread(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Return (M,) values at the M places of a mask (R, S), 0 elsewhere."""
+    return values.new_zeros(mask.shape).masked_scatter(mask, values)
+
+
+def check_objective(objective: TokenObjective | None, scorer: "GroupScorer", model: torch.nn.Module) -> None:
+    """Refuse, once the scorer is settled, a policy whose head cannot be read.
+
+    Raises:
+        ValueError: it is not known how the model makes logits of hidden states.
+    """
+    if objective is not None and not scorer.chunked:
+        raise ValueError(
+            f"The output head of {type(base_model(model)).__name__} turns hidden states into logits in a way that is not known "
+            "here (the warning above says how it differs), so no divergence from a teacher can be computed. Leave the head out "
+            "of quantisation and out of `lora_target` with DoRA, or set `distill_weight: 0`."
+        )

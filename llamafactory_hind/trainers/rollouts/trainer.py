@@ -1,0 +1,372 @@
+"""A training loop over groups of completions that knows no method: a stage hands in an annotator and its loss components.
+
+One optimiser step: write the groups of all its prompts, let the annotator reward them, then learn from them micro-batch by
+micro-batch, `num_iterations` times. Every number depends on seed, rows and step alone, not on the split into micro-batches or
+processes.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from llamafactory.extras import logging
+from llamafactory.train.callbacks import SaveProcessorCallback
+from peft import PeftModel
+from transformers.trainer_utils import EvalLoopOutput
+from trl.trainer.utils import disable_dropout_in_model
+
+from ...engines.local.scoring import base_model
+from ...engines.local.towers import TowerCache, share_frozen
+from ...losses.reduce import masked_sum
+from ..host import HostTrainer
+from ..metrics import Averages, peak_memory_gib
+from .annotator import Annotator
+from .batch import RolloutBatch, batch_of, prompt_of
+from .checkpoint import choose_best_by_reward, load_batches, save_batches
+from .completions import CompletionLog, show_completions
+from .metrics import evaluation_metrics, rollout_metrics, zero_variance_share
+from .order import BlockSampler, SetEpoch
+from .progress import CloseRollouts, WritingProgress
+from .records import POLICY, Annotation
+from .scoring import GroupScorer, PromptInputs, check_objective, score_with
+from .writing import RolloutGenerator, RolloutOptions
+
+
+if TYPE_CHECKING:
+    from llamafactory.hparams import FinetuningArguments
+
+    from ...engines.local.weights import LoadedModel
+
+
+logger = logging.get_logger("llamafactory.hind.trainers.rollouts.trainer")
+FLAT_STEPS = 20  # [ours] steps with almost no advantage in a row before it is worth a warning
+FLAT_SHARE = 0.9
+
+
+class PromptRows:
+    """Processed rows on their way from the data loader; wrapped, so that nobody moves or pins their lists of numbers."""
+
+    def __init__(self, features: list[dict[str, Any]]) -> None:
+        """Keep the rows."""
+        self.features = features
+
+
+class RolloutTrainer(HostTrainer):
+    """`transformers.Trainer` whose batches are prompts; `per_device_train_batch_size` counts prompts with their whole groups.
+
+    The loss of an optimiser step is the sum of the annotator's components, each normalised over the completions of all
+    micro-batches and processes.
+    """
+
+    def __init__(
+        self,
+        *,
+        annotator: Annotator,
+        options: RolloutOptions,
+        loaded: "LoadedModel",
+        reference: torch.nn.Module | None,
+        finetuning_args: "FinetuningArguments",
+        **kwargs: Any,
+    ) -> None:
+        """Build the trainer; dropout is off, so that what is scored is what has written.
+
+        Args:
+            annotator: the method.
+            options: of the rollouts.
+            loaded: the policy with its tokenizer, processor and template.
+            reference: another model that KL holds the policy to; None is the policy with its adapter off.
+            finetuning_args: the host's.
+            kwargs: of `transformers.Trainer`.
+        """
+        disable_dropout_in_model(loaded.model)
+        super().__init__(model=loaded.model, data_collator=PromptRows, **kwargs)
+        self.annotator, self.options, self.loaded = annotator, options, loaded
+        self.objective = getattr(annotator, "objective", None)
+        self.components = [component for component in annotator.components if component.weight]
+        self.needs_reference = any(component.needs_reference for component in self.components)
+        if not self.components:
+            raise ValueError("Every component of the loss has weight 0: there is nothing to learn.")
+        if self.needs_reference and reference is None and not isinstance(self.model, PeftModel):
+            raise ValueError("A component of the loss needs a reference: give a reference model, or train an adapter.")
+        self.reference = None if reference is None else reference.eval().requires_grad_(False)
+        self.finetuning_args = finetuning_args
+        self.model_accepts_loss_kwargs = True  # components normalise over the whole step themselves
+        if reference is not None and not self.is_deepspeed_enabled:  # DeepSpeed changes the dtype of what it wraps
+            share_frozen(base_model(self.model), base_model(reference))
+        self.prompt_inputs = PromptInputs(loaded)
+        self.media = TowerCache(self.model, *([] if reference is None else [reference]))
+        self.generator = RolloutGenerator(
+            loaded,
+            options,
+            prompts_at_once=self.args.per_device_train_batch_size,
+            seed=self.args.seed,
+            collate_prompts=self.prompt_inputs,
+        )
+        self.scorer = GroupScorer(
+            loaded,
+            temperature=options.temperature,
+            share_prefix=options.share_prefix,
+            collate_prompts=self.prompt_inputs,
+        )
+        self.completion_log = CompletionLog(
+            Path(self.args.output_dir) / "completions",
+            tokenizer=loaded.tokenizer,
+            process=self.args.process_index,
+        )
+        choose_best_by_reward(self.args, self.eval_dataset)
+        self._block: list[RolloutBatch] = []
+        self._block_rows: list[list[str]] = []
+        self._latest: Annotation | None = None
+        self._mode_selected = False
+        self._flat_steps = 0
+        self._averages = Averages()
+        self._tokens, self._clock = 0, time.perf_counter()
+        prompts = self.args.train_batch_size * self.args.gradient_accumulation_steps
+        self._progress = WritingProgress(prompts * options.num_generations)
+        self.add_callback(CloseRollouts(self.close_rollouts))
+        if loaded.processor is not None:
+            self.add_callback(SaveProcessorCallback(loaded.processor))
+
+    # prompts in blocks
+
+    def _get_train_sampler(self, *args: Any, **kwargs: Any) -> BlockSampler:
+        sampler = BlockSampler(
+            len(self.train_dataset),
+            block=self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size,
+            repeats=self.options.num_iterations,
+            seed=self.args.seed if self.args.data_seed is None else self.args.data_seed,
+            shuffle=not self.finetuning_args.disable_shuffling,
+        )
+        self.add_callback(SetEpoch(sampler))
+        return sampler
+
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[PromptRows], num_batches: int, device: torch.device
+    ) -> tuple[list[dict[str, Any]], torch.Tensor | None]:
+        """Turn the prompts of one optimiser step into rollouts, or take those of the last step once more."""
+        prompts = [batch.features for _, batch in zip(range(num_batches), epoch_iterator, strict=False)]
+        if not prompts:
+            return [], None
+        iteration = self.state.global_step % self.options.num_iterations
+        rows = [[str(feature["row_id"]) for feature in features] for features in prompts]
+        if iteration == 0:
+            self._block, self._block_rows = self._generate_rollouts(prompts), rows
+        elif rows != self._block_rows:
+            raise RuntimeError(
+                f"Iteration {iteration} of a block met the rows {rows}, but its rollouts are those of {self._block_rows}: "
+                "resume with the batch size, accumulation and number of processes that the run began with."
+            )
+        for batch, features in zip(self._block, prompts, strict=True):
+            batch.prompts = batch.prompts or [prompt_of(feature) for feature in features]  # none after resuming
+        batches = [{"batch": batch, "input_ids": batch.tokens} for batch in self._block]
+        return batches, torch.tensor(1, device=device)
+
+    def _generate_rollouts(self, prompts: list[list[dict[str, Any]]]) -> list[RolloutBatch]:
+        """Write, reward and prepare the groups of all micro-batches of a step."""
+        features = [feature for some in prompts for feature in some]
+        self._forget_media()
+        with self._timed("rollout"), self.precision(), self.media.active():
+            rollouts = self.generator.generate(
+                features, stream=str(self.state.global_step), on_generated=self._report_progress
+            )
+        with self._timed("reward"):
+            annotation = self.annotator.annotate(rollouts)
+        self._latest = annotation
+        self._log_rollouts(annotation)
+        batches, start = [], 0
+        for some in prompts:
+            part = annotation.part(slice(start, start + len(some)))
+            batches.append(batch_of(part, device=self.args.device))
+            start += len(some)
+        self._normalise(batches)
+        if not self._mode_selected:
+            self._select_mode(batches[0])
+        if self.needs_reference:
+            with self._timed("reference"):
+                for batch in batches:
+                    batch.ref_logps = self._reference_logps(batch)
+        return batches
+
+    def _normalise(self, batches: list[RolloutBatch]) -> None:
+        """Count what each component's sum is divided by, over all micro-batches and processes."""
+        length = self.options.max_new_tokens
+        counts = [sum(part.count(batch, length=length) for batch in batches) for part in self.components]
+        counts = self.accelerator.reduce(
+            torch.tensor(counts, dtype=torch.float64, device=self.args.device), "sum"
+        ).tolist()
+        names = [component.name for component in self.components]
+        for batch in batches:
+            batch.normalisers = dict(zip(names, counts, strict=True))
+
+    def _forget_media(self) -> None:
+        """Let go of the pictures of the last prompts, and of what the towers made of them."""
+        self.prompt_inputs.clear()
+        self.media.clear()
+        if self.objective is not None:
+            self.objective.clear()
+
+    @torch.no_grad()
+    def _reference_logps(self, batch: RolloutBatch) -> torch.Tensor:
+        with self.precision(), self.media.active():
+            if self.reference is not None:
+                if next(self.reference.parameters()).device != self.args.device:
+                    self.reference.to(self.args.device)
+                return self.scorer(self.reference, batch)
+            with self.model.disable_adapter():
+                return self.scorer(self.model, batch)
+
+    def _select_mode(self, batch: RolloutBatch) -> None:
+        """Prove the shared prompt on the first rollouts; every process takes the way that all of them can."""
+        self.model.train()
+        with self.precision():
+            half = bool(self.args.bf16 or self.args.fp16) or base_model(self.model).dtype != torch.float32
+            reason = self.scorer.select_mode(self.model, batch, half=half)
+        agreed = torch.tensor(float(reason is not None), device=self.args.device)
+        if self.accelerator.reduce(agreed, "sum").item() and self.scorer.mode != "plain":
+            self.scorer.mode, reason = "plain", "another process found a difference"
+        self._mode_selected = True
+        self.scorer.log_mode(reason)
+        check_objective(self.objective, self.scorer, self.model)
+
+    # the loss
+
+    def compute_loss(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | None = None,
+    ) -> Any:
+        """Sum the components of one micro-batch, each divided by its count over the whole optimiser step."""
+        batch: RolloutBatch = inputs["batch"]
+        with self.precision(), self.media.active():
+            logps, batch.token_streams = score_with(self.objective, self.scorer, model, batch)  # (R, S)
+        old_logps = logps.detach() if batch.old_logps is None else batch.old_logps
+        if batch.old_logps is None:
+            self._observe_entropy(batch, old_logps)
+            if self.options.num_iterations > 1:
+                batch.old_logps = old_logps  # no weight has moved since they were written
+        parts = []
+        for component in self.components:
+            streams = (logps, old_logps, batch.ref_logps, batch)
+            mask = component.tokens(batch)
+            total = masked_sum(component.per_token(*streams), mask, reduction=component.reduction)
+            part = total / max(batch.normalisers[component.name], 1.0)
+            parts.append(component.weight * part)
+            # the parts of all micro-batches and processes make up one step
+            share = 1.0 / (len(self._block) * self.args.world_size)
+            self._averages.add(f"loss/{component.name}", part.detach(), share)
+            if component.metrics is not None:
+                with torch.no_grad():
+                    for name, values in component.metrics(logps.detach(), *streams[1:]).items():
+                        there = batch.mask & ~values.isnan()
+                        self._averages.add(name, torch.where(there, values, 0.0).sum(), there.sum())
+        batch.token_streams = {}  # their graph ends with this pass
+        # data-parallel wrappers average gradients over processes; the normalisers count all of them
+        loss = torch.stack(parts).sum() * self.args.world_size
+        return (loss, {}) if return_outputs else loss
+
+    def training_step(self, model: torch.nn.Module, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """Do the Trainer's step and take its time."""
+        with self._timed("loss", share=1.0 / len(self._block)):
+            return super().training_step(model, *args, **kwargs)
+
+    # what is seen of it
+
+    def _log_rollouts(self, annotation: Annotation) -> None:
+        """Count and keep what the new rollouts say."""
+        for name, values in rollout_metrics(annotation).items():
+            self._averages.add_values(name, values)
+        self.completion_log.put(annotation, step=self.state.global_step + 1, epoch=float(self.state.epoch or 0.0))
+        self._tokens += sum(len(ids) for rollout in annotation.rollouts for ids in rollout.completion_ids)
+        flat = zero_variance_share(annotation) >= FLAT_SHARE
+        self._flat_steps = self._flat_steps + 1 if flat else 0
+        if self._flat_steps == FLAT_STEPS:
+            logger.warning_rank0(
+                f"For {FLAT_STEPS} steps, nearly all completions of a prompt had equal rewards, which teaches nothing: take "
+                "harder or easier prompts, a finer reward, more `num_generations`, or a higher `rollout_temperature`."
+            )
+
+    def _observe_entropy(self, batch: RolloutBatch, logps: torch.Tensor) -> None:
+        # -log p of a sampled token has the entropy as its mean
+        own = batch.mask & torch.tensor([source == POLICY for source in batch.sources], device=logps.device)[:, None]
+        self._averages.add("entropy", -torch.where(own, logps, 0.0).sum(), own.sum())
+
+    def _report_progress(self, completions: int) -> None:
+        """Show that more completions of this step are written."""
+        steps = self.state.max_steps - self.state.global_step
+        self._progress.advance(
+            completions,
+            step=self.state.global_step + 1,
+            rollouts=-(-steps // self.options.num_iterations),
+            shown=not self.args.disable_tqdm and self.is_world_process_zero(),
+        )
+
+    def close_rollouts(self) -> None:
+        """Finish what runs beside the training: the bar and the completions on their way to disk."""
+        self._progress.close()
+        self.completion_log.close()
+
+    @contextmanager
+    def _timed(self, phase: str, *, share: float = 1.0) -> Iterator[None]:
+        """Take the time of a phase, or of a `share` of it."""
+        started = time.perf_counter()
+        yield
+        if self.args.device.type == "cuda":
+            torch.cuda.synchronize()
+        self._averages.add(f"timing/{phase}", time.perf_counter() - started, share)
+
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        """Add rewards, lengths, losses, times, tokens a second and peak memory since the last line."""
+        if "loss" in logs:
+            logs.update(self._averages.take(self.accelerator))
+            seconds = max(time.perf_counter() - self._clock, 1e-9)
+            tokens = torch.tensor(float(self._tokens), device=self.args.device)
+            logs["tokens_per_second"] = self.accelerator.reduce(tokens, "sum").item() / seconds
+            logs["peak_memory_gib"] = peak_memory_gib()
+            self._tokens, self._clock = 0, time.perf_counter()
+            if self._latest is not None and self.is_world_process_zero() and not self.args.disable_tqdm:
+                show_completions(self._latest, step=self.state.global_step)
+        super().log(logs, *args, **kwargs)
+
+    def evaluation_loop(
+        self, dataloader: Any, description: str, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any
+    ) -> EvalLoopOutput:
+        """Reward a greedy completion of each prompt, and `num_generations` sampled ones beside it."""
+        if next(self.model.parameters()).device != self.args.device:
+            self.model.to(self.args.device)  # evaluation without training
+        names: list[str] = []
+        found = []
+        self.callback_handler.eval_dataloader = dataloader
+        for batch in dataloader:
+            self._forget_media()
+            with self.precision():
+                rollouts = self.generator.generate(batch.features, stream="evaluation", greedy_first=True)
+            metrics = evaluation_metrics(rollouts, self.annotator.score(rollouts))
+            names = sorted(metrics)
+            values = torch.stack([metrics[name].float() for name in names], 1).to(self.args.device)  # (N, M)
+            found.append(self.accelerator.gather_for_metrics(values).cpu())
+            self.control = self.callback_handler.on_prediction_step(self.args, self.state, self.control)
+        rows = torch.cat(found) if found else torch.zeros(0, 0)
+        means = dict(zip(names, rows.nanmean(0).tolist(), strict=True))
+        metrics = {f"{metric_key_prefix}_{name}": value for name, value in means.items()}
+        return EvalLoopOutput(predictions=None, label_ids=None, metrics=metrics, num_samples=len(rows))
+
+    # checkpoints
+
+    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        # before the rest: a checkpoint with a trainer state is whole
+        if self.state.global_step % self.options.num_iterations:
+            folder = Path(self._get_output_dir(trial=None)) / f"checkpoint-{self.state.global_step}"
+            save_batches(folder, self._block, self._block_rows, process=self.args.process_index)
+        super()._save_checkpoint(*args, **kwargs)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is not None and self.state.global_step % self.options.num_iterations:
+            self._block, self._block_rows = load_batches(
+                Path(checkpoint), process=self.args.process_index, device=self.args.device
+            )

@@ -1,0 +1,124 @@
+"""Groups of completions for processed prompts, written by a policy in training."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from ...engines.interface import Sampling
+from ...engines.local.encoding import Prompt
+from ...engines.local.engine import LocalEngine
+from .batch import prompt_of
+from .records import POLICY, Rollout
+
+
+if TYPE_CHECKING:
+    from ...engines.interface import Completion
+    from ...engines.local.weights import LoadedModel
+    from ..host import HostArguments
+
+ROWS_AT_ONCE = 128  # [ours] completions written at a time, where the accumulated prompts of a step make so many
+
+
+@dataclass(frozen=True)
+class RolloutOptions:
+    """How rollouts are made and learnt from; the keys of the online stages without their defaults.
+
+    Attributes:
+        num_generations: G, completions a prompt.
+        temperature: they are written and scored at.
+        top_p: while writing; log-probs are those without it.
+        top_k: likewise; 0 is off.
+        max_new_tokens: length at which a completion is cut.
+        num_iterations: optimiser steps on the same rollouts.
+        share_prefix: `auto`, `on` or `off`.
+    """
+
+    num_generations: int
+    temperature: float
+    top_p: float
+    top_k: int
+    max_new_tokens: int
+    num_iterations: int
+    share_prefix: str
+
+    @classmethod
+    def of(cls, args: "HostArguments") -> "RolloutOptions":
+        """Read the keys of the online stages."""
+        keys = args.finetuning
+        return cls(
+            num_generations=keys.num_generations,
+            temperature=keys.rollout_temperature,
+            top_p=keys.rollout_top_p,
+            top_k=keys.rollout_top_k,
+            max_new_tokens=args.generating.max_new_tokens,
+            num_iterations=keys.num_iterations,
+            share_prefix=keys.share_prefix,
+        )
+
+    def sampling(self, seed: int) -> Sampling:
+        """Return how the engine writes a group."""
+        return Sampling(
+            n=self.num_generations,
+            temperature=self.temperature,
+            top_p=self.top_p,
+            top_k=self.top_k,
+            max_new_tokens=self.max_new_tokens,
+            seed=seed,
+        )
+
+
+class RolloutGenerator:
+    """Writes groups with the policy as it is.
+
+    Random numbers come from (seed, row, occasion, number of the completion), so a prompt gets the same ones alone and in any
+    batch, on any process, and in a resumed run.
+    """
+
+    def __init__(
+        self,
+        loaded: "LoadedModel",
+        options: RolloutOptions,
+        *,
+        prompts_at_once: int,
+        seed: int,
+        collate_prompts: Callable[[Sequence[Prompt]], dict[str, Any]],
+    ) -> None:
+        """Nothing is computed yet."""
+        at_once = max(prompts_at_once, ROWS_AT_ONCE // options.num_generations)
+        self.engine = LocalEngine(
+            loaded, batch_size=at_once, adapters=None, gives_logps=False, collate_prompts=collate_prompts
+        )
+        self.sampling = options.sampling(seed)
+
+    def generate(
+        self,
+        features: Sequence[Mapping[str, Any]],
+        *,
+        stream: str,
+        greedy_first: bool = False,
+        on_generated: Callable[[int], None] | None = None,
+    ) -> list[Rollout]:
+        """Write a group for each processed row.
+
+        Args:
+            features: rows with `prompt_input_ids`, media and `row_id`.
+            stream: tells the random numbers of one step from those of another.
+            greedy_first: put a greedy completion in front of the sampled ones.
+            on_generated: told after every batch how many completions it brought.
+        """
+        sampling = replace(self.sampling, greedy_first=greedy_first)
+        prompts = [prompt_of(feature) for feature in features]
+        keys = [f"{feature['row_id']}/{stream}" for feature in features]
+        written = self.engine.generate_prompts(prompts, keys, sampling, on_generated=on_generated)
+        return [_rollout(*parts) for parts in zip(features, prompts, written, strict=True)]
+
+
+def _rollout(feature: Mapping[str, Any], prompt: Prompt, group: "list[Completion]") -> Rollout:
+    return Rollout(
+        feature=feature,
+        prompt=prompt,
+        completion_ids=[list(completion.token_ids) for completion in group],
+        texts=[completion.text for completion in group],
+        finish_reasons=[completion.finish_reason for completion in group],
+        sources=[POLICY] * len(group),
+    )
