@@ -1,7 +1,21 @@
 """Predictions to numbers: pure Python, text in, scores out."""
 
 from .aokvqa import aokvqa_choice, aokvqa_direct
+from .question_types import choice_accuracy
+from .sherlock import sherlock_pairwise
+from .spans import temporal_iou
+from .vcr import vcr_accuracy
+from .visualcomet import acc_at_50
 from .vqa import vqa_accuracy
 
 
-__all__ = ["aokvqa_choice", "aokvqa_direct", "vqa_accuracy"]
+__all__ = [
+    "acc_at_50",
+    "aokvqa_choice",
+    "aokvqa_direct",
+    "choice_accuracy",
+    "sherlock_pairwise",
+    "temporal_iou",
+    "vcr_accuracy",
+    "vqa_accuracy",
+]

@@ -10,7 +10,7 @@ from ..config import command
 from ..config.command import join_lists, split_names
 from ..config.problem import ConfigError, Problem
 from ..config.types import describe, fits, nearest
-from .metrics import get_metric, metric_names
+from .metrics import get_metric, metric_names, predicted_fields
 
 
 USAGE = "llamafactory-cli score X.yaml [key=value ...]   (X.json works as well; --help lists the keys)"
@@ -67,8 +67,17 @@ class ScoreArguments:
         default="lenient",
         metadata={
             "help": (
-                "aokvqa_choice, per_group. lenient: `(B)`, `B`, `b) dog`, `Dog.` and `(dog)` name a choice; exact: only its text does, "
+                "aokvqa_choice, choice_accuracy, per_group. lenient: `(B)`, `B`, `b) dog`, `Dog.` and `(dog)` name a choice; exact: only its text does, "
                 "as in the official code. Neither measures likeness [ours]."
+            )
+        },
+    )
+    first_number: Literal[0, 1] = field(
+        default=0,
+        metadata={
+            "help": (
+                "choice_accuracy: what the first option is called where a prediction names one by its number; 0 as in the official "
+                "files of NExT-QA."
             )
         },
     )
@@ -193,6 +202,7 @@ def help_text() -> str:
     lines += ["", "Metrics:"]
     for name in metric_names():
         metric = get_metric(name)
-        needed = ", ".join(f"`{needed}`" for needed in metric.FIELDS)
+        names = [*metric.FIELDS, *predicted_fields(metric)]
+        needed = ", ".join(f"`{needed}`" for needed in names).replace(" or ", "` or `")
         lines.append(f"  {name}: {metric.SUMMARY}; as {metric.SOURCE}; needs {needed}")
     return "\n".join(lines)

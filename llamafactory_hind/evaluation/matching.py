@@ -9,6 +9,7 @@ from typing import Any
 from ..config.problem import ConfigError, Problem
 from ..formats.media.fields import PLACEHOLDERS
 from .arguments import ScoreArguments
+from .metrics import get_metric, predicted_fields
 from .predictions import Prediction, read_predictions
 from .references import Reference, read_references
 from .refusal import ScoreError
@@ -23,12 +24,14 @@ class Question:
         place: where its references stand, for errors.
         fields: the row under our names.
         prediction: the whole text that was predicted; None where there is none.
+        predicted: the whole row of the prediction; None where there is none.
     """
 
     id: str
     place: str
     fields: Mapping[str, Any]
     prediction: str | None
+    predicted: Mapping[str, Any] | None = None
 
 
 def collect_questions(arguments: ScoreArguments) -> tuple[list[Question], int]:
@@ -41,14 +44,20 @@ def collect_questions(arguments: ScoreArguments) -> tuple[list[Question], int]:
         ConfigError: a file or dataset is missing or unreadable.
         ScoreError: the rows do not fit together.
     """
-    predictions = read_predictions(Path(arguments.predictions), arguments.prediction_field)
+    needed = [predicted_fields(get_metric(name)) for name in arguments.metrics]
+    predictions = read_predictions(
+        Path(arguments.predictions),
+        arguments.prediction_field,
+        text=not all(needed),
+        fields=[field for fields in needed for field in fields],
+    )
     with_id = sum(prediction.id is not None for prediction in predictions)
     if arguments.dataset is None:
         if not with_id and not any("question" in row.fields for row in predictions):
             expected = "the dataset that was predicted: its rows have the references"
             remedy = f"The rows of {arguments.predictions} have neither `id` nor references."
             raise ConfigError([Problem("dataset", None, expected, remedy)])
-        questions = [Question(row.id or row.place, row.place, row.fields, row.text) for row in predictions]
+        questions = [Question(row.id or row.place, row.place, row.fields, row.text, row.fields) for row in predictions]
         _refuse_twins((question.id, question.place) for question in questions)
         return questions, 0
     references = read_references(
@@ -71,10 +80,10 @@ def match_by_id(predictions: Sequence[Prediction], references: Sequence[Referenc
     """
     _refuse_twins((str(row.id), row.place) for row in predictions)
     _refuse_twins((row.id, row.place) for row in references)
-    texts = {row.id: row.text for row in predictions}
+    given = {row.id: row for row in predictions}
     known = {row.id for row in references}
-    unused = len(texts.keys() - known)
-    if unused == len(texts):
+    unused = len(given.keys() - known)
+    if unused == len(given):
         lines = [
             f"{predictions[0].place}: id {predictions[0].id!r}",
             f"{references[0].place}: id {references[0].id!r}",
@@ -82,7 +91,7 @@ def match_by_id(predictions: Sequence[Prediction], references: Sequence[Referenc
         raise ScoreError(
             "No prediction has the id of a row of the dataset.", lines, "Give the dataset that was predicted."
         )
-    return [Question(row.id, row.place, row.fields, texts.get(row.id)) for row in references], unused
+    return [_question(row, given.get(row.id)) for row in references], unused
 
 
 def match_by_order(predictions: Sequence[Prediction], references: Sequence[Reference]) -> list[Question]:
@@ -101,10 +110,13 @@ def match_by_order(predictions: Sequence[Prediction], references: Sequence[Refer
     for prediction, reference in zip(predictions, references, strict=True):
         if trouble := _stranger(prediction, reference):
             raise ScoreError("A prediction does not belong to its row.", [trouble], remedy)
-    return [
-        Question(reference.id, reference.place, reference.fields, prediction.text)
-        for prediction, reference in zip(predictions, references, strict=True)
-    ]
+    return [_question(reference, prediction) for prediction, reference in zip(predictions, references, strict=True)]
+
+
+def _question(row: Reference, prediction: Prediction | None) -> Question:
+    if prediction is None:
+        return Question(row.id, row.place, row.fields, None)
+    return Question(row.id, row.place, row.fields, prediction.text, prediction.fields)
 
 
 def _refuse_targets(references: Sequence[Reference], pattern: str | None) -> None:

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,15 +59,19 @@ def read_objects(path: Path) -> list[Any]:
     return rows
 
 
-def read_predictions(path: Path, field: str | None) -> list[Prediction]:
+def read_predictions(
+    path: Path, field: str | None, *, text: bool = True, fields: Sequence[str] = ()
+) -> list[Prediction]:
     """Read a file of predictions.
 
     Args:
         path: .json or .jsonl.
-        field: of the prediction; None is the first of `prediction`, `predict` that a row has.
+        field: of the predicted text; None is the first of `prediction`, `predict` that a row has.
+        text: whether a metric scores the text.
+        fields: other fields that a metric scores.
 
     Raises:
-        ConfigError: the file is unreadable or empty, or no row has the field.
+        ConfigError: the file is unreadable or empty, or no row has a field that is scored.
         ScoreError: a row is no object, or its prediction is no text.
     """
     try:
@@ -87,10 +91,16 @@ def read_predictions(path: Path, field: str | None) -> list[Prediction]:
     ]
     if wrong:
         raise ScoreError(f"{len(wrong)} of {len(rows)} predictions cannot be read.", wrong, "Mend them.")
-    if chosen not in names:
+    if text and chosen not in names:
         near = nearest(chosen, names)
         remedy = f"The nearest field is `{near}`." if near else f"Rows have {', '.join(sorted(names))}."
         raise ConfigError([Problem("prediction_field", chosen, f"a field of the rows of {path}", remedy)])
+    lacking = [needed for needed in dict.fromkeys(fields) if needed not in names]
+    if lacking:
+        remedy = f"Rows have {', '.join(sorted(names))}; docs/score.md shows what each metric reads."
+        raise ConfigError(
+            [Problem("predictions", str(path), f"rows with a field `{name}`", remedy) for name in lacking]
+        )
     return [Prediction(f"{path}, row {number}", row.get(chosen), row) for number, row in enumerate(rows, start=1)]
 
 

@@ -12,13 +12,17 @@ from rich.table import Table
 from ..config.problem import ConfigError
 from .arguments import ScoreArguments, build_arguments, help_text, read_settings
 from .matching import Question, collect_questions
-from .metrics import get_metric
+from .metrics import get_metric, predicted_fields
 from .predictions import final_answer
 from .refusal import ScoreError
 from .summary import INTERVAL, MetricScores, score_questions, summarize
 
 
-OVER_GROUPS = {"mean_of_groups": "mean: {} groups", "mean_of_unseen_groups": "mean: {} unseen"}
+OVER_GROUPS = {
+    "mean_of_parts": "mean: {} parts",
+    "mean_of_groups": "mean: {} groups",
+    "mean_of_unseen_groups": "mean: {} unseen",
+}
 SHOWN_FIELDS = ("answers", "choices", "correct_choice")
 
 
@@ -49,22 +53,30 @@ def run_score(argv: list[str]) -> None:
 def write_questions(
     questions: Sequence[Question], found: Mapping[str, MetricScores], arguments: ScoreArguments
 ) -> None:
-    """Write one line a question: id, question, prediction, answer, references, group, score of each metric."""
+    """Write one line a question: id, question, prediction, answer, references, group, scores and parts of each metric."""
     path = arguments.questions_file
     path.parent.mkdir(parents=True, exist_ok=True)
+    metrics = [get_metric(name) for name in found]
+    needed = [part for metric in metrics for entry in metric.FIELDS for part in entry.split(" or ")]
+    shown = dict.fromkeys([*SHOWN_FIELDS, *needed])
+    scored = dict.fromkeys(name for metric in metrics for name in predicted_fields(metric))
     with open(
         path, "w", encoding="utf-8", errors="backslashreplace"
     ) as file:  # a lone surrogate stays its JSON escape
         for index, question in enumerate(questions):
             text = question.prediction
-            line = {
+            line: dict[str, Any] = {
                 "id": question.id,
                 "question": question.fields.get("question"),
                 "prediction": text,
                 "answer": None if text is None else final_answer(text, arguments.answer_pattern),
-                "references": {name: question.fields[name] for name in SHOWN_FIELDS if name in question.fields},
+                "references": {name: question.fields[name] for name in shown if name in question.fields},
                 "scores": {name: scores.scores[index] for name, scores in found.items()},
             }
+            if scored:
+                line["predicted"] = {name: (question.predicted or {}).get(name) for name in scored}
+            if parts := {name: scores.parts[index] for name, scores in found.items() if scores.parts[index]}:
+                line["parts"] = parts
             if arguments.group_by:
                 line["group"] = question.fields.get(arguments.group_by)
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
@@ -92,7 +104,7 @@ def show(means: Mapping[str, dict[str, Any]], arguments: ScoreArguments) -> None
     for name, mean in means.items():
         dropped = sum(mean["dropped"].values())
         table.add_row(name, *_cells(mean), str(dropped), str(mean["missing"]))
-        for group, part in mean.get("groups", {}).items():
+        for group, part in [*mean.get("parts", {}).items(), *mean.get("groups", {}).items()]:
             table.add_row(f"  {group}", *_cells(part), "", "")
         for key, title in OVER_GROUPS.items():
             if key in mean:

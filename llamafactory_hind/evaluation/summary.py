@@ -13,12 +13,12 @@ from ..config.types import nearest
 from ..formats.fields import is_missing
 from .arguments import ScoreArguments
 from .matching import Question
-from .metrics import Scored, get_metric
+from .metrics import Scored, get_metric, order_parts, parts_of, predicted_fields
 from .predictions import final_answer
 from .refusal import ScoreError
 
 
-INTERVAL = "95 %, normal: mean -+ 1.96 s / sqrt(n) over questions, within 0..1"
+INTERVAL = "95 %, normal: mean -+ 1.96 s / sqrt(n) over questions, within the range of the score"
 Z = 1.96
 
 
@@ -31,12 +31,19 @@ class MetricScores:
         dropped: reason -> number of questions that the metric itself leaves out.
         missing: number of questions that count and have no prediction.
         remarks: what the reader should know -> number of questions.
+        parts: the further scores of each question; none where it does not count.
     """
 
     scores: list[float | None] = field(default_factory=list)
     dropped: Counter[str] = field(default_factory=Counter)
     missing: int = 0
     remarks: Counter[str] = field(default_factory=Counter)
+    parts: list[Mapping[str, float]] = field(default_factory=list)
+
+    def add(self, score: float | None, parts: Mapping[str, float] | None = None) -> None:
+        """Take in the scores of the next question; None where it does not count."""
+        self.scores.append(score)
+        self.parts.append(parts or {})
 
 
 def score_questions(questions: Sequence[Question], arguments: ScoreArguments) -> dict[str, MetricScores]:
@@ -74,25 +81,40 @@ def score_questions(questions: Sequence[Question], arguments: ScoreArguments) ->
 def _score_question(question: Question, metric: ModuleType, found: MetricScores, arguments: ScoreArguments) -> None:
     if (reason := metric.dropped(question.fields)) is not None:
         found.dropped[reason] += 1
-        found.scores.append(None)
+        found.add(None)
         return
-    lacking = [needed for needed in metric.FIELDS if is_missing(question.fields.get(needed))]
+    lacking = [needed for needed in metric.FIELDS if not _has(question.fields, needed)]
     if lacking:
         raise ValueError(f"got nothing in {', '.join(f'`{needed}`' for needed in lacking)}.")
-    if question.prediction is None:
+    nothing = dict.fromkeys(parts_of(metric, question.fields), 0.0)
+    predicted = _predicted(question, predicted_fields(metric))
+    if predicted is None:
         found.missing += 1
-        found.scores.append(0.0 if arguments.missing == "zero" else None)
+        found.add(*((0.0, nothing) if arguments.missing == "zero" else (None,)))
         return
-    answer = final_answer(question.prediction, arguments.answer_pattern)
+    answer = final_answer(predicted, arguments.answer_pattern) if isinstance(predicted, str) else predicted
     if answer is None:
-        scored = Scored(0.0, "answer_pattern found no answer, scored 0")
+        scored = Scored(0.0, "answer_pattern found no answer, scored 0", nothing)
     else:
         scored = metric.score(answer, question.fields, arguments)
         if not answer:
             found.remarks["empty prediction"] += 1
     if scored.remark:
         found.remarks[scored.remark] += 1
-    found.scores.append(scored.score)
+    found.add(scored.score, scored.parts)
+
+
+def _has(fields: Mapping[str, Any], needed: str) -> bool:
+    """Say whether a question has a field, or one of several (`box or boxes`)."""
+    return any(not is_missing(fields.get(name)) for name in needed.split(" or "))
+
+
+def _predicted(question: Question, names: Sequence[str]) -> str | dict[str, Any] | None:
+    """Return the text of a prediction, or those fields of its row; None where it lacks one."""
+    if not names:
+        return question.prediction
+    row = question.predicted or {}
+    return None if any(is_missing(row.get(name)) for name in names) else {name: row[name] for name in names}
 
 
 def variance(values: Sequence[float]) -> float:
@@ -101,8 +123,8 @@ def variance(values: Sequence[float]) -> float:
     return math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)
 
 
-def mean_of(scores: Iterable[float | None]) -> dict[str, Any]:
-    """Return mean, number and interval of the scores that count; None where there are too few."""
+def mean_of(scores: Iterable[float | None], lowest: float = 0.0) -> dict[str, Any]:
+    """Return mean, number and interval, from `lowest` to 1, of the scores that count; None where there are too few."""
     values = [score for score in scores if score is not None]
     if not values:
         return {"score": None, "questions": 0, "interval": None}
@@ -110,11 +132,11 @@ def mean_of(scores: Iterable[float | None]) -> dict[str, Any]:
     interval = None
     if len(values) > 1:
         half = Z * math.sqrt(variance(values)) / math.sqrt(len(values))
-        interval = [max(0.0, mean - half), min(1.0, mean + half)]
+        interval = [max(lowest, mean - half), min(1.0, mean + half)]
     return {"score": mean, "questions": len(values), "interval": interval}
 
 
-def mean_of_groups(scores: Sequence[Sequence[float | None]]) -> dict[str, Any]:
+def mean_of_groups(scores: Sequence[Sequence[float | None]], lowest: float = 0.0) -> dict[str, Any]:
     """Return the mean over groups of their means, each counting as much, and its standard error `sqrt(sum s_g^2 / n_g) / G`.
 
     A group without a score that counts is left out; the error is None where a group has a single one.
@@ -127,7 +149,7 @@ def mean_of_groups(scores: Sequence[Sequence[float | None]]) -> dict[str, Any]:
     error = None
     if all(len(group) > 1 for group in groups):
         error = math.sqrt(math.fsum(variance(group) / len(group) for group in groups)) / len(groups)
-    interval = None if error is None else [max(0.0, mean - Z * error), min(1.0, mean + Z * error)]
+    interval = None if error is None else [max(lowest, mean - Z * error), min(1.0, mean + Z * error)]
     counts = {"groups": len(groups), "questions": sum(map(len, groups))}
     return {"score": mean, **counts, "standard_error": error, "interval": interval}
 
@@ -151,24 +173,45 @@ def summarize(
     refuse_unknown_groups(seen, groups)
     return {
         name: {
-            **mean_of(scores.scores),
+            **mean_of(scores.scores, lowest_score(name)),
+            **_by_part(scores.parts, get_metric(name)),
             "dropped": dict(scores.dropped),
             "missing": scores.missing,
             "remarks": dict(scores.remarks),
-            **(_by_group(scores.scores, groups, seen) if groups else {}),
+            **(_by_group(scores.scores, groups, seen, lowest_score(name)) if groups else {}),
         }
         for name, scores in found.items()
     }
 
 
+def lowest_score(name: str) -> float:
+    """Return the lowest score of a metric."""
+    return float(getattr(get_metric(name), "LOWEST", 0.0))
+
+
+def _by_part(rows: Sequence[Mapping[str, float]], metric: ModuleType) -> dict[str, Any]:
+    """Return the mean of each further score over the questions that have it, and, where the metric asks for it, over these."""
+    scores: dict[str, list[float]] = defaultdict(list)
+    for row in rows:
+        for name, score in row.items():
+            scores[name].append(score)
+    if not scores:
+        return {}
+    means: dict[str, Any] = {"parts": {name: mean_of(scores[name]) for name in order_parts(metric, scores)}}
+    if hasattr(metric, "averaged"):
+        means["mean_of_parts"] = mean_of_groups([part for name, part in scores.items() if metric.averaged(name)])
+    return means
+
+
 def _by_group(
-    scores: Sequence[float | None], groups: Mapping[str, Sequence[int]], seen: Sequence[str]
+    scores: Sequence[float | None], groups: Mapping[str, Sequence[int]], seen: Sequence[str], lowest: float
 ) -> dict[str, Any]:
     parts = {group: [scores[index] for index in members] for group, members in groups.items()}
-    means: dict[str, Any] = {"groups": {group: mean_of(part) for group, part in parts.items()}}
-    means["mean_of_groups"] = mean_of_groups(list(parts.values()))
+    means: dict[str, Any] = {"groups": {group: mean_of(part, lowest) for group, part in parts.items()}}
+    means["mean_of_groups"] = mean_of_groups(list(parts.values()), lowest)
     if seen:
-        means["mean_of_unseen_groups"] = mean_of_groups([part for group, part in parts.items() if group not in seen])
+        unseen = [part for group, part in parts.items() if group not in seen]
+        means["mean_of_unseen_groups"] = mean_of_groups(unseen, lowest)
     return means
 
 

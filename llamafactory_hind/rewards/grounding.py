@@ -1,22 +1,12 @@
 """A reward for pointing: how well the boxes of an answer lie on the gold ones."""
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
+from ..evaluation.boxes import gold_boxes, match_boxes, read_boxes
 from ..formats.texts.layout import answer_or_all
-from ..regions.geometry import Box, box_area
-from ..regions.geometry import box_iou as overlap
-from .columns import finite_number, gold_values, score_rows
-from .errors import shorten
-
-
-NUMBER = r"\s*(-?\d+(?:\.\d+)?)\s*"
-# [x1, y1, x2, y2] or (x1, y1, x2, y2), also within JSON; (x1,y1),(x2,y2) as Qwen2-VL writes
-BOX = re.compile(
-    rf"\[{NUMBER},{NUMBER},{NUMBER},{NUMBER}\]|\({NUMBER},{NUMBER},{NUMBER},{NUMBER}\)"
-    rf"|\({NUMBER},{NUMBER}\)\s*,?\s*\({NUMBER},{NUMBER}\)"
-)
+from ..regions.geometry import Box
+from .columns import gold_values, score_rows
 
 
 def box_iou(completions: Sequence[str], **columns: Any) -> list[float | None]:
@@ -35,34 +25,8 @@ def box_iou(completions: Sequence[str], **columns: Any) -> list[float | None]:
     return score_rows(completions, golds, lambda text, gold: match_boxes(read_boxes(answer_or_all(text)), gold))
 
 
-def read_boxes(text: str) -> list[tuple[float, ...]]:
-    """Return the boxes of a text, each as (x1, y1, x2, y2), in its order."""
-    return [tuple(float(number) for number in match.groups() if number is not None) for match in BOX.finditer(text)]
-
-
-def match_boxes(predicted: Sequence[Box], gold: Sequence[Box]) -> float:
-    """Return the sum of IoU over greedily chosen pairs, divided by the larger number of boxes."""
-    overlaps = sorted(
-        (-overlap(box, other), row, column) for row, box in enumerate(predicted) for column, other in enumerate(gold)
-    )
-    rows: set[int] = set()
-    taken: set[int] = set()
-    total = 0.0
-    for negative, row, column in overlaps:
-        if row not in rows and column not in taken:
-            rows.add(row)
-            taken.add(column)
-            total -= negative
-    return total / max(len(predicted), len(gold))
-
-
 def _gold_boxes(field: str, value: Any) -> list[Box] | None:
-    if value is None:
-        return None
-    boxes = value if isinstance(value, list) and value and isinstance(value[0], (list, tuple)) else [value]
-    for box in boxes:
-        numbers = isinstance(box, (list, tuple)) and len(box) == 4 and all(map(finite_number, box))
-        if not numbers or not box_area(box) > 0:
-            expected = "four numbers x1 < x2, y1 < y2 as [x1, y1, x2, y2], or a list of such boxes"
-            raise ValueError(f"column `{field}`: got {shorten(box)}, expected {expected}.")
-    return boxes
+    try:
+        return None if value is None else gold_boxes(value)
+    except ValueError as error:
+        raise ValueError(f"column `{field}`: {error}") from None

@@ -7,6 +7,7 @@ from typing import Any
 from .answer import accuracy, choice, math_equal, numeric_tolerance, vqa
 from .grounding import box_iou
 from .layout import layout_format
+from .temporal import temporal_iou
 from .trance import trance, trance_full, trance_penalty
 
 
@@ -17,6 +18,7 @@ REWARDS: dict[str, Callable[..., Any]] = {
     "format": layout_format,
     "math": math_equal,
     "numeric_tolerance": numeric_tolerance,
+    "temporal_iou": temporal_iou,
     "trance": trance,
     "trance_full": trance_full,
     "trance_penalty": trance_penalty,

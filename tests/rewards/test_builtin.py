@@ -315,7 +315,7 @@ def test_an_unknown_name_lists_the_known_ones_with_the_nearest() -> None:
 @pytest.mark.parametrize("name", sorted(REWARDS))
 def test_every_reward_states_its_rule_and_scores_nothing_for_nothing(name: str) -> None:
     assert (REWARDS[name].__doc__ or "").startswith("Return ")
-    assert get_reward(name)([], answer=[], answers=[], box=[]) == []
+    assert get_reward(name)([], answer=[], answers=[], box=[], spans=[]) == []
 
 
 def test_no_torch_is_imported(run_python) -> None:

@@ -1,0 +1,41 @@
+"""`metric: box_iou`: boxes in an answer against gold ones, for referring expressions."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ...formats.fields import is_missing
+from ...formats.texts.layout import answer_or_all
+from ..arguments import ScoreArguments
+from ..boxes import gold_boxes, pair_boxes, read_boxes
+from . import Scored
+
+
+SUMMARY = "boxes: share with IoU >= 0.5, and beside it the mean IoU; pairs are taken greedily, missing and surplus boxes cost"
+SOURCE = "QwenLM/Qwen-VL eval_mm/evaluate_grounding.py for one box; several boxes are ours"
+FIELDS = ("box or boxes",)
+PARTS = ("mean_iou",)
+ENOUGH = 0.5
+
+
+def dropped(fields: Mapping[str, Any]) -> str | None:
+    """Return why a question does not count; here each does."""
+    return None
+
+
+def score(prediction: str, fields: Mapping[str, Any], arguments: ScoreArguments) -> Scored:
+    """Score the boxes in <answer> tags, else of the whole text, against `box` or `boxes`; coordinates are compared as they are.
+
+    Raises:
+        ValueError: the gold boxes are not four numbers each.
+    """
+    field = "boxes" if is_missing(fields.get("box")) else "box"
+    try:
+        gold = gold_boxes(fields[field])
+    except ValueError as error:
+        raise ValueError(f"{field}: {error}") from None
+    predicted = read_boxes(answer_or_all(prediction))
+    overlaps = pair_boxes(predicted, gold)
+    larger = max(len(predicted), len(gold))
+    right = sum(overlap >= ENOUGH for overlap in overlaps) / larger
+    remark = None if predicted else "no box could be read, scored 0"
+    return Scored(right, remark, {"mean_iou": sum(overlaps) / larger})
