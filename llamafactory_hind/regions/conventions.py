@@ -137,7 +137,7 @@ _TABLE = (
     Convention(
         "deepseek_vl2", cut_fractions(999, math.ceil, 999), whole_pixels(999), 999, writing.deepseek_vl2, BRACKETS,
         "DeepSeek-VL2 serve/app_modules/utils.py (decodes int(v / 999 * size)); "
-        "rounding [ours]: up, so that cutting gives whole pixels back",
+        "rounding [ours]: up, so that cutting loses no pixel",
     ),
     Convention(
         "glm4v", THOUSAND, shares(1000), 1000, writing.glm4v, BRACKETS,
@@ -170,7 +170,7 @@ def get_convention(name: str) -> Convention:
     Raises:
         ValueError: there is none of this name; names the nearest and all.
     """
-    if name in CONVENTIONS:
+    if isinstance(name, str) and name in CONVENTIONS:
         return CONVENTIONS[name]
     near = get_close_matches(str(name), list(CONVENTIONS), n=1, cutoff=0.5)
     hint = f" Did you mean `{near[0]}`?" if near else ""

@@ -66,8 +66,9 @@ def from_model(
     else:
         left, right = (rule.read(number, across) - across.offset for number in xs)
         top, bottom = (rule.read(number, down) - down.offset for number in ys)
-    width, height = image_size
-    if right < 0 or bottom < 0 or left > width or top > height:
+    # In a picture thinner than the grid, a box may round into the padding.
+    (width, height), slack_x, slack_y = image_size, SLACK * across.length, SLACK * down.length
+    if right < -slack_x or bottom < -slack_y or left > width + slack_x or top > height + slack_y:
         raise ValueError(f"{rule.name}: got {shorten(numbers)}, which lies outside the picture, in its padding.")
     return clip((left, top, right, bottom), image_size)
 

@@ -65,7 +65,8 @@ def match_boxes(predicted: Sequence[Box], gold: Sequence[Box]) -> float:
 def _reader(columns: Mapping[str, Sequence[Any]], row: int) -> Callable[[str], Sequence[Box]]:
     """Return what reads the boxes of a row's completion."""
     fields = ("convention", "image_size", "processed_size")
-    convention, image_size, processed_size = (columns[field][row] if field in columns else None for field in fields)
+    values: list[Any] = [columns[field][row] if field in columns else None for field in fields]
+    convention, image_size, processed_size = values
     if convention is None:
         return read_boxes
     read = partial(parse_boxes, convention=convention, image_size=image_size, processed_size=processed_size)
@@ -74,7 +75,9 @@ def _reader(columns: Mapping[str, Sequence[Any]], row: int) -> Callable[[str], S
     except ValueError as error:
         raise ValueError(f"column {error}") from error
     if get_convention(convention).numbers == "point":
-        raise ValueError(f"column `convention`: got {convention!r}, which writes points, expected one that writes boxes.")
+        raise ValueError(
+            f"column `convention`: got {convention!r}, which writes points, expected one that writes boxes."
+        )
     return read
 
 
