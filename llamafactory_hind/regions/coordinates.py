@@ -30,11 +30,11 @@ def to_model(box: Box, *, image_size: Size, processed_size: Size | None = None, 
     if rule.numbers == "point":
         return rule.write((left + right) / 2, across), rule.write((top + bottom) / 2, down)
     if rule.numbers == "cells":
-        first = rule.write(left, across), rule.write(top, down)
-        last = _last_cell(right, across), _last_cell(bottom, down)
-        return tuple(
-            int(column + row * CELLS) for column, row in (first, (max(last[0], first[0]), max(last[1], first[1])))
+        cells = (
+            (rule.write(left, across), rule.write(top, down)),
+            (_last_cell(right, across), _last_cell(bottom, down)),
         )
+        return tuple(int(column + row * CELLS) for column, row in cells)
     xs = [rule.write(value + across.offset, across) for value in (left, right)]
     ys = [rule.write(value + down.offset, down) for value in (top, bottom)]
     if rule.numbers == "corners_y_first":

@@ -40,6 +40,8 @@ def test_palette() -> None:
     assert color(4) == ((134, 45, 45, 32), (245, 93, 66, 255))
     assert color(300) == ((130, 178, 115, 32), (130, 178, 115, 255))
     assert color(5)[1] == color(6)[1] == color(7)[1] == (103, 102, 102, 255)  # as published
+    assert color(1023)[1][0] == color(1023)[1][1] == color(1023)[1][2]  # no saturation
+    assert color(1025)[1][0] in (102, 103)  # the least lightness
     for index in range(2000):
         assert all(0 <= value <= 255 for part in color(index) for value in part)
     with pytest.raises(ValueError, match="got -1, expected the number of a region"):
@@ -76,7 +78,8 @@ def test_a_pixel_by_hand() -> None:
     green, blue = (128 * 32 + 1 * 223) / 255, 26 * 223 / 255
     assert drawn.getpixel((20, 20)) == pytest.approx((red, green, blue), abs=1)
     assert drawn.getpixel((0, 20)) == (5, 255, 55)
-    assert drawn.getpixel((39, 20)) == drawn.getpixel((38, 39)) == (153, 204, 255)  # on the border, both lines visible
+    for place in ((39, 20), (38, 20), (20, 39), (20, 38)):  # on the border both lines are visible
+        assert drawn.getpixel(place) == (153, 204, 255)
 
 
 def test_one_pixel_and_the_whole_picture_are_drawn() -> None:
@@ -252,6 +255,17 @@ def test_a_small_box_is_not_covered_by_its_own_mark() -> None:
     for box in ((200, 150, 203, 153), (200, 150, 220, 160)):
         drawn = draw_marks(picture, [box])
         assert drawn.crop(box).tobytes() == picture.crop(box).tobytes()
+
+
+def test_all_three_lines_stay_where_the_picture_ends() -> None:
+    drawn = draw_marks(Image.new("RGB", (200, 200), (119, 119, 119)), [(0, 0, 200, 200)])
+    for places in (
+        [(x, 100) for x in (0, 1, 2)],
+        [(x, 100) for x in (199, 198, 197)],
+        [(100, y) for y in (199, 198, 197)],
+    ):
+        assert [drawn.getpixel(place) for place in places] == [marks.BLACK, marks.WHITE, marks.BLACK]
+    assert drawn.getpixel((3, 100)) == (119, 119, 119)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 40), (9, 9), (5000, 20)])
