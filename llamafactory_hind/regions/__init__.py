@@ -1,7 +1,8 @@
 """Regions of pictures: boxes in the terms of every model, mentions in text, drawing. No torch; Pillow only once drawing is used.
 
-`conventions` is the table (one entry a family of models), `coordinates` turns boxes into a model's numbers and text and back,
-`checks` says what is wrong with a box, `tags` and `token_lists` read mentions, `palette`, `drawing` and `marks` draw.
+`conventions` is the table (one entry a family of models), `coordinates` turns boxes into a model's
+numbers and text and back, `checks` says what is wrong with a box, `tags` and `token_lists` read
+mentions, `palette`, `drawing` and `marks` draw.
 """
 
 from importlib import import_module

@@ -19,8 +19,9 @@ def check_box(box: Any, image_size: Any) -> str | None:
     """Return what is wrong with a box, as one sentence with got, expected and what to do; None if nothing is.
 
     Args:
-        box: (x1, y1, x2, y2) in pixels of the original picture, left top and right bottom corner, continuous: the picture
-            itself is (0, 0, width, height), and the pixel in its left top corner is (0, 0, 1, 1).
+        box: (x1, y1, x2, y2) in pixels of the original picture, left top and right bottom corner,
+            continuous: the picture itself is (0, 0, width, height), and the pixel in its left top
+            corner is (0, 0, 1, 1).
         image_size: (width, height) of the original picture in pixels.
     """
     return _corners_problem(box) or _size_problem(image_size) or _outside_problem(box, image_size, slack=0.0)

@@ -29,9 +29,11 @@ class Convention:
     """How one family of models writes a box.
 
     Attributes:
-        frame: what coordinates refer to: the `original` picture, the square it is `padded` to (to the floor of half the
-            difference on the left or top), or the picture as `processed`, that is as fed.
-        numbers: `corners` x1 y1 x2 y2, `corners_y_first` y1 x1 y2 x2, `cells` (first and last cell of a grid) or a `point`.
+        frame: what coordinates refer to: the `original` picture, the square it is `padded` to (to
+            the floor of half the difference on the left or top), or the picture as `processed`,
+            that is as fed.
+        numbers: `corners` x1 y1 x2 y2, `corners_y_first` y1 x1 y2 x2, `cells` (first and last cell
+            of a grid) or a `point`.
         highest: the largest number of the grid; None for pixels as fed.
         write: pixels of the frame to the model's number, rounded and kept on the grid.
         read: the model's number to pixels of the frame.

@@ -14,12 +14,14 @@ def to_model(box: Box, *, image_size: Size, processed_size: Size | None = None, 
     Args:
         box: (x1, y1, x2, y2) in pixels of the original picture.
         image_size: (width, height) of the original picture.
-        processed_size: (width, height) of the picture as fed to the model; only `qwen2_5_vl` needs it (in LLaMA-Factory:
-            `image_grid_thw` · patch size). `llava` and `shikra` refer to the picture padded to a square, whatever its size.
+        processed_size: (width, height) of the picture as fed to the model; only `qwen2_5_vl` needs
+            it (in LLaMA-Factory: `image_grid_thw` · patch size). `llava` and `shikra` refer to the
+            picture padded to a square, whatever its size.
         convention: a name of `CONVENTIONS`; its entry says order, grid, rounding and source.
 
     Returns:
-        Four numbers; two for `kosmos2` (first and last patch) and for `molmo` (the centre of the box, in percent).
+        Four numbers; two for `kosmos2` (first and last patch) and for `molmo` (the centre of the
+        box, in percent).
 
     Raises:
         ValueError: no such convention or size, or a box with a problem (`check_box`).
@@ -47,7 +49,8 @@ def from_model(
 ) -> Corners:
     """Return a model's own numbers as (x1, y1, x2, y2) in pixels of the original picture, cut to it.
 
-    A box thinner than the grid comes back with x1 = x2 or y1 = y2, and a point as (x, y, x, y): an area of 0.
+    A box thinner than the grid comes back with x1 = x2 or y1 = y2, and a point as (x, y, x, y): an
+    area of 0.
 
     Args:
         numbers: in the model's order, as `to_model` returns them.
@@ -56,8 +59,8 @@ def from_model(
         convention: a name of `CONVENTIONS`.
 
     Raises:
-        ValueError: no such convention or size, another count of numbers, NaN, corners in the wrong order, more than 5 % [ours]
-            off the grid, or a box in the padding alone.
+        ValueError: no such convention or size, another count of numbers, NaN, corners in the wrong
+            order, more than 5 % [ours] off the grid, or a box in the padding alone.
     """
     rule, across, down = _resolve(convention, image_size, processed_size)
     xs, ys = _split(numbers, rule, across, down)
@@ -83,7 +86,8 @@ def format_box(
         image_size: (width, height) of the original picture.
         processed_size: as for `to_model`.
         convention: a name of `CONVENTIONS`.
-        label: what is in the box. `llava`, `shikra`, `cogvlm` and `glm4v` have no place for it: write it before the box.
+        label: what is in the box. `llava`, `shikra`, `cogvlm` and `glm4v` have no place for it:
+            write it before the box.
 
     Raises:
         ValueError: as `to_model`.
@@ -95,8 +99,9 @@ def format_box(
 def parse_boxes(text: str, *, image_size: Size, processed_size: Size | None = None, convention: str) -> list[Corners]:
     """Return the boxes of a model's text in pixels of the original picture, in the order of the text.
 
-    Reads what models write: several boxes, labels or none, blanks, any kind of bracket. What is malformed is left out: another
-    count of numbers, corners in the wrong order, numbers off the grid, a text that breaks off. No text raises.
+    Reads what models write: several boxes, labels or none, blanks, any kind of bracket. What is
+    malformed is left out: another count of numbers, corners in the wrong order, numbers off the
+    grid, a text that breaks off. No text raises.
 
     Args:
         text: of a model.

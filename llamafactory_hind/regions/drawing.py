@@ -24,15 +24,18 @@ FOCAL_SIDE = 48  # DAM: a smaller crop looks blurred when enlarged to the model'
 def draw_boxes(image: Image.Image, boxes: Sequence[Box], *, indices: Sequence[int] | None = None) -> Image.Image:
     """Return the picture with LSKD's boxes: translucent, outlined, named by colour; each composited in turn, later over earlier.
 
-    As `vc_utils.draw_region`, pixel for pixel; sides on the right and bottom border stay visible [ours].
+    As `vc_utils.draw_region`, pixel for pixel; sides on the right and bottom border stay visible
+    [ours].
 
     Args:
         image: any mode of 8 bits.
         boxes: (x1, y1, x2, y2) in pixels of this picture.
-        indices: number of each box for its colour (`palette.color`); the place in the list by default. Boxes of one region share one.
+        indices: number of each box for its colour (`palette.color`); the place in the list by
+            default. Boxes of one region share one.
 
     Raises:
-        ValueError: a box with a problem, with its place; another count of indices; a picture of more than 8 bits.
+        ValueError: a box with a problem, with its place; another count of indices; a picture of
+            more than 8 bits.
     """
     require_boxes(boxes, image.size)
     picture = as_rgb(image).convert("RGBA")
@@ -49,8 +52,8 @@ def draw_polygons(
 ) -> Image.Image:
     """Return the picture with regions of polygons in LSKD's colours.
 
-    A region is a list of polygons (VCR's `segms`), drawn one by one; the official code joins them into one, which draws lines
-    between parts that do not touch.
+    A region is a list of polygons (VCR's `segms`), drawn one by one; the official code joins them
+    into one, which draws lines between parts that do not touch.
 
     Args:
         image: any mode of 8 bits.
@@ -58,7 +61,8 @@ def draw_polygons(
         indices: number of each region for its colour; the place in the list by default.
 
     Raises:
-        ValueError: a polygon with fewer than three points; another count of indices; a picture of more than 8 bits.
+        ValueError: a polygon with fewer than three points; another count of indices; a picture of
+            more than 8 bits.
     """
     picture = as_rgb(image).convert("RGBA")
     for polygons, index in numbered(regions, indices, "regions"):
@@ -79,8 +83,9 @@ def draw_polygons(
 def focal_box(box: Box, image_size: Size, *, min_side: int = FOCAL_SIDE) -> tuple[int, int, int, int]:
     """Return DAM's focal crop of a box, (left, top, right, bottom) in whole pixels.
 
-    The box grows to at least `min_side` (around its centre), then by its own width and height on each side, that is to three
-    times, and is cut at the border (NVlabs/describe-anything, `crop_image`, `focal_crop`).
+    The box grows to at least `min_side` (around its centre), then by its own width and height on
+    each side, that is to three times, and is cut at the border (NVlabs/describe-anything,
+    `crop_image`, `focal_crop`).
 
     Raises:
         ValueError: a box with a problem.

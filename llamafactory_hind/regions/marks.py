@@ -19,17 +19,20 @@ LEAST_FONT = 12
 def draw_marks(image: Image.Image, boxes: Sequence[Box], *, numbers: Sequence[int] | None = None) -> Image.Image:
     """Return the picture with an outline around each box and its number on a plate.
 
-    Numbers are white on a black plate with a white rim, contrast 21:1. Outlines are a white line between two black ones, around
-    the box and not over it: whatever is beneath, one of the two has a contrast of 4.5:1 or more. Plates stand in a corner of
-    their box, beside it where the box is small, and apart from each other where there is room.
+    Numbers are white on a black plate with a white rim, contrast 21:1. Outlines are a white line
+    between two black ones, around the box and not over it: whatever is beneath, one of the two has
+    a contrast of 4.5:1 or more. Plates stand in a corner of their box, beside it where the box is
+    small, and apart from each other where there is room.
 
     Args:
         image: any mode of 8 bits.
         boxes: (x1, y1, x2, y2) in pixels of this picture.
-        numbers: what is painted; the place in the list by default, as the mentions `<region:k>` count.
+        numbers: what is painted; the place in the list by default, as the mentions `<region:k>`
+            count.
 
     Raises:
-        ValueError: a box with a problem, with its place; another count of numbers; a picture of more than 8 bits.
+        ValueError: a box with a problem, with its place; another count of numbers; a picture of
+            more than 8 bits.
     """
     require_boxes(boxes, image.size)
     pairs = numbered(boxes, numbers, "boxes")

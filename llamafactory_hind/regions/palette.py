@@ -18,9 +18,10 @@ NAMED = (  # fill, outline
 def color(index: int) -> tuple[Color, Color]:
     """Return the fill and the outline, each (red, green, blue, alpha) in 0..255, of a region's number.
 
-    The first five are named. Later ones follow MERLOT Reserve's formula: hue (i % 1024) / 1024, saturation (i % 1023) / 1023,
-    lightness 0.4 + 0.6 (i % 1025) / 1025, cut to whole numbers. It was made for hashes: small numbers give grays that nobody
-    tells apart (5, 6 and 7 are all (103, 102, 102)), so draw more than six regions with `draw_marks`.
+    The first five are named. Later ones follow MERLOT Reserve's formula: hue (i % 1024) / 1024,
+    saturation (i % 1023) / 1023, lightness 0.4 + 0.6 (i % 1025) / 1025, cut to whole numbers. It
+    was made for hashes: small numbers give grays that nobody tells apart (5, 6 and 7 are all (103,
+    102, 102)), so draw more than six regions with `draw_marks`.
 
     Raises:
         ValueError: the number is below 0.

@@ -53,12 +53,14 @@ def reindex(
 ) -> tuple[list[str], list[int]]:
     """Return the texts with their mentions numbered from 0 without gaps, and the old numbers in the new order.
 
-    `[regions[k] for k in kept]` are the regions that go with the new texts. One call takes all texts of a row.
+    `[regions[k] for k in kept]` are the regions that go with the new texts. One call takes all
+    texts of a row.
 
     Args:
         texts: fields of one row.
         keep: numbers that stay even though no text mentions them.
-        order: `stored` keeps the order of the old numbers; `appearance` goes by the first mention, `keep` last.
+        order: `stored` keeps the order of the old numbers; `appearance` goes by the first mention,
+            `keep` last.
     """
     used = list(dict.fromkeys([*(index for text in texts for index in find_mentions(text)), *keep]))
     kept = sorted(used) if order == "stored" else used

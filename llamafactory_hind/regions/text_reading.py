@@ -28,8 +28,9 @@ ATTRIBUTE = re.compile(rf"""\b([xy])([0-9]{{0,4}}){GAP}={GAP}["']?{GAP}{NUMBER}"
 def bracketed_boxes(text: str) -> list[Numbers]:
     """Return every four numbers in brackets of any kind, in the order of the text.
 
-    `[1, 2, 3, 4]`, `[[1 2 3 4]]`, `(1,2),(3,4)`, `<box>1 2 3 4</box>`, `[1,2,3,4;5,6,7,8]` and JSON are read; five numbers,
-    numbers without brackets and a text that ends before its bracket are not boxes.
+    `[1, 2, 3, 4]`, `[[1 2 3 4]]`, `(1,2),(3,4)`, `<box>1 2 3 4</box>`, `[1,2,3,4;5,6,7,8]` and
+    JSON are read; five numbers, numbers without brackets and a text that ends before its bracket
+    are not boxes.
     """
     found = FOUR.finditer(text.translate(FULL_WIDTH))
     return [tuple(float(number) for number in match.groups() if number is not None) for match in found]

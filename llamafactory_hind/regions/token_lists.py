@@ -15,11 +15,12 @@ BLANK_BEFORE = re.compile(r"\s+(?=[,.?']|n't\b)")
 def read_tokens(tokens: Any) -> str:
     """Return a list of tokens as text: `["Why", "does", [0, 2], "smile", "?"]` is `Why does <region:0> and <region:2> smile?`.
 
-    Tokens are joined by blanks; the blank before `, . ? ' n't` goes [r2c]. Numbers in a mention may be texts, as in LSKD's older
-    files. A text instead of a list is returned as it is.
+    Tokens are joined by blanks; the blank before `, . ? ' n't` goes [r2c]. Numbers in a mention
+    may be texts, as in LSKD's older files. A text instead of a list is returned as it is.
 
     Raises:
-        ValueError: not a list, a token that is neither text nor list, or a mention without numbers of 0 or above.
+        ValueError: not a list, a token that is neither text nor list, or a mention without numbers
+            of 0 or above.
     """
     if isinstance(tokens, str):
         return tokens

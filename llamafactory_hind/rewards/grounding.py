@@ -25,16 +25,19 @@ BOX = re.compile(
 def box_iou(completions: Sequence[str], **columns: Any) -> list[float | None]:
     """Return the IoU (shared area / covered area, 0..1) of the answer's boxes with the gold ones [ours].
 
-    Boxes are read from the answer (between `<answer>` tags, else all of the completion): `[x1, y1, x2, y2]`,
-    `(x1, y1, x2, y2)`, `(x1,y1),(x2,y2)`. Gold is one box or a list of them. Pairs are taken greedily, the best overlap first,
-    and the sum of their IoU is divided by the larger number of boxes, so missing and surplus boxes cost; with one box each it
-    is their IoU. No box scores 0. Where a row names a `convention` of `regions`, its boxes are read as that model writes them and
-    compared in pixels of the original picture; else coordinates are compared as they are: ask for those of the gold column.
+    Boxes are read from the answer (between `<answer>` tags, else all of the completion): `[x1, y1,
+    x2, y2]`, `(x1, y1, x2, y2)`, `(x1,y1),(x2,y2)`. Gold is one box or a list of them. Pairs are
+    taken greedily, the best overlap first, and the sum of their IoU is divided by the larger
+    number of boxes, so missing and surplus boxes cost; with one box each it is their IoU. No box
+    scores 0. Where a row names a `convention` of `regions`, its boxes are read as that model
+    writes them and compared in pixels of the original picture; else coordinates are compared as
+    they are: ask for those of the gold column.
 
     Args:
         completions: texts.
-        columns: `box` (four numbers) or `boxes` (a list of boxes); None where the reward does not apply. `convention` goes with
-            `image_size` [width, height] of the original picture, `qwen2_5_vl` with `processed_size` of the picture as fed too.
+        columns: `box` (four numbers) or `boxes` (a list of boxes); None where the reward does not
+            apply. `convention` goes with `image_size` [width, height] of the original picture,
+            `qwen2_5_vl` with `processed_size` of the picture as fed too.
     """
     golds = [_gold_boxes(field, value) for field, value in gold_values(columns, ("box", "boxes"), len(completions))]
     pairs = [None if gold is None else (gold, _reader(columns, row)) for row, gold in enumerate(golds)]
