@@ -276,6 +276,36 @@ def test_box_iou(answer: str, gold: dict, expected: float | None) -> None:
     assert score("box_iou", tagged(answer), **gold) == (expected if expected is None else pytest.approx(expected))
 
 
+@pytest.mark.parametrize(
+    ("answer", "columns", "expected"),
+    [
+        # The gold box is (64, 48, 320, 240) of 640 x 480: a tenth to a half of both sides.
+        ("[100, 100, 500, 500]", {"convention": "qwen3_vl"}, 1.0),
+        ("[100, 100, 500, 300]", {"convention": "qwen3_vl"}, 0.5),
+        ("<loc0102><loc0102><loc0512><loc0307> dog", {"convention": "paligemma"}, 0.5),  # y first: x ends at 0.3
+        ('{"bbox_2d": [128, 96, 640, 480]}', {"convention": "qwen2_5_vl", "processed_size": [1280, 960]}, 1.0),
+        ("[64, 48, 320, 240]", {"convention": "qwen3_vl"}, 0.1727),  # pixels read as thousandths: not the gold box
+        ("[64, 48, 320, 240]", {"convention": None}, 1.0),  # as it is
+        ("[64, 48, 320", {"convention": "qwen3_vl"}, 0.0),
+        ("nowhere", {"convention": "qwen3_vl"}, 0.0),
+    ],
+)
+def test_box_iou_in_pixels_of_the_original(answer: str, columns: dict, expected: float) -> None:
+    """Pixels as thousandths: (40.96, 23.04, 204.8, 115.2), of it 140.8 x 67.2 shared; / (49152 + 15099.5 - 9461.8) = 0.1727."""
+    found = score("box_iou", tagged(answer), box=[64, 48, 320, 240], image_size=[640, 480], **columns)
+    assert found == pytest.approx(expected, abs=0.004)
+
+
+def test_box_iou_of_rows_of_several_models() -> None:
+    columns = {
+        "box": [[0, 0, 320, 480], None, [0, 0, 320, 480]],
+        "convention": ["qwen3_vl", "no such", None],
+        "image_size": [[640, 480], None, None],
+    }
+    texts = ["[0, 0, 500, 1000]", "[0, 0, 1, 1]", "[0, 0, 320, 480]"]
+    assert get_reward("box_iou")(texts, **columns) == [1.0, None, 1.0]
+
+
 def test_overlap_is_symmetric_and_safe() -> None:
     first, second = (0, 0, 4, 2), (1, 1, 6, 3)
     assert overlap(first, second) == overlap(second, first) == pytest.approx(3 / 15)
@@ -298,6 +328,22 @@ def test_overlap_is_symmetric_and_safe() -> None:
         ("vqa", {"answers": "x"}, "column `answers`: got 'x', expected a list of texts"),
         ("box_iou", {"box": [0, 0, 10]}, "column `box`: got [0, 0, 10], expected four numbers"),
         ("box_iou", {"box": [5, 0, 5, 10]}, "x1 < x2"),
+        (
+            "box_iou",
+            {"box": [0, 0, 5, 5], "convention": "qwen3"},
+            "column `convention`: got 'qwen3', which is unknown",
+        ),
+        (
+            "box_iou",
+            {"box": [0, 0, 5, 5], "convention": "qwen3_vl"},
+            "column `image_size`: got None, expected (width, height)",
+        ),
+        (
+            "box_iou",
+            {"box": [0, 0, 5, 5], "convention": "qwen2_5_vl", "image_size": [9, 9]},
+            "column `processed_size`: got None",
+        ),
+        ("box_iou", {"box": [0, 0, 5, 5], "convention": "molmo", "image_size": [9, 9]}, "which writes points"),
     ],
 )
 def test_a_gold_value_that_is_none_is_refused_and_never_scored(name: str, columns: dict, said: str) -> None:
