@@ -197,7 +197,7 @@ class _Pass:
                 _, *parts = refused.parts
                 raise RowsError([RowProblem(batch.place(0), name, *parts)]) from None
         else:
-            array = to_array(values)
+            array = to_array(values, self._types.get(name))
         conflicts: list[str] = []
         self._types[name] = unify(self._types.get(name, pa.null()), array.type, name, conflicts)
         if conflicts:

@@ -14,7 +14,7 @@ KINDS = {
     **{".json": JSON, ".jsonl": JSON, ".ndjson": JSON},
     **{".csv": CSV, ".tsv": CSV, ".parquet": PARQUET, ".arrow": ARROW},
 }
-BLOCK_BYTES = 1 << 20
+BLOCK_BYTES = 1 << 18  # values of a block should stay in the processor's cache
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 OTHER_ENCODINGS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 
@@ -78,7 +78,7 @@ def read_blocks(file: str) -> Iterator[tuple[bytes, int]]:
         if (encoding := OTHER_ENCODINGS.get(block[:2])) is not None:
             raise damaged(file, f"{encoding} text", "UTF-8", "save the file as UTF-8")
         offset = len(BYTE_ORDER_MARK) if block.startswith(BYTE_ORDER_MARK) else 0
-        block = block[offset:]
+        block = block[offset:] or opened.read(BLOCK_BYTES)
         while block:
             yield block, offset
             offset += len(block)

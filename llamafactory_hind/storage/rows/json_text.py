@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import orjson
 
 from .collecting import paused_collection
@@ -22,8 +23,10 @@ from .problems import UnreadableRow, show
 
 
 WHITESPACE = b" \t\r\n"
-DIGITS_AS_ZERO = bytes(ord("0") if ord("0") <= byte <= ord("9") else byte for byte in range(256))
-LONG_NUMBER = b"0" * 19  # -9223372036854775809 is the shortest that 64 bits do not hold
+# What stands before a number becomes a space, each digit a zero, all else another letter: a fraction or a text is no long number.
+BEFORE_NUMBER = b" \t\r\n[,:-"
+NUMBERS_ALONE = bytes(32 if byte in BEFORE_NUMBER else 48 if 48 <= byte < 58 else 120 for byte in range(256))
+LONG_NUMBER = b" " + b"0" * 19  # -9223372036854775809 is the shortest that 64 bits do not hold
 
 
 @dataclass(frozen=True)
@@ -37,15 +40,16 @@ class Position:
 
 def count_quotes(text: bytes) -> int:
     """Return how many quotes begin or end a key or a text in valid JSON."""
-    if b"\\" not in text:
-        return text.count(b'"')
-    text = text.replace(b"\\\\", b"")  # pairs from the left, as a reader of JSON takes them
-    return text.count(b'"') - text.count(b'\\"')
+    escaped = 0
+    if b"\\" in text:
+        text = text.replace(b"\\\\", b"")  # pairs from the left, as a reader of JSON takes them
+        escaped = text.count(b'\\"')
+    return int(np.count_nonzero(np.frombuffer(text, dtype=np.uint8) == ord('"'))) - escaped
 
 
 def may_change_numbers(text: bytes) -> bool:
     """Say whether there may be a whole number of more than 64 bits."""
-    return LONG_NUMBER in text.translate(DIGITS_AS_ZERO)
+    return LONG_NUMBER in text.translate(NUMBERS_ALONE)
 
 
 def parse_many(texts: list[bytes], source: bytes, quotes: int | None = None) -> list[dict[str, Any]] | None:
@@ -97,7 +101,7 @@ def parse_carefully(text: bytes, start: Position) -> Any:
         line = start.line + error.lineno - 1
         column = error.colno + (start.column - 1 if error.lineno == 1 else 0)
         near = show(decoded[max(0, error.pos - 15) : error.pos + 15])
-        got = f"{error.msg.removesuffix(': ')} at line {line}, column {column}, near {near}"
+        got = f"{error.msg}: line {line}, column {column}, near {near}"
         raise UnreadableRow(None, got, "JSON", "mend the syntax") from None
     except RecursionError:
         raise UnreadableRow(None, "lists in lists", "at most some hundred levels", "make it flatter") from None
