@@ -86,7 +86,9 @@ def violations(path: str, source: str) -> list[str]:
         if top == HOST and room not in IMPORTS_HOST:
             broken.append(f"{path} imports {name}: {room} may not import the host")
         if name.startswith("pyarrow.json"):
-            broken.append(f"{path} imports {name}: it makes broken arrays, which end the interpreter (storage/rows reads)")
+            broken.append(
+                f"{path} imports {name}: it makes broken arrays, which end the interpreter (storage/rows reads)"
+            )
         if top in FORBIDDEN.get(room, ()):
             broken.append(f"{path} imports {name}: {room} does without {top}")
         if {path, room} & STANDARD_LIBRARY_ONLY and top != PACKAGE and top not in stdlib():
