@@ -5,8 +5,9 @@ from typing import Any
 
 from .batches import RowBatch
 from .files import read_blocks, read_lines
+from .json_fast import parse_lines
 from .json_list import ListReader
-from .json_text import WHITESPACE, Position, parse_lines, parse_row
+from .json_text import WHITESPACE, Position, parse_row
 from .problems import OnBad, Place, UnreadableRow
 
 

@@ -7,7 +7,8 @@ import numpy as np
 
 from .batches import RowBatch
 from .files import read_blocks
-from .json_text import WHITESPACE, Position, parse_entries, parse_row
+from .json_fast import parse_entries
+from .json_text import WHITESPACE, Position, parse_row
 from .problems import OnBad, Place, RowsError, UnreadableRow, damaged
 
 
