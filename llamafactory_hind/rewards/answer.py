@@ -180,3 +180,12 @@ def _references(value: Any) -> list[str] | None:
     if isinstance(value, list) and value and all(isinstance(answer, str) for answer in value):
         return value
     raise ValueError(f"column `answers`: got {shorten(value)}, expected a list of texts with at least one.")
+
+
+REWARDS = {
+    "accuracy": accuracy,
+    "choice": choice,
+    "math": math_equal,
+    "numeric_tolerance": numeric_tolerance,
+    "vqa": vqa,
+}

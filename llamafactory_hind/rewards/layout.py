@@ -13,3 +13,6 @@ def layout_format(completions: Sequence[str], **columns: Any) -> list[float | No
     `format_reward` (train/stage_rl/reward.py).
     """
     return [float(LAYOUT.fullmatch(text) is not None) for text in completions]
+
+
+REWARDS = {"format": layout_format}
