@@ -32,6 +32,7 @@ from transformers import Qwen2_5_VLForConditionalGeneration, TrainingArguments, 
 from trl import GRPOConfig, GRPOTrainer
 
 from llamafactory_hind.engines.local.weights import LoadedModel
+from llamafactory_hind.engines.open import RolloutEngines
 from llamafactory_hind.rewards import load_rewards
 from llamafactory_hind.stages.grpo import GroupRelative
 from llamafactory_hind.toyworld.build import build
@@ -116,6 +117,7 @@ class Ours:
             annotator=GroupRelative(load_rewards([f"{__file__}:lengths"], None, timeout=60), finetuning_args),
             options=RolloutOptions(GROUP, 0.9, 1.0, 0, NEW_TOKENS, 1, "on"),
             loaded=self.loaded,
+            engines=RolloutEngines.of(finetuning_args, self.loaded),
             reference=copy.deepcopy(model) if case.kl_beta else None,
             finetuning_args=finetuning_args,
             args=TrainingArguments(out, per_device_train_batch_size=1, report_to=[], use_cpu=True, disable_tqdm=True),

@@ -35,7 +35,7 @@ def _content_key(request: Request) -> str:
 
 
 def _name(medium: Any) -> str:
-    """Return what tells a medium apart: its path, else its bytes."""
+    """Return the identity of a medium: its path, else its bytes."""
     if isinstance(medium, str):
         return medium
     if isinstance(medium, list | tuple):

@@ -127,12 +127,12 @@ def work_item(row: Row, arguments: Arguments) -> dict[str, Any]:
 class Worker:
     """Does the units of rows."""
 
-    def __init__(self, arguments: Arguments, room: EnginePool) -> None:
+    def __init__(self, arguments: Arguments, pool: EnginePool) -> None:
         """Open the parts; they share weights where they share the model."""
         self.arguments = arguments
         large = arguments.answer_batch_size or 4 * arguments.batch_size
         self.engines = {
-            part: room.open(model=model, adapters=adapters, batch_size=large if part == "answer" else None)
+            part: pool.open(model=model, adapters=adapters, batch_size=large if part == "answer" else None)
             for part, (model, adapters) in arguments.parts.items()
         }
 

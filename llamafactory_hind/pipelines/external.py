@@ -13,7 +13,7 @@ from typing import Any
 
 from ..config.command import split_names
 from ..config.problem import Problem
-from ..engines.interface import Request, Sampling
+from ..engines.interface import FinishReason, Request, Sampling
 from ..formats.media.fields import MEDIA_FIELDS, count_placeholders
 from ..formats.rollout.rows import turns_of
 from ..formats.texts.layout import is_cut, wears_layout
@@ -119,11 +119,11 @@ def work_item(row: Row, arguments: Arguments) -> dict[str, Any]:
 class Worker:
     """Does the units of rows."""
 
-    def __init__(self, arguments: Arguments, room: EnginePool) -> None:
+    def __init__(self, arguments: Arguments, pool: EnginePool) -> None:
         """Open the model that writes, if anything is to be written."""
         self.arguments = arguments
         adapters = split_names(arguments.adapter_name_or_path)
-        self.writer = room.open(adapters=adapters) if arguments.num_samples else None
+        self.writer = pool.open(adapters=adapters) if arguments.num_samples else None
 
     async def work(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
         """Return the texts written for each row, with log q of each where the engine gives it."""
@@ -161,7 +161,7 @@ def judge(action: Mapping[str, Any], known: Collection[str]) -> str:
     """Return `kept`, or why a text does not become an action; `known` are those that the row has from this source."""
     checks = {
         "empty": not action["text"],
-        "cut at max_new_tokens": action["finish_reason"] == "length" or is_cut(action["text"]),
+        "cut at max_new_tokens": action["finish_reason"] == FinishReason.LENGTH or is_cut(action["text"]),
         "media placeholder in the text": any(count_placeholders(action["text"]).values()),
         "in the row already": action["text"] in known,
     }

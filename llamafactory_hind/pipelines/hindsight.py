@@ -11,7 +11,7 @@ from typing import Any
 
 from ..config.command import split_names
 from ..config.problem import Problem
-from ..engines.interface import Sampling
+from ..engines.interface import FinishReason, Sampling
 from ..evaluation.gold_answers import gold_answers, mentions
 from ..formats.media.fields import count_placeholders
 from ..formats.texts.leaks import find_leak
@@ -78,10 +78,10 @@ def work_item(row: Row, arguments: Arguments) -> dict[str, Any]:
 class Worker:
     """Does the units of rows."""
 
-    def __init__(self, arguments: Arguments, room: EnginePool) -> None:
+    def __init__(self, arguments: Arguments, pool: EnginePool) -> None:
         """Open the model that writes."""
         self.arguments = arguments
-        self.writer = room.open(adapters=split_names(arguments.adapter_name_or_path))
+        self.writer = pool.open(adapters=split_names(arguments.adapter_name_or_path))
 
     async def work(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
         """Return for each row every text that was written, the one that is kept last."""
@@ -138,7 +138,7 @@ def judge(row: Row, attempt: Mapping[str, str]) -> Judgement:
     facts = [fact for fact, leak in leaks.items() if leak is None]
     golds = gold_answers(row.fields["answer"], row.fields.get("answers"))
     checks = {
-        "cut at max_new_tokens": attempt["finish_reason"] == "length",
+        "cut at max_new_tokens": attempt["finish_reason"] == FinishReason.LENGTH,
         "no reasoning found": not found.cot,
         "no knowledge found": not found.knowledge,
         "media placeholder in the text": any(count_placeholders(attempt["text"]).values()),

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..config.command import split_names
 from ..config.problem import Problem
-from ..engines.interface import Request, Sampling
+from ..engines.interface import FinishReason, Request, Sampling
 from ..evaluation.gold_answers import gold_answers
 from ..formats.fields import is_missing
 from ..formats.media.fields import MEDIA_FIELDS, count_placeholders
@@ -103,10 +103,10 @@ def work_item(row: Row, arguments: Arguments) -> dict[str, Any]:
 class Worker:
     """Does the units of rows."""
 
-    def __init__(self, arguments: Arguments, room: EnginePool) -> None:
+    def __init__(self, arguments: Arguments, pool: EnginePool) -> None:
         """Open the model that writes."""
         self.arguments = arguments
-        self.writer = room.open(adapters=split_names(arguments.adapter_name_or_path))
+        self.writer = pool.open(adapters=split_names(arguments.adapter_name_or_path))
 
     async def work(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
         """Return for each row every text that was written, the one that is kept last; none where the row has a hint."""
@@ -143,7 +143,7 @@ class Worker:
 
 def judge(row: Row, attempt: Mapping[str, str], arguments: Arguments) -> tuple[str | None, str]:
     """Return the hint of a text and `kept`, or None and why it is dropped."""
-    cut = attempt["finish_reason"] == "length"
+    cut = attempt["finish_reason"] == FinishReason.LENGTH
     hint = parse_hint(attempt["text"], tags=arguments.hint_tags, cut=cut)
     if hint is None:
         return None, "cut at max_new_tokens" if cut else "no hint found"

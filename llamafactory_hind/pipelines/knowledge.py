@@ -10,14 +10,15 @@ from typing import Any, Literal
 
 from ..config.command import split_names
 from ..config.problem import Problem
-from ..engines.interface import Completion, Sampling
+from ..engines.interface import Completion, Engine, FinishReason, Sampling
+from ..engines.open import AT_MOST
 from ..evaluation.gold_answers import gold_answers, mentions, soft_score
 from ..formats.media.fields import MEDIA_FIELDS, count_placeholders
 from ..storage.files import write_rows, write_text
 from .rules.pairing import PAIR_RULES, Fact, distinct, gain, is_helpful
 from .rules.quadrants import count_quadrants, plot_report, print_report
 from .runner.arguments import SynthArguments, at_least
-from .runner.engines import EnginePool, PipelineEngine
+from .runner.engines import EnginePool
 from .runner.failures import RunStopped
 from .runner.prompting import render, request_of
 from .runner.provenance import provenance, work_content
@@ -94,9 +95,9 @@ class Arguments(SynthArguments):
             )
         if not 0 < self.top_p <= 1:
             yield Problem("top_p", self.top_p, "more than 0, at most 1", "1.0 turns it off.")
-        if self.engine == "openai" and self.helpful_by == "gain":
+        if self.helpful_by == "gain" and not AT_MOST[self.engine].scores:
             remedy = "A server does not score given texts: choose outcome or lexical, or `engine: hf`."
-            yield Problem("helpful_by", self.helpful_by, "outcome or lexical with `engine: openai`", remedy)
+            yield Problem("helpful_by", self.helpful_by, f"outcome or lexical with `engine: {self.engine}`", remedy)
 
     @property
     def answerer(self) -> tuple[str, tuple[str, ...]]:
@@ -135,16 +136,18 @@ def work_item(row: Row, arguments: Arguments) -> dict[str, Any]:
 class Worker:
     """Does the units of rows; opening it loads the models."""
 
-    def __init__(self, arguments: Arguments, room: EnginePool) -> None:
+    def __init__(self, arguments: Arguments, pool: EnginePool) -> None:
         """Open generator and answerer; they share weights where they share the model."""
         self.arguments = arguments
         model, adapters = arguments.writer
-        self.generator: PipelineEngine = room.open(model=model, adapters=adapters)
-        self.answerer: PipelineEngine | None = None
+        self.generator = pool.open(model=model, adapters=adapters)
+        self.answerer: Engine | None = None
         if arguments.helpful_by != "lexical":
             model, adapters = arguments.answerer
             size = arguments.answer_batch_size or 4 * arguments.batch_size
-            self.answerer = room.open(model=model, adapters=adapters, batch_size=size)
+            self.answerer = pool.open(
+                model=model, adapters=adapters, batch_size=size, scores=arguments.helpful_by == "gain"
+            )
 
     async def work(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
         """Return for each row its greedy and sampled facts, and what the answerer makes of each distinct one."""
@@ -194,7 +197,7 @@ class Worker:
 
 
 def _fact_record(completion: Completion) -> dict[str, Any]:
-    if completion.confidence is None and completion.finish_reason == "stop":
+    if completion.confidence is None and completion.finish_reason == FinishReason.STOP:
         raise RunStopped(
             "`pipeline: knowledge` needs log-probabilities of what is written, and the server gives none: confidence cannot be "
             "had. Take a server that answers `logprobs: true`, or `engine: hf`."
@@ -211,7 +214,7 @@ def usable(record: Mapping[str, Any]) -> bool:
     """Say whether a text can stand in a pair: whole, not empty, without media placeholders."""
     return (
         bool(record["text"])
-        and record["finish_reason"] == "stop"
+        and record["finish_reason"] == FinishReason.STOP
         and not any(count_placeholders(record["text"]).values())
     )
 

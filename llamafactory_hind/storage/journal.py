@@ -1,6 +1,9 @@
 """An append-only record of finished units, one JSON line each, durable before a unit counts as done.
 
 Killed at any moment and started again, a run finds every finished unit here; only a line cut by the kill is computed again.
+
+It is our own and not SQLite or a library of logs: many units that finish at a time share one sync (group commit), a cut last line is
+dropped and all before it stays, and the file is text that people read and join. [ours]
 """
 
 import asyncio

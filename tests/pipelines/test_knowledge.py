@@ -20,7 +20,7 @@ from llamafactory_hind.engines.local.engine import LocalEngine
 from llamafactory_hind.engines.local.weights import load_weights
 from llamafactory_hind.formats.prompts.wording import build_prompt
 from llamafactory_hind.pipelines.runner.run import run_synth
-from shared.engines import ask, make_telling
+from shared.engines import ask, make_telling, score_texts
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +126,7 @@ def test_confidence_and_gain_are_those_of_the_engine(world: Path, speaker: Path)
 
         def score(target: str, text: str, facts: list[str], row: dict[str, Any] = row) -> Any:
             prompt = build_prompt(target, row["question"], images=1, **({"knowledge": facts} if facts else {}))
-            return one.score([ask(prompt, world / row["images"][0])], [text])[0]
+            return score_texts(one, [ask(prompt, world / row["images"][0])], [text])[0]
 
         without = score("answer", row["answer"], []).logprob
         assert found["without"] == pytest.approx(without, abs=1e-4)

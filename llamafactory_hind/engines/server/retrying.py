@@ -1,6 +1,7 @@
 """What went wrong with a call, and how long to wait before the next. Pure Python.
 
-A loop of our own and not `tenacity`: that took 0.05 ms a call, near half the call itself, for these few lines.
+Waiting and counting are our own and not `tenacity`: that takes 0.05 ms of CPU a call, a quarter of what the whole call takes, and knows
+neither several servers nor a seed that must be drawn anew.
 """
 
 import random
@@ -58,13 +59,13 @@ class FailedAttempt:
 
 def classify_status(status: int, message: str, retry_after: str | None) -> FailedAttempt:
     """Return what an HTTP error means: 408, 409, 425, 429 and 5xx pass, others stay."""
-    told = None if retry_after is None else read_retry_after(retry_after)
+    asked = None if retry_after is None else read_retry_after(retry_after)
     retryable = status in RETRIED or status >= 500
     reason = f"the server answered {status}: {message}"
-    if retryable and told is not None and told > LONGEST_RETRY_AFTER:
+    if retryable and asked is not None and asked > LONGEST_RETRY_AFTER:
         retryable = False
-        reason += f"; it asks to wait {told:.0f} s, which is more than {LONGEST_RETRY_AFTER:.0f}"
-    return FailedAttempt(reason, status, retryable, told, unhealthy=status >= 500)
+        reason += f"; it asks to wait {asked:.0f} s, which is more than {LONGEST_RETRY_AFTER:.0f}"
+    return FailedAttempt(reason, status, retryable, asked, unhealthy=status >= 500)
 
 
 def backoff(attempt: int, retry_after: float | None) -> float:

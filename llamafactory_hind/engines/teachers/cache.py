@@ -10,11 +10,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ...formats.media.fields import MEDIA_FIELDS
 from ...storage.digests import digest_media
-from ..interface import Completion, Request, Sampling
-
-
-MEDIA = ("images", "videos", "audios")
+from ..interface import Completion, FinishReason, Request, Sampling
 
 
 class TextCache:
@@ -71,7 +69,7 @@ class TextCache:
                 try:
                     entry = json.loads(line)
                     self._entries[entry["key"]] = [
-                        Completion(text, tuple(ids), logprob, reason, tokens)
+                        Completion(text, tuple(ids), logprob, FinishReason(reason), tokens)
                         for text, ids, logprob, reason, tokens in entry["result"]
                     ]
                 except (ValueError, KeyError, TypeError):
@@ -86,7 +84,7 @@ def text_key(writer: Any, request: Request, sampling: Sampling) -> str:
         request: its key names the random numbers.
         sampling: with the seed.
     """
-    media: Mapping[str, Sequence[Any]] = {kind: getattr(request, kind) for kind in MEDIA}
+    media: Mapping[str, Sequence[Any]] = {kind: getattr(request, kind) for kind in MEDIA_FIELDS}
     asked = {
         "writer": writer,
         "system": request.system,

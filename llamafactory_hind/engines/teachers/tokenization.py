@@ -46,9 +46,9 @@ def check_same_tokenization(student: LoadedModel, teacher: LoadedModel, *, name:
         problems.append(f"media: the student's template uses {plugins[0]}, the teacher's {plugins[1]}.")
     problems += [] if problems else _prompt(student, teacher)
     if problems:
-        told = "".join(f"\n  {problem}" for problem in problems)
+        listed = "".join(f"\n  {problem}" for problem in problems)
         raise ValueError(
-            f"teacher {name!r} does not read tokens as the student does, so it cannot be shown the student's completions:{told}\n"
+            f"teacher {name!r} does not read tokens as the student does, so it cannot be shown the student's completions:{listed}\n"
             "Take a teacher of the student's family with the same template and pixel limits, or use it for hints alone with "
             "`distill_weight: 0`."
         )

@@ -20,7 +20,7 @@ from ...trainers.rollouts.scoring import GroupScorer, PromptInputs
 
 
 if TYPE_CHECKING:
-    from ...engines.local.encoding import Prompt
+    from ...engines.interface import Prompt
     from ...engines.teachers.local import LocalTeacher
     from ...engines.teachers.pool import TeacherPool
     from ...trainers.rollouts.batch import RolloutBatch

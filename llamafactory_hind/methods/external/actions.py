@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from llamafactory.data.template import Template
 from llamafactory.extras import logging
 
+from ...engines.interface import FinishReason
 from ...engines.local.encoding import media_token_ids
 from ...formats.texts.layout import is_cut, wears_layout, wrap
 from ...trainers.rollouts.records import POLICY, Rollout
@@ -84,9 +85,9 @@ class ActionReader:
         before = self._read.total()
         self._read += refused + Counter(good=good)
         if before < ENOUGH_READ <= self._read.total() and self._read["good"] * 2 < self._read.total():
-            told = ", ".join(f"{reason} {self._read[reason]}" for reason in REFUSALS)
+            shares = ", ".join(f"{reason} {self._read[reason]}" for reason in REFUSALS)
             logger.warning_rank0(
-                f"Of the first {self._read.total()} external actions only {self._read['good']} can be used ({told}); "
+                f"Of the first {self._read.total()} external actions only {self._read['good']} can be used ({shares}); "
                 f"`max_new_tokens` is {self.max_new_tokens}."
             )
 
@@ -107,14 +108,14 @@ class ActionReader:
             rollout,
             completion_ids=[*rollout.completion_ids, *(action.token_ids for action in actions)],
             texts=[*rollout.texts, *(action.text for action in actions)],
-            finish_reasons=[*rollout.finish_reasons, *("stop" for _ in actions)],
+            finish_reasons=[*rollout.finish_reasons, *(FinishReason.STOP for _ in actions)],
             sources=[*rollout.sources, *(action.source for action in actions)],
         )
         logprobs = [*(0.0 for _ in rollout.texts), *(action.logprob or 0.0 for action in actions)]
         return Candidates(joined, logprobs, refused)
 
     def _why_not(self, entry: Mapping[str, Any], ids: Sequence[int]) -> str | None:
-        if entry.get("finish_reason") == "length" or is_cut(entry["text"]):
+        if entry.get("finish_reason") == FinishReason.LENGTH or is_cut(entry["text"]):
             return "truncated"
         if len(ids) > self.max_new_tokens:
             return "too_long"

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...engines.interface import Request
-from ...engines.local.encoding import MEDIA, Prompt
-from ...formats.media.fields import count_placeholders
+from ...engines.interface import Prompt, Request
+from ...formats.media.fields import MEDIA_FIELDS, count_placeholders
 from ...formats.prompts.files import PromptError, PromptFile, own_file, read_prompt
 from ...trainers.rollouts.records import Rollout
 from ..conversation import conversation_of, media_of
@@ -90,8 +89,8 @@ def _with_last_turn(file: PromptFile, feature: Mapping[str, Any], more: Mapping[
     }
     asked = [*turns[:-1], {**turns[-1], "content": file.render(variables, row=row)}]
     if _placeholders(asked) != before:
-        told = f"the media placeholders are {_placeholders(asked)}, expected {before}: write `question` once, whole"
-        raise PromptError(file.path, 1, None, list(variables), row, told)
+        fault = f"the media placeholders are {_placeholders(asked)}, expected {before}: write `question` once, whole"
+        raise PromptError(file.path, 1, None, list(variables), row, fault)
     return asked
 
 
@@ -103,7 +102,7 @@ def hinted_prompt_of(loaded: "LoadedModel", rollout: Rollout, turns: list[dict[s
     """Return the student's prompt for other turns: same system text, tools, media and template."""
     conversation, media = conversation_of(rollout.feature), media_of(rollout)
     plugin, template = loaded.template.mm_plugin, loaded.template
-    lists = [media[kind] for kind in MEDIA]
+    lists = [media[kind] for kind in MEDIA_FIELDS]
     messages = plugin.process_messages([*turns, {"role": "assistant", "content": ""}], *lists, loaded.processor)
     ids, _ = template.encode_oneturn(
         loaded.tokenizer, messages, conversation["system"] or None, conversation["tools"] or None

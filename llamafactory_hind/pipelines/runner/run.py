@@ -98,7 +98,7 @@ def run_pipeline(
     """Do the units that the journal lacks, then write and register the output.
 
     Args:
-        pipeline: a module of this room.
+        pipeline: a module of `pipelines`.
         arguments: checked.
         rows: good rows, in order; equal rows are one unit.
         refused: rows that were bad already.

@@ -9,22 +9,28 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from ...config.problem import ConfigError
+from ...engines.open import AT_MOST
 from ...storage.journal import Journal, JournalBroken
 from .arguments import SynthArguments
+from .calls import CallJournal
 from .engines import EnginePool, PoolUsage
 from .failures import FailureLog, RunStopped
 from .progress import Progress
 from .rows import Failure, Row
 
 
-if TYPE_CHECKING:
-    from .calls import CallJournal
-
 FATAL = (ConfigError, JournalBroken, RunStopped)  # of the run, not of the row
 ROWS_A_CALL = 2  # [ours] rows in flight for each call that may be under way: while one is written down, another calls
+
+
+class Worker(Protocol):
+    """What does the units of a pipeline."""
+
+    async def work(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
+        """Return one JSON value a row."""
 
 
 @dataclass
@@ -35,7 +41,7 @@ class WorkLoop:
         units: key -> row, in order.
         journal: takes results.
         failures: takes rows that fail.
-        progress: is told of both.
+        progress: shows both.
         worker: of the pipeline.
     """
 
@@ -43,7 +49,7 @@ class WorkLoop:
     journal: Journal
     failures: FailureLog
     progress: Progress
-    worker: Any
+    worker: Worker
 
     async def fail(self, key: str, error: Exception) -> None:
         """Record a unit that failed."""
@@ -68,33 +74,31 @@ async def work_through(
     """
     known = sum(key in journal.results for key in units)
     calls = _open_calls(arguments)
-    room = EnginePool(arguments, calls)
+    pool = EnginePool(arguments, calls)
     start = time.monotonic()
     try:
-        worker = pipeline.Worker(arguments, room)
+        worker = pipeline.Worker(arguments, pool)
         start = time.monotonic()
-        progress = Progress(arguments.pipeline, total=len(units), known=known, room=room, failures=failures)
+        progress = Progress(arguments.pipeline, total=len(units), known=known, pool=pool, failures=failures)
         with progress:
             job = WorkLoop(units, journal, failures, progress, worker)
-            if arguments.engine == "openai":
+            if pool.concurrent:
                 await _row_by_row(job, ROWS_A_CALL * arguments.concurrency)
             else:
                 await _group_by_group(job, arguments.batch_size)
     finally:
         try:
-            await room.close()
+            await pool.close()
         finally:
             if calls is not None:
                 calls.close()
-        print(summarize(room.usage, failures, time.monotonic() - start))
+        print(summarize(pool.usage, failures, time.monotonic() - start))
 
 
-def _open_calls(arguments: SynthArguments) -> "CallJournal | None":
-    if arguments.engine != "openai":
+def _open_calls(arguments: SynthArguments) -> CallJournal | None:
+    if not AT_MOST[arguments.engine].concurrent:
         return None
-    from .calls import CallJournal  # with what calls a server
-
-    return CallJournal(arguments.beside_output(".calls.jsonl"))
+    return CallJournal(arguments.beside_output(".calls.jsonl"), arguments.host_settings)
 
 
 def summarize(usage: PoolUsage, failures: FailureLog, seconds: float) -> str:
@@ -163,8 +167,8 @@ async def _try_group(job: WorkLoop, group: Sequence[str]) -> dict[str, Any]:
     except FATAL:
         raise
     except Exception as error:  # one bad row must not cost the others
-        told = f"{type(error).__name__}: {error}"
-        job.progress.say(f"a group of {len(group)} rows failed, they are tried one by one: {told}")
+        reason = f"{type(error).__name__}: {error}"
+        job.progress.say(f"a group of {len(group)} rows failed, they are tried one by one: {reason}")
     results: dict[str, Any] = {}
     for key in group:
         try:

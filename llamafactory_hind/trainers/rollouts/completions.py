@@ -97,7 +97,7 @@ def completion_entries(
                 "kept": kept,
                 "completion": text,
                 "tokens": len(rollout.completion_ids[sample]),
-                "finish_reason": rollout.finish_reasons[sample],
+                "finish_reason": str(rollout.finish_reasons[sample]),
                 "reward": _number(scores.total[place]),
                 **{f"reward/{name}": _number(values[place]) for name, values in scores.each.items()},
                 "advantage": _number(annotation.advantages[place]),

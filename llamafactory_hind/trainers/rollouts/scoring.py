@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from llamafactory.extras import logging
 
-from ...engines.local.encoding import Prompt, collate
+from ...engines.interface import Prompt
+from ...engines.local.encoding import collate
 from ...engines.local.engine import PASSING_ERRORS
 from ...engines.local.packing import pack, packed_attention_mask, why_not_packed
 from ...engines.local.prefixes import shared_logprobs
@@ -275,7 +276,7 @@ def spread(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
 
 
 def check_objective(objective: TokenObjective | None, scorer: "GroupScorer", model: torch.nn.Module) -> None:
-    """Refuse, once the scorer is settled, a policy whose head cannot be read.
+    """Refuse, once the mode is selected, a policy whose head cannot be read.
 
     Raises:
         ValueError: it is not known how the model makes logits of hidden states.

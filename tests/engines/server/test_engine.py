@@ -23,7 +23,7 @@ from PIL import Image
 
 from llamafactory_hind.engines.interface import Completion, Request, Sampling
 from llamafactory_hind.engines.server.retrying import CallFailed
-from llamafactory_hind.engines.server.usage import Usage
+from llamafactory_hind.engines.usage import Usage
 from llamafactory_hind.formats.media.frames import sample_frames
 from shared.openai_server import OpenAIServer, answer, logprobs_of
 from shared.served import GREEDY, HOT, ask, generate, make_engine, texts
@@ -387,7 +387,7 @@ def test_the_hosts_server_gives_what_the_same_model_gives_here(
     none = [ask(f"What does {name} eat?", system="You know creatures.") for name in ("wug", "dax")]
     requests = [*one, *two, *none]
     expected = [[host_text(local, request)] for request in requests]
-    assert expected[-len(none) :] == texts(local.generate(none, GREEDY))
+    assert expected[-len(none) :] == texts(asyncio.run(local.generate(none, GREEDY)))
     assert all(text.strip() for (text,) in expected)
     assert len({text for (text,) in expected[: len(one)]}) > 1, "pictures must matter, or this shows nothing"
 

@@ -11,11 +11,13 @@ import torch
 from PIL import Image
 
 from llamafactory_hind.engines.interface import Completion, Request, Sampling
+from llamafactory_hind.engines.local.engine import LocalEngine
 from llamafactory_hind.engines.teachers import server as teacher_server
 from llamafactory_hind.engines.teachers.cache import TextCache, text_key
 from llamafactory_hind.engines.teachers.plan import read_teacher_plan
 from llamafactory_hind.engines.teachers.pool import TeacherPool
 from llamafactory_hind.toyworld.checkpoint import write_checkpoint
+from shared.engines import generate
 from shared.openai_server import Behaviour, OpenAIServer
 from shared.rollouts import RolloutSetup
 from shared.teachers import open_teachers, settings_of, write_teacher, write_yaml
@@ -84,7 +86,7 @@ def test_the_base_is_the_student_with_its_adapter_off(student: RolloutSetup, sma
     assert first[0].token_ids == second[0].token_ids
     assert student.model.training
     assert trained == {name for name, entry in student.model.named_parameters() if entry.requires_grad}
-    adapted = teacher.engine.__class__(student.loaded, batch_size=1, adapters=None).generate([ask()], SAMPLING)[0]
+    adapted = generate(LocalEngine(student.loaded, batch_size=1, adapters=None), [ask()], SAMPLING)[0]
     assert adapted[0].token_ids != first[0].token_ids
 
 

@@ -270,7 +270,7 @@ def test_ctrl_c_is_heard_between_groups_of_a_local_model(tmp_path: Path) -> None
     groups: list[list[str]] = []
 
     class Worker:
-        def __init__(self, arguments: Any, room: Any) -> None:
+        def __init__(self, arguments: Any, pool: Any) -> None:
             pass
 
         async def work(self, rows: list[Row]) -> list[str]:
