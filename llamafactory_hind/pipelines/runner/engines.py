@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ...config.problem import ConfigError, Problem
 from ...engines.interface import Capabilities, Completion, Engine, Request, Sampling, Score
@@ -13,8 +13,6 @@ from .arguments import SynthArguments
 
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from .calls import CallJournal
 
 
@@ -179,7 +177,7 @@ class SeparateRequests:
         """Score one assistant turn a request; see `engines.interface.Engine`."""
         return await self._engine.score(requests, texts)
 
-    def sync(self, model: "nn.Module") -> None:
+    def sync(self, model: Any) -> None:
         """Hand weights on; see `engines.interface.Engine`."""
         self._engine.sync(model)
 

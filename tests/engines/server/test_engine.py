@@ -307,7 +307,7 @@ def test_answers_without_token_counts_are_told(server: OpenAIServer) -> None:
 
 def test_the_server_runs_as_a_program(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("llamafactory_hind.engines.server.retrying.FIRST_WAIT", 0.01)
-    command = [sys.executable, str(root / "tests" / "openai_server.py"), "--port", "0", "--faults", "0.5"]
+    command = [sys.executable, str(root / "tests" / "shared" / "openai_server.py"), "--port", "0", "--faults", "0.5"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             url = process.stdout.readline().strip()
@@ -420,14 +420,14 @@ def host_text(local: Any, request: Request) -> str:
     import torch
     from transformers import GenerationConfig
 
-    weights, ids = local.weights, local.encode(request).input_ids
+    loaded, ids = local.loaded, local.encode(request).input_ids
     images = list(request.images)
-    media = weights.template.mm_plugin.get_mm_inputs(images, [], [], [len(images)], [0], [0], [ids], weights.processor)
+    media = loaded.template.mm_plugin.get_mm_inputs(images, [], [], [len(images)], [0], [0], [ids], loaded.processor)
     config = GenerationConfig(
         max_new_tokens=GREEDY.max_new_tokens, do_sample=False, eos_token_id=local.stop_ids, pad_token_id=0
     )
     inputs = {"input_ids": torch.tensor([ids]), "attention_mask": torch.ones(1, len(ids), dtype=torch.long), **media}
     inputs.pop("mm_token_type_ids", None)
     with torch.no_grad():
-        written = weights.model.generate(**inputs, generation_config=config)[0, len(ids) :]
-    return weights.tokenizer.decode(written, skip_special_tokens=True, clean_up_tokenization_spaces=True)
+        written = loaded.model.generate(**inputs, generation_config=config)[0, len(ids) :]
+    return loaded.tokenizer.decode(written, skip_special_tokens=True, clean_up_tokenization_spaces=True)
