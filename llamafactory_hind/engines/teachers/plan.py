@@ -14,13 +14,13 @@ from typing import Any
 
 import yaml
 
+from ...config.problem import listed
 from ..server.api_key import ApiKey
 from ..server.endpoints import Endpoints
 
 
 BASE = "base"
 DEFAULT = "default"  # the teacher of rows that no other teaches, and the name of one that teaches all
-SHOWN_PROBLEMS = 20
 OWN_KEYS = ("model_name_or_path", "adapter_name_or_path", "device", "offload", "api")
 ROUTED_KEYS = ("route_by", "teachers")
 # Default of each key of `api` [ours], lowest value and whether it is whole: a step of training waits for these.
@@ -138,7 +138,7 @@ class TeacherPlan:
             if distributions and spec.server is not None
         ]
         if problems:
-            raise ValueError(f"teacher: {self.source} cannot serve this run:" + _lines(problems))
+            raise ValueError(f"teacher: {self.source} cannot serve this run:" + listed(problems))
 
 
 def read_teacher_plan(value: str) -> TeacherPlan:
@@ -157,7 +157,7 @@ def read_teacher_plan(value: str) -> TeacherPlan:
     problems: list[str] = []
     plan = _read_content(value, _content(value), problems)
     if problems:
-        raise ValueError(f"teacher: {value} is wrong:" + _lines(problems))
+        raise ValueError(f"teacher: {value} is wrong:" + listed(problems))
     return plan
 
 
@@ -180,7 +180,7 @@ def check_rows(plan: TeacherPlan, dataset: Any) -> Counter[str]:
         except ValueError as error:
             problems.append(f"{place}, {error}")
     if problems:
-        raise ValueError(f"Rows without a teacher, {len(problems)} in all:" + _lines(problems))
+        raise ValueError(f"Rows without a teacher, {len(problems)} in all:" + listed(problems))
     return counts
 
 
@@ -330,8 +330,3 @@ def _unknown(
 def _name(value: Any) -> str:
     """Return a row's value, or a key of the file, as the name of a teacher: YAML reads 1 and true as no texts."""
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _lines(problems: list[str]) -> str:
-    more = f"\n  … and {len(problems) - SHOWN_PROBLEMS} more." if len(problems) > SHOWN_PROBLEMS else ""
-    return "".join(f"\n  {problem}" for problem in problems[:SHOWN_PROBLEMS]) + more

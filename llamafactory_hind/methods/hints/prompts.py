@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...config.problem import listed
 from ...engines.interface import Request
 from ...engines.local.encoding import MEDIA, Prompt
 from ...formats.media.fields import count_placeholders
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
     pass
 
-SHOWN_PROBLEMS = 20
 STAND_IN = "…"  # a hint, where none is written yet
 
 
@@ -141,10 +141,8 @@ def check_rows(dataset: Any, prompts: HintPrompts, *, has_teacher: bool) -> int:
         except PromptError as error:
             problems.append(str(error))
     if problems:
-        shown = "".join(f"\n  {problem}" for problem in problems[:SHOWN_PROBLEMS])
-        more = f"\n  … and {len(problems) - SHOWN_PROBLEMS} more." if len(problems) > SHOWN_PROBLEMS else ""
         raise ValueError(
-            f"Prompts for hints that cannot be rendered, {len(problems)} in all:{shown}{more}\n"
+            f"Prompts for hints that cannot be rendered, {len(problems)} in all:{listed(problems)}\n"
             "Mend the rows or the prompt files, or set `hint_samples: 0` to do without hints."
         )
     return hints

@@ -15,6 +15,7 @@ from ...formats.hindsight.rows import find_problems
 from ...formats.media.check import MediaCheck
 from ...formats.media.fields import MEDIA_FIELDS
 from ...formats.rollout.rows import RolloutOptions, find_rollout_problems, read_rollout_options
+from .tracking import track
 
 
 HINDSIGHT, ROLLOUT = "hindsight", "rollout"
@@ -49,7 +50,7 @@ class Failure:
     """A row that gave nothing, and why.
 
     Attributes:
-        work_item: key of the unit that failed; empty where the row itself is bad.
+        work_key: of the work item that failed; empty where the row itself is bad.
     """
 
     id: str
@@ -57,7 +58,7 @@ class Failure:
     number: int
     reason: str
     fields: dict[str, Any]
-    work_item: str = ""
+    work_key: str = ""
 
 
 def read_rows(
@@ -106,7 +107,7 @@ def read_rows(
     own, shards = shard or (1, 1)
     position = 0
     for file, options, contents in read:
-        for number, content in enumerate(contents[:max_samples], start=1):
+        for number, content in enumerate(track(contents[:max_samples], f"checking {name}"), start=1):
             position += 1
             if (position - own) % shards:
                 continue
