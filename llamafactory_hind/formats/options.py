@@ -17,10 +17,12 @@ class RowOptions:
     """The options of one dataset.
 
     Attributes:
+        target: field that becomes the assistant turn, or the format's word for several.
         skip_bad_rows: leave bad rows of this dataset out instead of refusing it.
         columns: our field -> column of the dataset, where they differ.
     """
 
+    target: str = "answer"
     skip_bad_rows: bool = False
     columns: tuple[tuple[str, str], ...] = ()
 

@@ -27,7 +27,6 @@ class HindsightOptions(RowOptions):
         context: fields shown in the prompt of the target `answer`, in this order: cot, knowledge.
     """
 
-    target: str = "answer"
     ranking: bool = False
     context: tuple[str, ...] = ()
 

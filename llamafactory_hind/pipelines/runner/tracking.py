@@ -1,6 +1,6 @@
 """Bars for what a run does before and after its work: how far it is, and how long it will take."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 from tqdm import tqdm
@@ -10,12 +10,11 @@ Item = TypeVar("Item")
 SECONDS_BEFORE = 2.0  # [ours] a step that is done by then shows nothing
 
 
-def track(items: Iterable[Item], title: str, *, total: int | None = None) -> Iterable[Item]:
+def track(items: Iterable[Item], title: str) -> Iterator[Item]:
     """Return the items; a bar with the time left goes along where they take longer than two seconds.
 
     Args:
-        items: one a row.
+        items: one a row; the time left is known where they have a length.
         title: of the bar.
-        total: number of the items; None where they have a length.
     """
-    return tqdm(items, desc=title, total=total, unit="row", delay=SECONDS_BEFORE, leave=False)
+    yield from tqdm(items, desc=title, unit="row", delay=SECONDS_BEFORE, leave=False)
