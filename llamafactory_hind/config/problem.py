@@ -68,7 +68,11 @@ def first_of(names: Sequence[object], *, shown: int = SHOWN_NAMES, separator: st
 
 def shorten(value: Any, *, limit: int = SHOWN_CHARACTERS) -> str:
     """Return the repr of a value for an error message, shortened in the middle: a path ends in its name."""
-    return shorten_text(repr(value), limit=limit)
+    try:
+        text = repr(value)
+    except ValueError:  # a whole number with more digits than Python writes
+        text = "a whole number of thousands of digits"
+    return shorten_text(text, limit=limit)
 
 
 def shorten_text(text: str, *, limit: int = SHOWN_CHARACTERS) -> str:
