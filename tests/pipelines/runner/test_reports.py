@@ -26,7 +26,7 @@ def test_a_report_is_written_whole_and_shown(tmp_path: Path, capsys: pytest.Capt
     for line in (
         "rows │ 12",
         "kept at first attempt │ 7",
-        "mean reward │",
+        "mean reward",
         "org/model [bold]:smile: │ 0.6667",
         "no hint found │ 3",
         "名字 │ 1",
