@@ -104,6 +104,10 @@ def violations(path: str, source: str) -> list[str]:
         pure = room == "formats" and not any(part in f"/{path}" for part in HOST_IN_FORMATS)
         if top == HOST and (room not in IMPORTS_HOST or pure):
             broken.append(f"{path} imports {name}: {'this file' if pure else room} may not import the host")
+        if name.startswith("pyarrow.json"):
+            broken.append(
+                f"{path} imports {name}: it makes broken arrays, which end the interpreter (storage/rows reads)"
+            )
         if top in FORBIDDEN.get(room, ()):
             broken.append(f"{path} imports {name}: {room} does without {top}")
         if (

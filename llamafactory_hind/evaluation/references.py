@@ -7,7 +7,7 @@ from types import ModuleType
 from typing import Any
 
 from ..config.problem import ConfigError, Problem, show
-from ..formats.datasets import open_datasets
+from ..formats.datasets import Dataset, open_datasets
 from ..formats.options import RowOptions
 from ..storage.rows import RowProblem
 
@@ -43,23 +43,35 @@ def read_references(datasets: Sequence[str], *, dataset_dir: str, max_samples: i
         ConfigError: `dataset_info.json` or a dataset is missing, unreadable or of another format; all of them at once.
     """
     references: list[Reference] = []
+    opened, problems = open_datasets(datasets, dataset_dir=dataset_dir)
+    for dataset in opened:
+        try:
+            references += _read(dataset, max_samples)
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(problems)
+    return references
+
+
+def _read(dataset: Dataset, max_samples: int | None) -> list[Reference]:
+    references: list[Reference] = []
     problems: list[Problem] = []
-    for dataset in open_datasets(datasets, dataset_dir=dataset_dir):
-        for row in dataset.rows(max_samples):
-            if isinstance(row, RowProblem):
-                problems.append(Problem("dataset", dataset.name, "rows that can be read", f"{row}"))
-                continue
-            fields = dataset.fields(row)
-            question = dataset.format.question_of(fields)
-            if question is None:
-                expected = "rows that are objects with a `question` (`rollout`: a usable prompt)"
-                remedy = f"{row.place}, field `question`: got {show(fields.get('question'))}; mend the row."
-                problems.append(Problem("dataset", dataset.name, expected, remedy))
-                continue
-            row_id = str(fields.get("id", f"{Path(row.file).name}:{row.number}"))
-            answer = {"answer": dataset.format.response_of(fields, dataset.options)} if _is_number(fields) else {}
-            fields |= {"question": question} | answer
-            references.append(Reference(row_id, row.place, fields, dataset.options, dataset.format))
+    for row in dataset.rows(max_samples):
+        if isinstance(row, RowProblem):
+            problems.append(Problem("dataset", dataset.name, "rows that can be read", f"{row}"))
+            continue
+        fields = dataset.fields(row)
+        question = dataset.format.question_of(fields)
+        if question is None:
+            expected = "rows that are objects with a `question` (`rollout`: a usable prompt)"
+            remedy = f"{row.place}, field `question`: got {show(fields.get('question'))}; mend the row."
+            problems.append(Problem("dataset", dataset.name, expected, remedy))
+            continue
+        row_id = str(fields.get("id", f"{Path(row.file).name}:{row.number}"))
+        answer = {"answer": dataset.format.response_of(fields, dataset.options)} if _is_number(fields) else {}
+        fields |= {"question": question} | answer
+        references.append(Reference(row_id, row.place, fields, dataset.options, dataset.format))
     if problems:
         raise ConfigError(problems)
     return references

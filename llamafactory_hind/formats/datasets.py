@@ -57,12 +57,17 @@ class Dataset:
         """Yield the first rows in their order, all of them where there is no limit; in place of one that cannot be read, why.
 
         Raises:
-            ConfigError: a file is missing or damaged, so that its other rows are not known.
+            ConfigError: a file is missing or damaged, so that its other rows are not known, or no row can be read.
         """
+        first, is_readable = None, False
         try:
-            yield from itertools.islice(self._all_rows(), limit)
+            for row in itertools.islice(self._all_rows(), limit):
+                first, is_readable = first or row, is_readable or isinstance(row, DatasetRow)
+                yield row
         except (OSError, RowsError) as error:
             raise ConfigError([Problem("dataset", self.name, "files that can be read", f"{error}")]) from None
+        if first is not None and not is_readable:
+            raise ConfigError([Problem("dataset", self.name, "rows that can be read", f"{first}")])
 
     def _all_rows(self) -> Iterator[DatasetRow | RowProblem]:
         bad: deque[RowProblem] = deque()  # the reader is some hundred rows ahead
@@ -77,8 +82,10 @@ class Dataset:
         return read_fields(row.values, self.options)
 
 
-def open_datasets(names: Sequence[str], *, dataset_dir: str, formats: Collection[str] | None = None) -> list[Dataset]:
-    """Look datasets up; nothing is read of them yet.
+def open_datasets(
+    names: Sequence[str], *, dataset_dir: str, formats: Collection[str] | None = None
+) -> tuple[list[Dataset], list[Problem]]:
+    """Look datasets up; return them, and what is wrong with the entries of the others. No row is read yet.
 
     Args:
         names: in `dataset_info.json`.
@@ -86,7 +93,7 @@ def open_datasets(names: Sequence[str], *, dataset_dir: str, formats: Collection
         formats: that will do; None is all of ours.
 
     Raises:
-        ConfigError: with everything that is wrong with the file and the entries.
+        ConfigError: `dataset_info.json` cannot be read.
     """
     info_file = Path(dataset_dir) / "dataset_info.json"
     try:
@@ -101,9 +108,7 @@ def open_datasets(names: Sequence[str], *, dataset_dir: str, formats: Collection
     for name in names:
         entry = _open(name, info, dataset_dir, sorted(formats or format_names()))
         (problems if isinstance(entry, Problem) else found).append(entry)  # type: ignore[arg-type]
-    if problems:
-        raise ConfigError(problems)
-    return found
+    return found, problems
 
 
 def _open(name: str, info: dict[str, Any], dataset_dir: str, formats: Sequence[str]) -> Dataset | Problem:

@@ -10,6 +10,7 @@ from ..fields import as_list, is_missing
 from ..media.fields import MEDIA_FIELDS, PLACEHOLDERS, count_placeholders
 from ..prompts.wording import CHOICE_LETTERS, build_prompt, join_lines
 from .options import HindsightOptions
+from .options import read_options as read_options  # part of what a format has, see `formats.get_rows`
 
 
 TASKS = ("answer", "cot", "knowledge")  # in the order in which `multitask` writes them

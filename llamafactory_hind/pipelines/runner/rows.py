@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...config.problem import ConfigError
 from ...formats.datasets import Dataset, DatasetRow, open_datasets
 from ...formats.fields import as_list, is_missing
 from ...formats.media.check import MediaCheck
@@ -81,29 +82,35 @@ def read_rows(
     Raises:
         ConfigError: `dataset_info.json` or a file is missing or unreadable, or a dataset is not of that format.
     """
+    opened, problems = open_datasets(datasets, dataset_dir=dataset_dir, formats=[formatting])
+    stored: list[tuple[Dataset, DatasetRow | RowProblem]] = []
+    for dataset in opened:
+        try:
+            stored += [(dataset, row) for row in dataset.rows(max_samples)]
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(problems)
+    own, shards = shard or (1, 1)
     rows: list[Row] = []
     failures: list[Failure] = []
     check = MediaCheck(workers=min(8, os.cpu_count() or 1))
-    own, shards = shard or (1, 1)
-    position = 0
-    for dataset in open_datasets(datasets, dataset_dir=dataset_dir, formats=[formatting]):
-        for stored in track(dataset.rows(max_samples), f"checking {dataset.name}"):
-            position += 1
-            if (position - own) % shards:
-                continue
-            if isinstance(stored, RowProblem):
-                place = stored.place
-                failures.append(
-                    Failure(f"{Path(place.file).name}:{place.row}", place.file, place.row or 0, f"{stored}", {})
-                )
-                continue
-            row = _make_row(dataset.fields(stored), stored, media_dir or dataset_dir)
-            reasons = list(_reasons(row, dataset, check, needs_answer=needs_answer))
-            if reasons:
-                failures.append(Failure(row.id, row.file, row.number, "; ".join(reasons), row.fields))
-            else:
-                rows.append(row)
+    for dataset, entry in track(stored[own - 1 :: shards], "checking rows"):
+        if isinstance(entry, RowProblem):
+            failures.append(_unreadable(entry))
+            continue
+        row = _make_row(dataset.fields(entry), entry, media_dir or dataset_dir)
+        reasons = list(_reasons(row, dataset, check, needs_answer=needs_answer))
+        if reasons:
+            failures.append(Failure(row.id, row.file, row.number, "; ".join(reasons), row.fields))
+        else:
+            rows.append(row)
     return rows, failures
+
+
+def _unreadable(problem: RowProblem) -> Failure:
+    file, number = problem.place.file, problem.place.row or 0
+    return Failure(f"{Path(file).name}:{number}", file, number, str(problem), {})
 
 
 def _make_row(fields: dict[str, Any], stored: DatasetRow, media_dir: str) -> Row:

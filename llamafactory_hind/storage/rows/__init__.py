@@ -9,9 +9,11 @@ guessed from the first rows. JSON text never reaches pyarrow: its own JSON reade
 end the interpreter when they are read.
 """
 
-from .conversion import Converted, decode, infer_schema, json_columns_of, to_arrow
+from .conversion import decode, infer_schema, to_arrow
+from .passes import Converted
 from .problems import OnBad, Place, RowProblem, RowsError
 from .reading import Row, iterate
+from .segments import json_columns_of
 
 
 __all__ = [

@@ -14,6 +14,7 @@ from .types import is_record
 
 
 # What Arrow raises on values of differing kinds. It is asked for types only through Python values, never through JSON text.
+TEXTS = pa.list_(pa.string())
 MIXED = (pa.ArrowException, TypeError, ValueError, OverflowError)
 
 
@@ -42,17 +43,21 @@ def to_array(values: Any, usual: pa.DataType | None = None) -> pa.Array:
     Raises:
         MixedColumn: they have no common type.
     """
-    array = values if isinstance(values, pa.Array) else _to_texts(values) if usual == pa.string() else _infer(values)
+    array = values if isinstance(values, pa.Array) else _to_array_of(values, usual)
     if not is_record(array.type):
         raise MixedColumn
     return array
 
 
-def _to_texts(values: Sequence[Any]) -> pa.Array:
-    try:
-        return pa.array(values, type=pa.string())  # takes texts and null alone; of other types it would round and cut
-    except MIXED:
-        return _infer(values)
+def _to_array_of(values: Sequence[Any], usual: pa.DataType | None) -> pa.Array:
+    # Given a type, Arrow takes nothing but texts and null as texts. Of numbers it would round, of objects drop keys, and make
+    # a list of a text's letters: hence the look at the lists, and no shorter way for the others.
+    if usual == pa.string() or (usual == TEXTS and {*map(type, values)} <= {list, type(None)}):
+        try:
+            return pa.array(values, type=usual)
+        except MIXED:
+            pass
+    return _infer(values)
 
 
 def _infer(values: Sequence[Any]) -> pa.Array:

@@ -5,8 +5,9 @@ from typing import Any
 
 from .batches import RowBatch
 from .files import read_blocks, read_lines
+from .json_fast import parse_lines
 from .json_list import ListReader
-from .json_text import WHITESPACE, Position, parse_many, parse_row
+from .json_text import WHITESPACE, Position, parse_row
 from .problems import OnBad, Place, UnreadableRow
 
 
@@ -21,15 +22,16 @@ def read_json(file: str, on_bad: OnBad) -> Iterator[RowBatch]:
         return
     number = line = 0
     for block, offset in read_lines(file):
-        texts = block.split(b"\n")
-        rows = parse_many(texts, block)
+        rows = parse_lines(block)
         if rows is not None:
-            numbers = range(number + 1, number + len(rows) + 1)
-            yield RowBatch(file, rows, numbers, range(line + 1, line + len(rows) + 1))
+            count = lines = len(rows)
+            yield RowBatch(file, rows, range(number + 1, number + count + 1), range(line + 1, line + count + 1))
         else:
+            texts = block.split(b"\n")
             yield _read_carefully(file, texts, Position(line + 1, 1, offset), number, on_bad)
-        number += len(texts) if rows is not None else sum(bool(text.strip(WHITESPACE)) for text in texts)
-        line += len(texts)
+            count, lines = sum(bool(text.strip(WHITESPACE)) for text in texts), len(texts)
+        number += count
+        line += lines
 
 
 def _read_carefully(file: str, texts: list[bytes], start: Position, number: int, on_bad: OnBad) -> RowBatch:

@@ -7,7 +7,8 @@ import numpy as np
 
 from .batches import RowBatch
 from .files import read_blocks
-from .json_text import WHITESPACE, Position, parse_many, parse_row
+from .json_fast import parse_entries
+from .json_text import WHITESPACE, Position, parse_row
 from .problems import OnBad, Place, RowsError, UnreadableRow, damaged
 
 
@@ -113,24 +114,22 @@ class ListReader:
         return left, batch
 
     def _read(self, text: bytes, cuts: Sequence[int], quotes: int) -> RowBatch:
-        texts = [text[start:stop] for start, stop in zip([0, *(cut + 1 for cut in cuts[:-1])], cuts, strict=True)]
         used = text[: cuts[-1] + 1]
-        rows = parse_many(texts, used, quotes)
+        rows = parse_entries(used[:-1], len(cuts), quotes)
+        texts = [used[start:stop] for start, stop in zip([0, *(cut + 1 for cut in cuts[:-1])], cuts, strict=True)]
         if rows is None:
             return self._read_carefully(texts)
-        batch = self._plain(rows, texts)
-        self._pass(used)
-        return batch
-
-    def _plain(self, rows: list[dict[str, Any]], texts: list[bytes]) -> RowBatch:
+        lines = list(self._first_lines(texts)) if b"\n" in used else [self._at.line] * len(rows)
         first = self._number + 1
         self._number += len(rows)
-        lines = []
+        self._pass(used)
+        return RowBatch(self._file, rows, range(first, first + len(rows)), lines)
+
+    def _first_lines(self, texts: list[bytes]) -> Iterator[int]:
         line = self._at.line
         for text in texts:
-            lines.append(line + text[: len(text) - len(text.lstrip(WHITESPACE))].count(b"\n"))
+            yield line + text[: len(text) - len(text.lstrip(WHITESPACE))].count(b"\n")
             line += text.count(b"\n")
-        return RowBatch(self._file, rows, range(first, first + len(rows)), lines)
 
     def _read_carefully(self, texts: list[bytes]) -> RowBatch:
         rows: list[dict[str, Any]] = []

@@ -1,13 +1,4 @@
-r"""One JSON text to Python values, without loss: fast where nothing can be lost, carefully where something might.
-
-`orjson` is two to three times as fast as `json`, but drops the first of two equal keys and rounds whole numbers of more than 64
-bits, both in silence, and takes no `NaN`. What it may have changed is found from the bytes alone:
-
-- every key and every text has two quotes, so that a dropped key leaves fewer quotes in what it would write again;
-- a whole number that it rounds has at least 19 digits in a row.
-
-Where either is seen, or it refuses, `json` reads the text again with checks of our own.
-"""
+"""One JSON text read with care: what is wrong with it is named, and nothing in it changes."""
 
 import json
 import math
@@ -15,18 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import orjson
-
-from .collecting import paused_collection
+from .json_fast import count_quotes, parse_entries
 from .problems import UnreadableRow, show
 
 
 WHITESPACE = b" \t\r\n"
-# What stands before a number becomes a space, each digit a zero, all else another letter: a fraction or a text is no long number.
-BEFORE_NUMBER = b" \t\r\n[,:-"
-NUMBERS_ALONE = bytes(32 if byte in BEFORE_NUMBER else 48 if 48 <= byte < 58 else 120 for byte in range(256))
-LONG_NUMBER = b" " + b"0" * 19  # -9223372036854775809 is the shortest that 64 bits do not hold
 
 
 @dataclass(frozen=True)
@@ -38,46 +22,13 @@ class Position:
     offset: int
 
 
-def count_quotes(text: bytes) -> int:
-    """Return how many quotes begin or end a key or a text in valid JSON."""
-    escaped = 0
-    if b"\\" in text:
-        text = text.replace(b"\\\\", b"")  # pairs from the left, as a reader of JSON takes them
-        escaped = text.count(b'\\"')
-    return int(np.count_nonzero(np.frombuffer(text, dtype=np.uint8) == ord('"'))) - escaped
-
-
-def may_change_numbers(text: bytes) -> bool:
-    """Say whether there may be a whole number of more than 64 bits."""
-    return LONG_NUMBER in text.translate(NUMBERS_ALONE)
-
-
-def parse_many(texts: list[bytes], source: bytes, quotes: int | None = None) -> list[dict[str, Any]] | None:
-    """Return the objects in `texts`, or None where one is not clearly an object without loss.
-
-    Args:
-        texts: JSON texts.
-        source: bytes that hold all of them and between them no quotes.
-        quotes: `count_quotes(source)`, where it is known.
-    """
-    with paused_collection():
-        try:
-            rows = list(map(orjson.loads, texts))
-        except ValueError:
-            return None
-        if set(map(type, rows)) != {dict} or not all(rows) or may_change_numbers(source):
-            return None
-        written = count_quotes(orjson.dumps(rows))
-        return rows if written == (count_quotes(source) if quotes is None else quotes) else None
-
-
 def parse_row(text: bytes, start: Position) -> dict[str, Any]:
     """Return the object that a JSON text is.
 
     Raises:
         UnreadableRow: it is no JSON, no object, or something in it cannot be kept as it was written.
     """
-    rows = parse_many([text], text)
+    rows = parse_entries(text, 1, count_quotes(text))
     if rows is not None:
         return rows[0]
     value = parse_carefully(text, start)

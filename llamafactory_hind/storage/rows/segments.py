@@ -83,3 +83,8 @@ def make_schema(types: dict[str, pa.DataType], json_columns: set[str]) -> pa.Sch
     """Return the schema of columns, those that hold JSON text marked."""
     marks = {name: JSON_MARK if name in json_columns else None for name in types}
     return pa.schema([pa.field(name, kind, metadata=marks[name]) for name, kind in types.items()])
+
+
+def json_columns_of(schema: pa.Schema) -> tuple[str, ...]:
+    """Return the columns of a table that hold JSON text."""
+    return tuple(column.name for column in schema if (column.metadata or {}).items() >= JSON_MARK.items())

@@ -62,15 +62,18 @@ def is_record(kind: pa.DataType, level: int = 1) -> bool:
 
 def whole_number_bounds(array: pa.Array, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], int, int]]:
     """Yield (path, lowest, highest) of the whole numbers in an array."""
+    if pa.types.is_string(array.type):
+        return  # the usual case
     if pa.types.is_list(array.type):
         yield from whole_number_bounds(array.values, (*path, "[]"))
     elif pa.types.is_struct(array.type):
         for index, field in enumerate(array.type):
-            yield from whole_number_bounds(array.field(index), (*path, field.name))
+            if not pa.types.is_string(field.type):
+                yield from whole_number_bounds(array.field(index), (*path, field.name))
     elif pa.types.is_integer(array.type):
-        bounds = pc.min_max(array).as_py()
-        if bounds["min"] is not None:
-            yield path, bounds["min"], bounds["max"]
+        low, high = pc.call_function("min_max", [array]).values()
+        if low.is_valid:
+            yield path, low.as_py(), high.as_py()
 
 
 def holds(kind: pa.DataType, path: tuple[str, ...], low: int, high: int) -> bool:
