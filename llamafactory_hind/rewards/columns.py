@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
+from ..config.problem import shorten
 from ..formats.texts.layout import answer_text
-from .errors import shorten
 
 
 GOLD = ("answer", "solution")  # ours, and that of the released Reason-RFT rows

@@ -107,7 +107,7 @@ def test_rows_samples_and_registration(world: Path, speaker: Path, capsys: pytes
     assert "0 to do" in said.err
     assert results(world / "out") == before
 
-    # another pair rule needs no new call; another seed is new work, and the old units stay
+    # another pair rule needs no new call; another seed is new work, and the old work items stay
     run_synth(words(world, speaker, world / "out", pair_rule="all"))
     assert "12 reused" in capsys.readouterr().err
     run_synth(words(world, speaker, world / "out", seed=1))

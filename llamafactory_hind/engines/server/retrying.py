@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
+from ...config.problem import shorten_text
+
 
 FIRST_WAIT = 0.5  # seconds [ours], doubled with every retry
 LONGEST_WAIT = 30.0  # [ours]
@@ -95,4 +97,4 @@ def read_retry_after(text: str) -> float | None:
 def shorten(text: str) -> str:
     """Return a text as one line that fits in a message."""
     line = " ".join(text.split())
-    return line if len(line) <= SHOWN_CHARACTERS else line[: SHOWN_CHARACTERS - 1] + "…"
+    return shorten_text(line, limit=SHOWN_CHARACTERS)

@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from ...config.problem import listed
 from ..interface import Capabilities
 from ..open import AT_MOST
 from ..server.api_key import ApiKey
@@ -22,7 +23,6 @@ from ..server.endpoints import Endpoints
 
 BASE = "base"
 DEFAULT = "default"  # the teacher of rows that no other teaches, and the name of one that teaches all
-SHOWN_PROBLEMS = 20
 OWN_KEYS = ("model_name_or_path", "adapter_name_or_path", "device", "offload", "api")
 ROUTED_KEYS = ("route_by", "teachers")
 # Default of each key of `api` [ours], lowest value and whether it is whole: a step of training waits for these.
@@ -154,7 +154,7 @@ class TeacherPlan:
             for kind in spec.capabilities.lacking(*needs)
         ]
         if problems:
-            raise ValueError(f"teacher: {self.source} cannot serve this run:" + _lines(problems))
+            raise ValueError(f"teacher: {self.source} cannot serve this run:" + listed(problems))
 
 
 def read_teacher_plan(value: str) -> TeacherPlan:
@@ -173,7 +173,7 @@ def read_teacher_plan(value: str) -> TeacherPlan:
     problems: list[str] = []
     plan = _read_content(value, _content(value), problems)
     if problems:
-        raise ValueError(f"teacher: {value} is wrong:" + _lines(problems))
+        raise ValueError(f"teacher: {value} is wrong:" + listed(problems))
     return plan
 
 
@@ -196,7 +196,7 @@ def check_rows(plan: TeacherPlan, dataset: Any) -> Counter[str]:
         except ValueError as error:
             problems.append(f"{place}, {error}")
     if problems:
-        raise ValueError(f"Rows without a teacher, {len(problems)} in all:" + _lines(problems))
+        raise ValueError(f"Rows without a teacher, {len(problems)} in all:" + listed(problems))
     return counts
 
 
@@ -346,8 +346,3 @@ def _unknown(
 def _name(value: Any) -> str:
     """Return a row's value, or a key of the file, as the name of a teacher: YAML reads 1 and true as no texts."""
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _lines(problems: list[str]) -> str:
-    more = f"\n  … and {len(problems) - SHOWN_PROBLEMS} more." if len(problems) > SHOWN_PROBLEMS else ""
-    return "".join(f"\n  {problem}" for problem in problems[:SHOWN_PROBLEMS]) + more

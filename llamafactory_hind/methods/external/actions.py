@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from llamafactory.data.template import Template
 from llamafactory.extras import logging
 
+from ...config.problem import listed
 from ...engines.interface import FinishReason
 from ...engines.local.encoding import media_token_ids
 from ...formats.texts.layout import is_cut, wears_layout, wrap
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 logger = logging.get_logger("llamafactory.hind.methods.external.actions")
 
-SHOWN_PROBLEMS = 20
 ENOUGH_READ = 100  # [ours] actions after which a high share of refusals is worth a warning
 
 
@@ -141,9 +141,7 @@ def check_rows(dataset: Any, *, needs_logprob: bool) -> Counter[str]:
             counts[entry["source"]] += 1
             problems += [f"{place}, {text}" for text in _problems(number, entry, needs_logprob=needs_logprob)]
     if problems:
-        shown = "".join(f"\n  {problem}" for problem in problems[:SHOWN_PROBLEMS])
-        more = f"\n  … and {len(problems) - SHOWN_PROBLEMS} more." if len(problems) > SHOWN_PROBLEMS else ""
-        raise ValueError(f"External actions that cannot be used, {len(problems)} in all:{shown}{more}")
+        raise ValueError(f"External actions that cannot be used, {len(problems)} in all:{listed(problems)}")
     return counts
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...config.problem import listed
 from ...engines.interface import Prompt, Request
 from ...formats.media.fields import MEDIA_FIELDS, count_placeholders
 from ...formats.prompts.files import PromptError, PromptFile, own_file, read_prompt
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
     pass
 
-SHOWN_PROBLEMS = 20
 STAND_IN = "…"  # a hint, where none is written yet
 
 
@@ -140,10 +140,8 @@ def check_rows(dataset: Any, prompts: HintPrompts, *, has_teacher: bool) -> int:
         except PromptError as error:
             problems.append(str(error))
     if problems:
-        shown = "".join(f"\n  {problem}" for problem in problems[:SHOWN_PROBLEMS])
-        more = f"\n  … and {len(problems) - SHOWN_PROBLEMS} more." if len(problems) > SHOWN_PROBLEMS else ""
         raise ValueError(
-            f"Prompts for hints that cannot be rendered, {len(problems)} in all:{shown}{more}\n"
+            f"Prompts for hints that cannot be rendered, {len(problems)} in all:{listed(problems)}\n"
             "Mend the rows or the prompt files, or set `hint_samples: 0` to do without hints."
         )
     return hints

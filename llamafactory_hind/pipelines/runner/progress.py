@@ -29,13 +29,13 @@ class Progress:
         self._bar = tqdm(total=total, initial=known, unit="row", desc=name, mininterval=SECONDS_BETWEEN)
         self._pool = pool
         self._failures = failures
-        self._told = 0.0
+        self._shown_at = 0.0
 
     def advance(self, rows: int = 1) -> None:
         """Count rows whose results are on the disk, or that failed."""
         now = time.monotonic()
-        if now - self._told >= SECONDS_BETWEEN:
-            self._told = now
+        if now - self._shown_at >= SECONDS_BETWEEN:
+            self._shown_at = now
             self._bar.set_postfix(self._numbers(), refresh=False)
         self._bar.update(rows)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
 
-from ..errors import shorten
+from ...config.problem import shorten
 from .limits import Loop, call_within
 
 
