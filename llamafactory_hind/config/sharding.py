@@ -36,7 +36,7 @@ def sharding_problem(sharding: Sharding, rows: str, key: str, value: object) -> 
         value: its value.
     """
     remedy = WHY_NOT[rows].get(sharding)
-    return remedy and Problem(key, value, f"no {NAMES[sharding]}", remedy) or None
+    return (remedy and Problem(key, value, f"no {NAMES[sharding]}", remedy)) or None
 
 
 def sharding_problems(settings: Mapping[str, Any], environ: Mapping[str, str], rows: str) -> Iterator[Problem]:

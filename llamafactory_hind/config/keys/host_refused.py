@@ -107,7 +107,7 @@ PAIRS = {
     "group_by_length": switch("A pair has no single length; remove it."),
     "train_sampling_strategy": only("random", "sequential", remedy="A pair has no single length to group by."),
     "do_sample": only(True, remedy=NO_TEXT),
-    **dict.fromkeys("temperature top_p top_k max_length max_new_tokens".split(), foreign(NO_TEXT)),
+    **dict.fromkeys(["temperature", "top_p", "top_k", "max_length", "max_new_tokens"], foreign(NO_TEXT)),
     "num_beams": only(1, remedy=NO_TEXT),
     "repetition_penalty": only(1, remedy=NO_TEXT),
     "length_penalty": only(1, remedy=NO_TEXT),
@@ -134,7 +134,9 @@ PROMPTS = {
     "mask_history": switch(LEARNT),
     "predict_with_generate": switch("Evaluation writes completions anyway; remove it."),
     "do_predict": switch("Use `do_eval: true` here, or predict with `stage: sft`."),
-    "group_by_length": switch("Completions are written while training, their lengths are not known before; remove it."),
+    "group_by_length": switch(
+        "Completions are written while training, their lengths are not known before; remove it."
+    ),
     "train_sampling_strategy": only("random", remedy="Prompts are shuffled in blocks of a step."),
     "auto_find_batch_size": switch(
         "Rollouts are kept for the batch they were written for; set `per_device_train_batch_size`."

@@ -108,6 +108,7 @@ WHY = {
     "rollout_temperature": "Greedy completions are all alike; the default is 0.9.",
 }
 
+
 def online_problems(settings: Mapping[str, Any]) -> Iterator[Problem]:
     """Find what cannot work together in the settings of an online run: our keys with their defaults, the host's as given."""
     yield from out_of_range(settings, LOWEST, WHY)
