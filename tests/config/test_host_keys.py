@@ -8,8 +8,8 @@ from llamafactory.hparams import parser
 
 from llamafactory_hind.config import ROWS, ConfigError, check_train
 from llamafactory_hind.config.checks import defaults
-from llamafactory_hind.config.keys.host import REFUSED, host_keys, treatment, unclassified
-from llamafactory_hind.config.keys.host_known import NEUTRAL, USED
+from llamafactory_hind.config.keys.host import REFUSED, USED, host_keys, treatment, unclassified
+from llamafactory_hind.config.keys.host_known import HONOURED, NEUTRAL
 from llamafactory_hind.config.keys.host_refused import EVERYWHERE, PAIRS, PROMPTS
 
 
@@ -39,6 +39,8 @@ def test_every_key_of_the_host_is_classified(rows: str) -> None:
 def test_each_key_stands_in_one_table() -> None:
     neutral = [key for keys in NEUTRAL.values() for key in keys.split()]
     assert len(neutral) == len(set(neutral))
+    honoured = [key for keys in HONOURED.values() for key in keys.split()]
+    assert len(honoured) == len(set(honoured)) == len(USED)
     assert not USED & set(neutral)
     assert not EVERYWHERE.keys() & (USED | set(neutral))
     assert set(REFUSED) == set(KINDS)
@@ -59,7 +61,7 @@ def test_every_refusal_says_what_to_do(name: str, rows: str) -> None:
     if entry is None:
         assert treatment(name, rows) in ("used", "neutral")
         return
-    other = False if entry.harmless(True) else True if entry.harmless(1) or not entry.harmless("x") else "x"
+    other = next(value for value in (True, False, "x") if not entry.harmless(value))
     (problem,) = host_keys({name: other}, STAGE_OF[rows], rows)
     assert (problem.key, problem.value, problem.remedy) == (name, other, entry.remedy)
     assert problem.expected.endswith(f"with `stage: {STAGE_OF[rows]}`")

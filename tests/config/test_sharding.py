@@ -95,3 +95,14 @@ def test_what_splits_nothing_passes() -> None:
 def test_fsdp_config_alone_does_nothing_and_is_said() -> None:
     assert set(problems("kepo", {"fsdp_config": {"version": 2}})) == {"fsdp_config"}
     assert problems("kepo", {"fsdp_config": {}}) == {}
+
+
+def test_the_hosts_own_entry_sees_the_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `accelerate launch` starts it, before a model is looked for; nothing of it is in the file."""
+    from llamafactory.train.tuner import get_train_args
+
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    monkeypatch.setenv("FSDP_VERSION", "2")
+    given = {"stage": "grpo", "model_name_or_path": "/nowhere", "output_dir": "/nowhere", "reward_funcs": ["accuracy"]}
+    with pytest.raises(ConfigError, match="ACCELERATE_USE_FSDP: got 'true', expected no FSDP2"):
+        get_train_args(given)

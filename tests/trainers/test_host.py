@@ -11,10 +11,10 @@ from shared.rollouts import RolloutSetup
 
 
 MODELS = {
-    "qwen2": {"attention_dropout": 0.5},
+    "qwen2": {"attention_dropout": 0.5, "num_key_value_heads": 2},
     "opt": {"dropout": 0.5, "attention_dropout": 0.5, "layerdrop": 0.5, "word_embed_proj_dim": 16, "ffn_dim": 32},
     "falcon": {"hidden_dropout": 0.5, "attention_dropout": 0.5},
-    "granite": {"attention_dropout": 0.5},
+    "granite": {"attention_dropout": 0.5, "num_key_value_heads": 2},
     "gpt2": {"attn_pdrop": 0.5, "resid_pdrop": 0.5, "embd_pdrop": 0.5},
 }
 

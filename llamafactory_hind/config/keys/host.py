@@ -7,13 +7,14 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Literal
 
 from ..problem import Problem
-from .host_known import NEUTRAL, USED
+from .host_known import HONOURED, NEUTRAL
 from .host_refused import EVERYWHERE, PAIRS, PROMPTS, Refused
 
 
 Treatment = Literal["used", "refused", "neutral"]
 REFUSED: dict[str, dict[str, Refused]] = {"pairs": EVERYWHERE | PAIRS, "prompts": EVERYWHERE | PROMPTS}
-_NEUTRAL = {key: why for why, keys in NEUTRAL.items() for key in keys.split()}
+USED = {key for keys in HONOURED.values() for key in keys.split()}
+_NEUTRAL = {key for keys in NEUTRAL.values() for key in keys.split()}
 
 
 def treatment(key: str, rows: str) -> Treatment | None:

@@ -87,7 +87,7 @@ def values(result: Any) -> list[torch.Tensor]:
 
 @pytest.mark.parametrize(("make", "call"), [(qwen_tower, qwen_call), (clip_tower, clip_call)])
 def test_pictures_are_computed_once_whatever_the_batches(make: Callable, call: Callable) -> None:
-    """Four pictures in one call, then apart, in another order, twice in a row, beside a new one, all equal to the plain pass."""
+    """Together, apart, in another order, twice in a row, beside a new one: all equal to the plain pass."""
     expected_tower, tower = make(), make()
     memo, passes = watched(tower)
     batches = [[0, 1, 2], [0], [1], [2, 0], [1, 1, 2], [3, 0, 3], [3]]
