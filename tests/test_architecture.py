@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "evaluation": {"config", "formats", "regions", "storage"},
     "rewards": {"config", "evaluation", "formats", "regions"},
     "importers": {"config", "formats", "storage"},
-    "trainers": {"engines", "formats", "losses", "storage"},
+    "trainers": {"config", "engines", "formats", "losses", "storage"},
     "methods": {"config", "engines", "formats", "losses", "trainers"},
     "stages": {"config", "engines", "formats", "losses", "methods", "rewards", "trainers"},
     "pipelines": {"config", "engines", "evaluation", "formats", "regions", "rewards", "storage"},

@@ -11,8 +11,9 @@ from torch import Tensor
 
 
 AdvantageScale = Literal["std", "none"]
-# exp stays finite in float32: a clipped branch whose ratio is inf would turn its gradient of 0 into NaN.
-LARGEST_LOG_RATIO = 80.0
+# [ours] Beyond it (a ratio of 1e13) `exp` goes on as its tangent: finite, since inf would turn a clipped branch's gradient
+# of 0 into NaN, and never flat, since it should push hardest there.
+LARGEST_LOG_RATIO = 30.0
 
 
 def group_advantages(rewards: Tensor, *, scale: AdvantageScale = "std", eps: float = 1e-4) -> Tensor:
@@ -73,7 +74,7 @@ def clipped_surrogate(
         ValueError: shapes that do not fit.
     """
     _check_shapes(logps, advantages, old_logps=old_logps)
-    return _clipped(_log_ratio(logps, old_logps).exp(), advantages, clip_low=clip_low, clip_high=clip_high)
+    return _clipped(_exp(_log_ratio(logps, old_logps)), advantages, clip_low=clip_low, clip_high=clip_high)
 
 
 def behavior_surrogate(
@@ -108,7 +109,7 @@ def behavior_surrogate(
     logps, mask = _wide(logps), mask.bool()
     fixed = torch.where(mask, logps.detach(), 0)  # (B, T)
     mean_ratio = (fixed.sum(dim=1) - _wide(behavior_logps.detach())) / mask.sum(dim=1).clamp(min=1)  # (B,), logarithm
-    ratios = (mean_ratio[:, None] + logps - logps.detach()).clamp(max=LARGEST_LOG_RATIO).exp()
+    ratios = _exp(mean_ratio[:, None] + logps - logps.detach())
     return _clipped(ratios, advantages, clip_low=clip_low, clip_high=clip_high)
 
 
@@ -141,7 +142,7 @@ def shaped_surrogate(logps: Tensor, advantages: Tensor, *, gamma: float) -> Tens
 def k3_kl(logps: Tensor, ref_logps: Tensor) -> Tensor:
     """Estimate KL(pi || pi_ref) at each sampled token, never negative (arXiv 2402.03300, eq. 4; Schulman's k3).
 
-    k3 = exp(d) - d - 1 with d = log pi_ref - log pi
+    k3 = exp(d) - d - 1 with d = log pi_ref - log pi; beyond d = 30 exp goes on as its tangent, so nothing overflows
 
     Args:
         logps: (B, T) log pi of each token.
@@ -156,7 +157,9 @@ def k3_kl(logps: Tensor, ref_logps: Tensor) -> Tensor:
     if logps.shape != ref_logps.shape:
         raise ValueError(f"logps {tuple(logps.shape)}, ref_logps {tuple(ref_logps.shape)}: expected one shape.")
     difference = _wide(ref_logps.detach()) - _wide(logps)
-    return torch.expm1(difference) - difference
+    # expm1 where exp(d) - 1 would lose the digits of a small d; `where` alone would let inf * 0 = NaN into the gradient
+    small = torch.expm1(difference.clamp(max=1.0))
+    return torch.where(difference > 1.0, _exp(difference) - 1, small) - difference
 
 
 def clip_fractions(
@@ -179,7 +182,7 @@ def clip_fractions(
         ValueError: shapes that do not fit.
     """
     _check_shapes(logps, advantages, old_logps=old_logps)
-    ratios = _log_ratio(logps.detach(), old_logps).exp()
+    ratios = _exp(_log_ratio(logps.detach(), old_logps))
     advantages = advantages[:, None]
     low = ((ratios < 1 - clip_low) & (advantages < 0)).to(ratios.dtype)
     high = ((ratios > 1 + clip_high) & (advantages > 0)).to(ratios.dtype)
@@ -192,7 +195,12 @@ def _clipped(ratios: Tensor, advantages: Tensor, *, clip_low: float, clip_high: 
 
 
 def _log_ratio(logps: Tensor, old_logps: Tensor) -> Tensor:
-    return (_wide(logps) - _wide(old_logps.detach())).clamp(max=LARGEST_LOG_RATIO)
+    return _wide(logps) - _wide(old_logps.detach())
+
+
+def _exp(values: Tensor) -> Tensor:
+    """Return exp(x) up to L = LARGEST_LOG_RATIO, from there on its tangent e^L (1 + x - L)."""
+    return values.clamp(max=LARGEST_LOG_RATIO).exp() * (1 + (values - LARGEST_LOG_RATIO).relu())
 
 
 def _check_shapes(logps: Tensor, advantages: Tensor, **others: Tensor) -> None:

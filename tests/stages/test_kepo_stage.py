@@ -437,3 +437,26 @@ def test_two_processes_equal_one(settings: dict[str, Any], tmp_path: Path) -> No
     with extensions() as compiled:
         finished(command(settings, tmp_path / "deepspeed", **both, **compiled), tmp_path / "deepspeed")
     same(tmp_path / "zero2", one, atol=3e-5)
+
+
+def test_fsdp2_equals_one_process(settings: dict[str, Any], tmp_path: Path) -> None:
+    """Two processes that share every weight, asked for as `accelerate launch` asks, with packed pairs and checkpointing.
+
+    The output head is gathered a second time for the backward pass, which fails unless log-probs hang on the model's output.
+    """
+    settings |= {**PLAIN_STEPS, "max_steps": 2, "disable_gradient_checkpointing": False, "share_prefix": "on"}
+    settings |= {"eval_dataset": "held_out", "do_eval": True}
+    one = run(settings, output_dir=str(tmp_path / "one"))
+    fsdp = {
+        "ACCELERATE_USE_FSDP": "true",
+        "FSDP_VERSION": "2",
+        "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP",
+        "FSDP_STATE_DICT_TYPE": "FULL_STATE_DICT",
+        "FSDP_RESHARD_AFTER_FORWARD": "true",
+    }
+    settings |= {"per_device_train_batch_size": 1, "use_cpu": True}
+    both = {"FORCE_TORCHRUN": "1", "NPROC_PER_NODE": "2"}
+    finished(command(settings, tmp_path / "fsdp", **both, **fsdp), tmp_path / "fsdp")
+    same(Path(settings["output_dir"]), one, atol=3e-5)
+    results = [json.loads((out / "eval_results.json").read_text()) for out in (Path(settings["output_dir"]), one)]
+    assert results[0]["eval_loss"] == pytest.approx(results[1]["eval_loss"], abs=1e-5)

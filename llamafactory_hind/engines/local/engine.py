@@ -154,12 +154,12 @@ class LocalEngine:
             for some in batches(groups, lambda group: group.length, lambda group: len(group.places), self.batch_size):
                 places = [place for group in some for place in group.places]
                 for place, logps in zip(places, self._shared_logprobs(prompts, some), strict=True):
-                    sums[place] = logps.double().sum().item()
+                    sums[place] = logps.cpu().double().sum().item()
             for places in batches(alone, lambda place: prompts[place].length, lambda place: 1, self.batch_size):
                 for place, logps in zip(
                     places, self._token_logprobs([prompts[place] for place in places]), strict=True
                 ):
-                    sums[place] = logps.double().sum().item()
+                    sums[place] = logps.cpu().double().sum().item()
         return [Score(value, len(prompt.answer_ids)) for value, prompt in zip(sums, prompts, strict=True)]
 
     def sync(self, model: torch.nn.Module) -> None:
@@ -207,7 +207,7 @@ class LocalEngine:
                 [f"{key}/{number - sampling.greedy_first}" for key in keys for number in range(repeats)],
                 sampling.max_new_tokens,
                 seed=sampling.seed,
-            ).to(model.device),
+            ),
             banned=self.banned_ids,
             top_k=sampling.top_k,
             top_p=sampling.top_p,
@@ -220,7 +220,7 @@ class LocalEngine:
         return decode_plain(model, inputs, pad_id=self.loaded.tokenizer.pad_token_id, **options)
 
     def _completions(self, written: Generated, prompts: int) -> list[list[Completion]]:
-        tokens, logps = written.tokens.tolist(), written.logps.double().cpu()
+        tokens, logps = written.tokens.tolist(), written.logps.cpu().double()
         completions = []
         for row, length in enumerate(written.lengths.tolist()):
             ids = tuple(tokens[row][:length])

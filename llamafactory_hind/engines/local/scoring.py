@@ -154,8 +154,10 @@ def read_tokens(
         return full.unsqueeze(-1)  # stands where logits stood: keeps the head in the graph that wrappers see
 
     with head_replaced(model, compute):
-        model(**inputs, use_cache=False, return_dict=True)
-    return scored[0]
+        logits = model(**inputs, use_cache=False, return_dict=True).logits  # (B, T, 1)
+    # FSDP gathers the head again when a gradient reaches the model's output, so the graph must lead there first. The
+    # value is ours: some models cap or scale what comes out of their head.
+    return scored[0] + 0.0 * logits[..., 0] if torch.is_grad_enabled() else scored[0]
 
 
 def token_logprobs(

@@ -97,7 +97,12 @@ def batch_of(annotation: Annotation, *, device: torch.device) -> RolloutBatch:
         owners=torch.tensor(owners, device=device),
         tokens=tokens.to(device),
         mask=(torch.arange(width) < lengths[:, None]).to(device),
-        advantages=annotation.advantages[there].to(device),
-        streams={name: values[there].to(device) for name, values in annotation.streams.items()},
+        advantages=_narrow(annotation.advantages[there]).to(device),
+        streams={name: _narrow(values[there]).to(device) for name, values in annotation.streams.items()},
         sources=[source for rollout in rollouts for source in rollout.sources],
     )
+
+
+def _narrow(values: torch.Tensor) -> torch.Tensor:
+    """Return float64 as float32: rewards are counted in it, some devices cannot hold it, and a loss needs no more."""
+    return values.float() if values.dtype == torch.float64 else values

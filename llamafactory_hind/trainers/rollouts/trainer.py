@@ -12,17 +12,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from accelerate.utils import gather_object
 from llamafactory.extras import logging
 from llamafactory.train.callbacks import SaveProcessorCallback
 from peft import PeftModel
 from transformers.trainer_utils import EvalLoopOutput
-from trl.trainer.utils import disable_dropout_in_model
 
 from ...engines.local.scoring import base_model
 from ...engines.local.towers import TowerCache, share_frozen
 from ...losses.reduce import masked_sum
-from ..host import HostTrainer
+from ..host import HostTrainer, dropout_off
 from ..metrics import Averages, peak_memory_gib
+from ..sharding import refuse_sharding
 from .annotator import Annotator
 from .batch import RolloutBatch, batch_of, prompt_of
 from .checkpoint import choose_best_by_reward, load_batches, save_batches
@@ -84,8 +85,9 @@ class RolloutTrainer(HostTrainer):
             finetuning_args: the host's.
             kwargs: of `transformers.Trainer`.
         """
-        disable_dropout_in_model(loaded.model)
+        dropout_off(loaded.model)
         super().__init__(model=loaded.model, data_collator=PromptRows, **kwargs)
+        refuse_sharding(self.accelerator, "prompts")
         self.annotator, self.options, self.loaded = annotator, options, loaded
         self.objective = annotator.objective
         self.components = [component for component in annotator.components if component.weight]
@@ -197,9 +199,8 @@ class RolloutTrainer(HostTrainer):
         """Count what each component's sum is divided by, over all micro-batches and processes."""
         length = self.options.max_new_tokens
         counts = [sum(part.count(batch, length=length) for batch in batches) for part in self.components]
-        counts = self.accelerator.reduce(
-            torch.tensor(counts, dtype=torch.float64, device=self.args.device), "sum"
-        ).tolist()
+        if self.args.world_size > 1:  # as numbers: float32 would round them, and not every device has float64
+            counts = [sum(column) for column in zip(*gather_object([counts]), strict=True)]
         names = [component.name for component in self.components]
         for batch in batches:
             batch.normalisers = dict(zip(names, counts, strict=True))
