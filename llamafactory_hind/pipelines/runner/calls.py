@@ -9,6 +9,7 @@ from typing import Any
 from ...engines.interface import Completion, Request, Sampling
 from ...engines.server.engine import OpenAIEngine
 from ...formats.media.fields import MEDIA_FIELDS
+from ...storage.completions import pack_completions, unpack_completions
 from ...storage.digests import digest_media
 from ...storage.journal import Journal
 
@@ -23,15 +24,11 @@ class CallJournal(Journal):
         """Return the completions of a call that was answered; None if it was not."""
         if key not in self.results:
             return None
-        return [
-            Completion(text, tuple(ids), logprob, reason, tokens)
-            for text, ids, logprob, reason, tokens in self.results[key]
-        ]
+        return unpack_completions(self.results[key], Completion)
 
     async def keep(self, key: str, row_id: str, completions: Sequence[Completion]) -> None:
         """Record an answered call; it is on the disk when this returns."""
-        parts = [[part.text, part.token_ids, part.logprob, part.finish_reason, part.tokens] for part in completions]
-        await self.commit(key, row_id, parts)
+        await self.commit(key, row_id, pack_completions(completions))
 
 
 class RecordedEngine(OpenAIEngine):
