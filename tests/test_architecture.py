@@ -60,6 +60,7 @@ FORBIDDEN = {
     "rewards": {"torch", "transformers"},
     "regions": {"torch", "transformers"},
     "evaluation": {"torch", "transformers"},
+    "storage": {"torch", "transformers", "datasets"},
     "pipelines": {"torch", "transformers", "trl"},
     "importers": {"torch", "transformers", "datasets"},
 }
@@ -315,6 +316,10 @@ def test_every_record_has_its_stage() -> None:
         ("config/stages/a.py", "import omegaconf"),
         ("formats/texts/a.py", "from llamafactory.data import template"),
         ("attach/bootstrap.py", "import torch"),
+        ("storage/a.py", "from ..formats import rows"),
+        ("storage/rows/a.py", "import datasets"),
+        ("storage/rows/a.py", "from pyarrow import json"),
+        ("storage/rows/a.py", "import pyarrow.json as pj"),
         ("cellar/a.py", ""),
         ("__init__.py", "from .losses import preference"),
     ],

@@ -1,6 +1,5 @@
 """Files of predictions: the host's `generated_predictions.jsonl`, or rows with `id` and `prediction`."""
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from typing import Any
 
 from ..config.problem import ConfigError, Problem
 from ..config.types import nearest
+from ..storage.rows import RowsError, iterate
 from .refusal import ScoreError
 
 
@@ -36,29 +36,6 @@ class Prediction:
         return None if found is None else str(found)
 
 
-def read_objects(path: Path) -> list[Any]:
-    """Return the rows of a .json or .jsonl file.
-
-    Raises:
-        OSError: it cannot be read.
-        ValueError: it is not JSON, or no list.
-    """
-    if path.suffix != ".jsonl":
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(content, list):
-            raise ValueError(f"it holds a {type(content).__name__}, expected a list of rows")
-        return content
-    rows = []
-    with open(path, encoding="utf-8") as file:  # str.splitlines would also cut at U+2028 within a text
-        for number, line in enumerate(file, start=1):
-            if line.strip():
-                try:
-                    rows.append(json.loads(line))
-                except ValueError as error:
-                    raise ValueError(f"line {number}: {error}") from None
-    return rows
-
-
 def read_predictions(
     path: Path, field: str | None, *, text: bool = True, fields: Sequence[str] = ()
 ) -> list[Prediction]:
@@ -75,8 +52,8 @@ def read_predictions(
         ScoreError: a row is no object, or its prediction is no text.
     """
     try:
-        rows = read_objects(path)
-    except (OSError, ValueError) as error:
+        rows = [row.values for row in iterate(path)]
+    except (OSError, RowsError) as error:
         raise ConfigError(
             [Problem("predictions", str(path), "a readable .json or .jsonl file", f"{error}.")]
         ) from None

@@ -46,6 +46,24 @@ def responses_of(fields: Mapping[str, Any], task: str, options: HindsightOptions
     return [join_lines(fields[name]) for name in names]
 
 
+def question_problems(fields: Mapping[str, Any]) -> Iterator[RowProblem]:
+    """Yield what is wrong with a row as a question that has a gold answer, whatever its dataset trains."""
+    yield from find_problems(fields, HindsightOptions(target="answer"))
+
+
+def question_of(fields: Mapping[str, Any]) -> str | None:
+    """Return the question; None where it is no text."""
+    question = fields.get("question")
+    return question if isinstance(question, str) else None
+
+
+def response_of(fields: Mapping[str, Any], options: HindsightOptions) -> str | None:
+    """Return the assistant turn that the host's stages train on; None where the row has none."""
+    if options.ranking or is_missing(fields.get(options.target)):
+        return None
+    return responses_of(fields, options.target, options)[0]
+
+
 def find_problems(fields: Mapping[str, Any], options: HindsightOptions) -> Iterator[RowProblem]:
     """Yield everything that is wrong with the texts, types and placeholders of a row (media files: `media.MediaCheck`)."""
     required = {"question": "write the question"}
