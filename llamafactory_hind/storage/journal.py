@@ -186,7 +186,9 @@ def _differing(path: Path, header: Mapping[str, Any]) -> list[str]:
     if not first.endswith(b"\n"):
         return []
     before, after = _header(first) or {}, json.loads(_encode(dict(header)))
-    return sorted(key for key in {*before, *after} if key not in before or key not in after or before[key] != after[key])
+    return sorted(
+        key for key in {*before, *after} if key not in before or key not in after or before[key] != after[key]
+    )
 
 
 def _header(line: bytes) -> dict[str, Any] | None:

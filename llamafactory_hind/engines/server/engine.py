@@ -59,7 +59,7 @@ class OpenAIEngine:
         video_max_frames: frames of a video at most; None is 16.
 
     Attributes:
-        usage: calls, retries, failures, tokens, cost; `usage.separate()` counts a part.
+        usage: calls, retries, failures, tokens, cost.
     """
 
     def __init__(

@@ -3,15 +3,15 @@
 Both are the row's own conversation with another last turn, so that media and earlier turns stay as they are.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...engines.interface import Request
-from ...engines.local.encoding import MEDIA, Prompt
-from ...formats.media.fields import count_placeholders
+from ...engines.local.encoding import Prompt
+from ...formats.fields import columns_of
+from ...formats.media.fields import MEDIA_FIELDS, count_placeholders
 from ...formats.prompts.files import PromptError, PromptFile, own_file, read_prompt
 from ...trainers.rollouts.records import Rollout
 from ..conversation import conversation_of, media_of
@@ -82,7 +82,7 @@ def _with_last_turn(file: PromptFile, feature: Mapping[str, Any], more: Mapping[
     before = _placeholders(turns)
     row = str(feature.get("place") or feature["row_id"])
     variables = {
-        **json.loads(feature.get("columns") or "{}"),
+        **columns_of(feature),
         **{f"{kind.removesuffix('s')}_count": number for kind, number in before.items()},
         "question": turns[-1]["content"],
         "media": "",  # placeholders stand in the turns already
@@ -103,7 +103,7 @@ def hinted_prompt_of(loaded: "LoadedModel", rollout: Rollout, turns: list[dict[s
     """Return the student's prompt for other turns: same system text, tools, media and template."""
     conversation, media = conversation_of(rollout.feature), media_of(rollout)
     plugin, template = loaded.template.mm_plugin, loaded.template
-    lists = [media[kind] for kind in MEDIA]
+    lists = [media[kind] for kind in MEDIA_FIELDS]
     messages = plugin.process_messages([*turns, {"role": "assistant", "content": ""}], *lists, loaded.processor)
     ids, _ = template.encode_oneturn(
         loaded.tokenizer, messages, conversation["system"] or None, conversation["tools"] or None
@@ -131,7 +131,7 @@ def check_rows(dataset: Any, prompts: HintPrompts, *, has_teacher: bool) -> int:
     """
     hints, problems = 0, []
     for feature in dataset:
-        hint = own_hint(json.loads(feature.get("columns") or "{}"))
+        hint = own_hint(columns_of(feature))
         hints += hint is not None
         try:
             if hint is None and has_teacher:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ...engines.interface import Request
-from ...engines.local.encoding import MEDIA, Prompt
+from ...engines.local.encoding import Prompt
+from ...formats.media.fields import MEDIA_FIELDS
 from .records import Annotation
 
 
@@ -78,7 +79,7 @@ class RolloutBatch:
 
 def prompt_of(feature: Mapping[str, Any]) -> Prompt:
     """Return a processed row as a prompt of the engines."""
-    media = {kind: list(feature.get(kind) or []) for kind in MEDIA}
+    media = {kind: list(feature.get(kind) or []) for kind in MEDIA_FIELDS}
     return Prompt(list(feature["prompt_input_ids"]), [], Request((), **media))
 
 
