@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ..storage.digests import medium_name
 from .usage import Usage
 
 
@@ -63,12 +64,10 @@ class Prompt:
 
     @property
     def media(self) -> tuple[str, ...]:
-        """Identity of the media, to compare prompts by: paths, else the objects themselves."""
+        """What tells the media of this prompt from those of another: paths, else their content."""
         request = self.request
-        return tuple(
-            medium if isinstance(medium, str) else f"{type(medium).__name__} {id(medium)}"
-            for medium in (*request.images, *request.videos, *request.audios)
-        )
+        media = (*request.images, *request.videos, *request.audios)
+        return tuple(str(medium_name(medium, path=str)) for medium in media)
 
 
 @dataclass(frozen=True)
@@ -142,6 +141,13 @@ class Completion:
         """Mean log-probability a token, `(1/|k|) sum log p(k_t | x, k_<t)` (HinD's confidence)."""
         count = len(self.token_ids) or self.tokens
         return None if self.logprob is None or not count else self.logprob / count
+
+
+def kept_completion(
+    text: str, token_ids: tuple[int, ...], logprob: float | None, reason: str, tokens: int | None
+) -> Completion:
+    """Return a completion from the values that `storage.completions` keeps of it."""
+    return Completion(text, token_ids, logprob, FinishReason(reason), tokens)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,10 @@ import json
 from collections import defaultdict
 from pathlib import Path
 
+from rich.console import Console
+
+from .report import plain_table
+
 
 TESTS = ("see_test", "read_test")
 
@@ -42,8 +46,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--batch-size", type=int, default=64)
     arguments = parser.parse_args(argv)
     found = accuracies(arguments.model, arguments.data, batch_size=arguments.batch_size)
-    for kind, (accuracy, count) in found.items():
-        print(f"{kind:>20}  {accuracy:6.1%}  of {count}")
+    rows = [(kind, f"{accuracy:.1%}", str(count)) for kind, (accuracy, count) in found.items()]
+    Console().print(plain_table(None, ("question", "accuracy", "questions"), rows))
     if arguments.out:
         content = {
             "accuracy": {k: v for k, (v, _) in found.items()},

@@ -76,7 +76,7 @@ class OpenAIEngine:
         call_store: is asked before every call, and keeps its answer; None keeps none.
 
     Attributes:
-        usage: calls, retries, failures, tokens, cost; `usage.separate()` counts a part.
+        usage: calls, retries, failures, tokens, cost.
     """
 
     def __init__(

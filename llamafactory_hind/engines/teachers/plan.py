@@ -3,8 +3,6 @@
 Read and refused before anything is loaded or called.
 """
 
-import difflib
-import json
 import math
 from collections import Counter
 from collections.abc import Collection, Mapping
@@ -15,6 +13,8 @@ from typing import Any
 import yaml
 
 from ...config.problem import listed
+from ...config.types import nearest
+from ...formats.fields import read_columns
 from ..interface import Capabilities
 from ..open import AT_MOST
 from ..server.api_key import ApiKey
@@ -192,7 +192,7 @@ def check_rows(plan: TeacherPlan, dataset: Any) -> Counter[str]:
     place_column = "place" if "place" in dataset.column_names else "row_id"
     for place, columns in zip(dataset[place_column], dataset["columns"], strict=True):
         try:
-            counts[plan.route(json.loads(columns or "{}"))] += 1
+            counts[plan.route(read_columns(columns))] += 1
         except ValueError as error:
             problems.append(f"{place}, {error}")
     if problems:
@@ -338,9 +338,9 @@ def _unknown(
     for key in content:
         if key in known or key in host:
             continue
-        close = difflib.get_close_matches(str(key), [*known, *near, *sorted(host)], n=1)
-        advice = f"did you mean `{close[0]}`?" if close else f"known are {', '.join(known)} and the host's model keys."
-        problems.append(f"{where}{key}: unknown key; {advice}")
+        close = nearest(str(key), {*known, *near, *host}, known)
+        told = f"did you mean `{close}`?" if close else f"known are {', '.join(known)} and the host's model keys."
+        problems.append(f"{where}{key}: unknown key; {told}")
 
 
 def _name(value: Any) -> str:

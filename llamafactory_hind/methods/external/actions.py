@@ -3,7 +3,6 @@
 They come from the row column `external`. What cannot be learnt from is refused by rule and counted.
 """
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +14,7 @@ from llamafactory.extras import logging
 from ...config.problem import listed
 from ...engines.interface import FinishReason
 from ...engines.local.encoding import media_token_ids
+from ...formats.fields import read_columns
 from ...formats.texts.layout import is_cut, wears_layout, wrap
 from ...trainers.rollouts.records import POLICY, Rollout
 from .candidates import REFUSALS, Candidates
@@ -137,7 +137,7 @@ def check_rows(dataset: Any, *, needs_logprob: bool) -> Counter[str]:
     problems: list[str] = []
     names = set(dataset.column_names)
     for place, columns in zip(dataset["place" if "place" in names else "row_id"], dataset["columns"], strict=True):
-        for number, entry in enumerate(json.loads(columns or "{}").get("external") or []):
+        for number, entry in enumerate(read_columns(columns).get("external") or []):
             counts[entry["source"]] += 1
             problems += [f"{place}, {text}" for text in _problems(number, entry, needs_logprob=needs_logprob)]
     if problems:

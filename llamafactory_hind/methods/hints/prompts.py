@@ -3,7 +3,6 @@
 Both are the row's own conversation with another last turn, so that media and earlier turns stay as they are.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...config.problem import listed
 from ...engines.interface import Prompt, Request
+from ...formats.fields import columns_of
 from ...formats.media.fields import MEDIA_FIELDS, count_placeholders
 from ...formats.prompts.files import PromptError, PromptFile, own_file, read_prompt
 from ...trainers.rollouts.records import Rollout
@@ -81,7 +81,7 @@ def _with_last_turn(file: PromptFile, feature: Mapping[str, Any], more: Mapping[
     before = _placeholders(turns)
     row = str(feature.get("place") or feature["row_id"])
     variables = {
-        **json.loads(feature.get("columns") or "{}"),
+        **columns_of(feature),
         **{f"{kind.removesuffix('s')}_count": number for kind, number in before.items()},
         "question": turns[-1]["content"],
         "media": "",  # placeholders stand in the turns already
@@ -130,7 +130,7 @@ def check_rows(dataset: Any, prompts: HintPrompts, *, has_teacher: bool) -> int:
     """
     hints, problems = 0, []
     for feature in dataset:
-        hint = own_hint(json.loads(feature.get("columns") or "{}"))
+        hint = own_hint(columns_of(feature))
         hints += hint is not None
         try:
             if hint is None and has_teacher:

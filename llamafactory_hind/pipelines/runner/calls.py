@@ -7,8 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ...engines.interface import Completion, FinishReason, Request, Sampling
+from ...engines.interface import Completion, Request, Sampling, kept_completion
 from ...formats.media.fields import MEDIA_FIELDS
+from ...storage.completions import pack_completions, unpack_completions
 from ...storage.digests import digest_media
 from ...storage.journal import Journal
 
@@ -53,15 +54,11 @@ class CallJournal(Journal):
         if name not in self.results:
             return None
         self.reused += 1
-        return [
-            Completion(text, tuple(ids), logprob, FinishReason(reason), tokens)
-            for text, ids, logprob, reason, tokens in self.results[name]
-        ]
+        return unpack_completions(self.results[name], kept_completion)
 
     async def keep(self, name: str, row_id: str, completions: Sequence[Completion]) -> None:
         """Record an answered call; it is on the disk when this returns."""
-        parts = [[part.text, part.token_ids, part.logprob, part.finish_reason, part.tokens] for part in completions]
-        await self.commit(name, row_id, parts)
+        await self.commit(name, row_id, pack_completions(completions))
 
 
 def name_streams(requests: Sequence[Request]) -> list[Request]:

@@ -15,6 +15,8 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
+from ...formats.media.fields import MEDIA_FIELDS
+
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizer
@@ -114,7 +116,7 @@ def _prompt_entry(rollout: "Rollout", tokenizer: "PreTrainedTokenizer") -> dict[
     return {
         "row_id": rollout.row_id,
         "prompt": tokenizer.decode(rollout.feature["prompt_input_ids"], skip_special_tokens=True),
-        "media": json.dumps({kind: _names(rollout.feature.get(kind)) for kind in ("images", "videos", "audios")}),
+        "media": json.dumps({kind: _names(rollout.feature.get(kind)) for kind in MEDIA_FIELDS}),
         "columns": rollout.feature.get("columns") or "{}",
     }
 

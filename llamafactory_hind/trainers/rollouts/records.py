@@ -1,6 +1,5 @@
 """Rollouts and what is said about them, before they are tensors."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -9,6 +8,7 @@ from typing import Any
 import torch
 
 from ...engines.interface import FinishReason, Prompt
+from ...formats.fields import columns_of
 
 
 POLICY = "policy"  # source of a completion that the policy wrote itself
@@ -37,7 +37,7 @@ class Rollout:
     @cached_property
     def columns(self) -> dict[str, Any]:
         """All other columns of the row."""
-        return json.loads(self.feature.get("columns") or "{}")
+        return columns_of(self.feature)
 
     @property
     def row_id(self) -> str:
