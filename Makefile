@@ -10,7 +10,7 @@ HOSTS := 0.9.4 0.9.5
 # Threads only slow down tests of tiny models.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help test test-gpu test-hosts quality style demo clean
+.PHONY: help test test-gpu test-hosts quality style models demo clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -60,6 +60,9 @@ quality: .venv/.dev  ## lint, format and types
 style: .venv/.dev  ## mend lint and format
 	@.venv/bin/ruff check --fix $(SOURCES)
 	@.venv/bin/ruff format $(SOURCES)
+
+models: .venv/.dev  ## write docs/models.md anew: which families share a prompt
+	@PYTHONPATH=tests .venv/bin/python -m shared.families.page
 
 demo: .venv/.run  ## the main job on the offline world, with a table before and after
 	@.venv/bin/python -m llamafactory_hind.toyworld.demo

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from transformers import Qwen2Config
 from transformers.models.qwen2 import Qwen2ForCausalLM
 
-from llamafactory_hind.engines.local.packing import why_not_packed
+from llamafactory_hind.engines.local.attention import why_not_packed
 from shared.stages import command, extensions, finished, history, loaded, lora, run, same
 
 
@@ -255,11 +255,11 @@ def test_sharing_that_would_change_the_numbers_is_noticed(
     settings |= PLAIN_STEPS
     right = run(settings, output_dir=str(tmp_path / "right"))
 
-    def leaking(segments: torch.Tensor, *, dtype: torch.dtype | None) -> torch.Tensor:
+    def leaking(model: torch.nn.Module, inputs: dict[str, Any], segments: torch.Tensor) -> torch.Tensor:
         length = segments.shape[1]
         return torch.ones(length, length, dtype=torch.bool).tril().expand(len(segments), 1, length, length)
 
-    monkeypatch.setattr("llamafactory_hind.trainers.pairs.trainer.packed_attention_mask", leaking)
+    monkeypatch.setattr("llamafactory_hind.trainers.pairs.trainer.packed_masks", leaking)
     fallen_back = run(settings)
     assert "fell back to one row an answer, because packed log-probs differ" in host_log.taken()
     same(fallen_back, right, atol=2e-5)
@@ -274,8 +274,8 @@ def test_sharing_that_would_change_the_numbers_is_noticed(
     [
         ({"_attn_implementation": "flash_attention_2"}, "`flash_attention_2` takes no mask of one's own"),
         (
-            {"layer_types": ["full_attention", "sliding_attention"]},
-            "layers of kind ['sliding_attention'] look past a mask",
+            {"layer_types": ["full_attention", "linear_attention"]},
+            "layers of kind ['linear_attention'] look past a mask",
         ),
     ],
 )

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from llamafactory.extras import logging
 
-from ...engines.local.packing import why_not_packed
+from ...engines.local.attention import why_not_packed
 from ...engines.local.scoring import base_model, check_head, close_enough
 from ...formats.media.fields import MEDIA_FIELDS
 from .collator import PAIR_KEYS

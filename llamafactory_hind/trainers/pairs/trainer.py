@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from llamafactory.train.callbacks import SaveProcessorCallback
 
-from ...engines.local.packing import CHOSEN, REJECTED, packed_attention_mask
-from ...engines.local.scoring import IGNORE_INDEX, token_logprobs, unwrap
+from ...engines.local.packing import CHOSEN, REJECTED, packed_masks
+from ...engines.local.scoring import IGNORE_INDEX, token_logprobs
 from ..host import HostTrainer, dropout_off
 from ..metrics import peak_memory_gib
 from ..sharding import refuse_sharding
@@ -50,9 +50,7 @@ def pair_logps(model: torch.nn.Module, batch: dict[str, Any]) -> PairLogps:
         logps = token_logprobs(model, inputs, labels).sum(-1)  # (2N,)
         lengths = (labels[:, 1:] != IGNORE_INDEX).sum(-1)
         return PairLogps(*logps.chunk(2), *lengths.chunk(2))
-    inner = unwrap(model)
-    eager = getattr(inner.config, "_attn_implementation", "sdpa") == "eager"
-    inputs["attention_mask"] = packed_attention_mask(segments, dtype=inner.dtype if eager else None)
+    inputs["attention_mask"] = packed_masks(model, inputs, segments)
     logps = token_logprobs(model, inputs, labels, sources=batch["sources"])  # (N, T)
     is_chosen, is_rejected = segments == CHOSEN, segments == REJECTED
     return PairLogps(

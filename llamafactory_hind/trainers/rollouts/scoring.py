@@ -13,9 +13,10 @@ import torch
 from llamafactory.extras import logging
 
 from ...engines.interface import Prompt
+from ...engines.local.attention import why_not_cached, why_not_packed
 from ...engines.local.encoding import collate
 from ...engines.local.engine import PASSING_ERRORS
-from ...engines.local.packing import pack, packed_attention_mask, why_not_packed
+from ...engines.local.packing import pack, packed_masks
 from ...engines.local.prefixes import shared_logprobs
 from ...engines.local.scoring import (
     Reader,
@@ -148,10 +149,7 @@ class GroupScorer:
     ) -> torch.Tensor:
         """A row a group: `prompt, completion 1, ..., completion G`, each completion hidden from the others."""
         row = pack(self.collate_prompts(batch.prompts), batch.tokens, batch.mask, batch.owners.tolist())
-        eager = getattr(base_model(model).config, "_attn_implementation", "sdpa") == "eager"
-        row.inputs["attention_mask"] = packed_attention_mask(
-            row.segments, dtype=base_model(model).dtype if eager else None
-        )
+        row.inputs["attention_mask"] = packed_masks(model, row.inputs, row.segments)
         logps = (score or self._score(model))(row.inputs, row.labels, sources=row.sources)  # (N, P + L)
         return torch.where(batch.mask, logps[batch.owners[:, None], row.columns], 0.0)  # (R, S)
 
@@ -228,7 +226,7 @@ class GroupScorer:
             return why_not_packed(model) or (
                 None if self.chunked else "a packed row needs the chunked head, which this model does not take"
             )
-        return None
+        return why_not_cached(model)
 
     def _difference(
         self, model: torch.nn.Module, batch: "RolloutBatch", mode: str, plain: torch.Tensor, dtype: torch.dtype
