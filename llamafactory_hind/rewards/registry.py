@@ -1,11 +1,11 @@
 """The rewards that have a name: those that the files of this folder list as `REWARDS`."""
 
 from collections.abc import Callable
-from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
 
 from ..config.catalogue import Catalogue
+from ..config.types import nearest
 
 
 def collect_rewards(files: Catalogue) -> dict[str, Callable[..., Any]]:
@@ -38,8 +38,8 @@ def get_reward(name: str) -> Callable[..., Any]:
         ValueError: there is none of that name; the message lists those there are.
     """
     if name not in REWARDS:
-        near = get_close_matches(name, REWARDS, n=1, cutoff=0.5)
-        hint = f" Did you mean `{near[0]}`?" if near else ""
+        near = nearest(name, REWARDS, at_least=0.5)
+        hint = f" Did you mean `{near}`?" if near else ""
         own = "one of your own is `package.module:function` or `path/to/file.py:function`"
         raise ValueError(f"reward {name!r}: unknown.{hint} Registered: {', '.join(sorted(REWARDS))}; {own}.")
     return REWARDS[name]
