@@ -69,7 +69,7 @@ def read_predictions(
         if not isinstance(row.values.get(chosen), str | None)
     ]
     if wrong:
-        raise ScoreError(f"{len(wrong)} of {len(rows) + len(bad)} predictions cannot be read.", wrong, "Mend them.")
+        raise ScoreError(f"{len(wrong)} of {len(rows) + len(bad)} predictions cannot be read.", wrong, "Correct them.")
     if text and chosen not in names:
         near = nearest(chosen, names)
         remedy = f"The nearest field is `{near}`." if near else f"Rows have {', '.join(sorted(names))}."

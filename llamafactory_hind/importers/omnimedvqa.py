@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--test-items", type=int, default=300, help="of each modality (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the split (default: %(default)s)")
     parser.add_argument(
-        "--skip-bad-entries", action="store_true", help="leave entries that cannot be read out, and name them"
+        "--skip-bad-entries", action="store_true", help="leave out entries that cannot be read, and list them"
     )
 
 
@@ -128,7 +128,7 @@ def _files(paths: Sequence[Path]) -> list[Path]:
     for path in paths:
         inside = sorted(path.glob("*.json")) if path.is_dir() else [path]
         if not inside:
-            raise ImportRefused("A folder holds no JSON file.", [str(path)], "Give QA_information/Open-access.")
+            raise ImportRefused("A folder has no JSON file.", [str(path)], "Give QA_information/Open-access.")
         found += inside
     return found
 

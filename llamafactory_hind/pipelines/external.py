@@ -39,7 +39,7 @@ class Arguments(SamplingArguments):
     source: str | None = field(default=None, metadata={"help": "Name of the model in the rows; null is its own name."})
     num_samples: int = field(
         default=1,
-        metadata={"help": "Actions a row [ours]; 0 writes none and only selects among those that are there."},
+        metadata={"help": "Actions for each row [ours]; 0 writes none and only selects from those of the rows."},
     )
     max_new_tokens: int = field(default=512, metadata={"help": "An action that is cut here is dropped [ours]."})
     external_prompt: str | None = field(
@@ -48,11 +48,11 @@ class Arguments(SamplingArguments):
     reward_funcs: str | None = field(
         default=None,
         metadata={
-            "help": "Rewards by which good actions become a dataset for `stage: sft`, as in training; null makes none."
+            "help": "Rewards that select good actions as a dataset for `stage: sft`; null writes no such dataset."
         },
     )
     min_reward: float = field(
-        default=1.0, metadata={"help": "Sum of the rewards from which an action is a good one [ours]."}
+        default=1.0, metadata={"help": "An action is good if the sum of its rewards is at least this [ours]."}
     )
     reward_timeout: float = field(default=60.0, metadata={"help": "Seconds that a call of a reward may take [ours]."})
 
@@ -67,7 +67,9 @@ class Arguments(SamplingArguments):
         if self.reward_timeout <= 0:
             yield Problem("reward_timeout", self.reward_timeout, "more than 0 seconds", "Choose a larger number.")
         if self.source == "policy":
-            yield Problem("source", self.source, "another name", "In training, the policy's own texts have it.")
+            yield Problem(
+                "source", self.source, "another name", "In training it is the name of the policy's own texts."
+            )
         if self.reward_funcs and (problem := reward_problem(split_names(self.reward_funcs))):
             yield problem
 

@@ -162,7 +162,7 @@ def _correct_choice(field: str, value: Any, choices: Sequence[str] | None) -> st
         raise ValueError(f"column `{field}`: got {shorten(value)}, expected {expected}.")
     letter = LETTER.fullmatch(answer_or_all(value)) if isinstance(value, str) else None
     if letter is None:
-        remedy = "give the column `choices`, or take the reward `accuracy`"
+        remedy = "give the column `choices`, or use the reward `accuracy`"
         raise ValueError(f"column `{field}`: got {shorten(value)}, expected the letter of a choice; {remedy}.")
     return (letter[1] or letter[2]).upper()
 

@@ -387,7 +387,10 @@ def test_a_prompt_that_lacks_the_question_names_its_row(tmp_path: Path) -> None:
     lines = [host_line(reference, "cab") for reference in HOST_ROWS]
     path = write(tmp_path / "generated_predictions.jsonl", [lines[0], lines[2], lines[1]])
     message = refusal(path, **HOST_GIVEN, dataset_dir=tmp_path)
-    assert "generated_predictions.jsonl, row 2, field `prompt`: it lacks the question 'Who <image> drives?'" in message
+    assert (
+        "generated_predictions.jsonl, row 2, field `prompt`: it does not contain the question 'Who <image> drives?'"
+        in message
+    )
     assert "val.json, row 2" in message
     assert "val_size" in message
 

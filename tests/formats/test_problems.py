@@ -386,7 +386,7 @@ def test_a_row_of_another_type_is_named(folder: Path, suffix: str, field: str, v
     with pytest.raises(BadRowsError, match=f"row 3, field `{field}`: {expected}") as error:
         load_single_dataset(loader._load_single_dataset, *arguments)
     assert len(error.value.rows) == 1
-    assert "Mend them: " in str(error.value)
+    assert "Correct them: " in str(error.value)
 
 
 def test_a_broken_file_keeps_its_own_error(folder: Path) -> None:

@@ -142,6 +142,6 @@ def check_rows(dataset: Any, prompts: HintPrompts, *, has_teacher: bool) -> int:
     if problems:
         raise ValueError(
             f"Prompts for hints that cannot be rendered, {len(problems)} in all:{listed(problems)}\n"
-            "Mend the rows or the prompt files, or set `hint_samples: 0` to do without hints."
+            "Correct the rows or the prompt files, or set `hint_samples: 0` to do without hints."
         )
     return hints

@@ -146,7 +146,9 @@ def read_reply(result: Any, count: int) -> Reply:
 def _missing(name: str, columns: Mapping[str, Any]) -> str:
     near = nearest(name, columns)
     hint = f"; did you mean `{near}`?" if near else ""
-    return f"it wants an argument `{name}`, and the rows have no such column (they have {', '.join(sorted(columns))}){hint}"
+    return (
+        f"it has an argument `{name}`, and the rows have no such column (they have {', '.join(sorted(columns))}){hint}"
+    )
 
 
 def _typed(value: Any) -> str:

@@ -68,8 +68,8 @@ def _convert(
     second = Pass(files, on_bad or problems, as_json=as_json, checked=checked, is_second=True)
     converted = second.run(destination)
     if second.mixed:
-        got = f"other values than a moment ago in {', '.join(sorted(second.mixed))}"
-        raise damaged(files[0], got, "files that nobody writes", "try again when they are whole")
+        got = f"other values than in the first pass in {', '.join(sorted(second.mixed))}"
+        raise damaged(files[0], got, "files that do not change", "try again when they are complete")
     return _of(converted)
 
 

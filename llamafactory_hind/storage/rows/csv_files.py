@@ -90,7 +90,7 @@ def _read_names(file: str, first: tuple[int, list[str] | UnreadableRow] | None) 
         got = (
             f"the column {show(twice[0])} more than once" if twice else f"column {names.index('') + 1} without a name"
         )
-        raise damaged(file, got, expected, "name the columns apart")
+        raise damaged(file, got, expected, "give each column its own name")
     return names
 
 
@@ -98,6 +98,6 @@ def _make_row(names: list[str], cells: list[str] | UnreadableRow) -> dict[str, A
     if isinstance(cells, UnreadableRow):
         raise cells
     if len(cells) != len(names):
-        remedy = "quote cells that hold a separator; leave empty cells empty"
+        remedy = "put cells with a separator in quotes; leave empty cells empty"
         raise UnreadableRow(None, f"{len(cells)} cells", f"{len(names)}, one for each column", remedy)
     return {name: cell or None for name, cell in zip(names, cells, strict=True)}

@@ -93,7 +93,7 @@ class ListReader:
             self._is_open = True
         if self._is_closed or not self._is_open:
             if text.strip(WHITESPACE):
-                raise self._broken("more text behind the list")
+                raise self._broken("more text after the list")
             self._pass(text)
             return b"", None
         cuts, end, quotes = find_cuts(text)
@@ -110,7 +110,7 @@ class ListReader:
         batch = self._read(text, cuts, quotes)
         left = text[cuts[-1] + 1 :]
         if self._is_closed and left.strip(WHITESPACE):
-            raise self._broken("more text behind the list")
+            raise self._broken("more text after the list")
         return left, batch
 
     def _read(self, text: bytes, cuts: Sequence[int], quotes: int) -> RowBatch:
@@ -156,4 +156,4 @@ class ListReader:
 
     def _broken(self, got: str) -> RowsError:
         where = f"{got}, at line {self._at.line}, column {self._at.column}, in row {self._number + 1}"
-        return damaged(self._file, where, "one list of objects", "mend the syntax, or take it from its source again")
+        return damaged(self._file, where, "one list of objects", "correct the syntax, or download it again")

@@ -53,7 +53,7 @@ def parse_carefully(text: bytes, start: Position) -> Any:
         column = error.colno + (start.column - 1 if error.lineno == 1 else 0)
         near = show(decoded[max(0, error.pos - 15) : error.pos + 15])
         got = f"{error.msg}: line {line}, column {column}, near {near}"
-        raise UnreadableRow(None, got, "JSON", "mend the syntax") from None
+        raise UnreadableRow(None, got, "JSON", "correct the syntax") from None
     except RecursionError:
         raise UnreadableRow(None, "lists in lists", "at most some hundred levels", "make it flatter") from None
     for field, key in find_repeated_keys(value):

@@ -78,7 +78,7 @@ class Node:
         place, path, value = self.examples[usual][0]
         rule = f"{usual}, as in {self.counts[usual]} places (the first: {place}, `{path}`: {show(value)})"
         odd = {kind: rule for kind in self.counts if kind in FAMILIES.values() and kind != usual}
-        odd |= {kind: "something flatter, with a fixed set of keys" for kind in (DEEP, WIDE) if self.counts[kind]}
+        odd |= {kind: "fewer levels, with a fixed set of keys" for kind in (DEEP, WIDE) if self.counts[kind]}
         for kind, beside in ((HUGE, HUGE), (INEXACT, FRACTION), (BIG, NEGATIVE)):
             if self.counts[kind] and self.counts[beside]:
                 other = "" if kind == beside else f" beside {beside} ({_where(self.examples[beside][0])})"
