@@ -21,7 +21,7 @@ class Question:
 
     Attributes:
         id: of the row.
-        place: where its references stand, for errors.
+        place: where its references are, for errors.
         fields: the row under our names.
         prediction: the whole text that was predicted; None where there is none.
         predicted: the whole row of the prediction; None where there is none.

@@ -84,7 +84,7 @@ def read_predictions(
 
 
 def final_answer(text: str, pattern: str | None) -> str | None:
-    """Return the answer in a prediction, without margins.
+    """Return the answer in a prediction, without white space around it.
 
     Args:
         text: the prediction.

@@ -15,7 +15,7 @@ from ..config.problem import Problem
 from ..engines.interface import FinishReason, Request
 from ..formats.media.fields import MEDIA_FIELDS, count_placeholders
 from ..formats.rollout.rows import turns_of
-from ..formats.texts.layout import is_cut, wears_layout
+from ..formats.texts.layout import has_layout, is_cut
 from ..storage.files import write_rows
 from .rules.selecting import ACTION, reward_actions, reward_problem, select_actions
 from .runner.arguments import SamplingArguments, at_least
@@ -83,7 +83,7 @@ def conversation(row: Row, arguments: Arguments) -> tuple[str, list[dict[str, st
     """Return system text and turns; the last one is rendered from the prompt file."""
     system, turns = turns_of(row.fields)
     asked = replace(row, fields=row.fields | {"question": turns[-1]["content"]})
-    # placeholders stand in the turns already
+    # placeholders are in the turns already
     return system, [*turns[:-1], {"role": "user", "content": render(arguments, "external", asked, media="")}]
 
 
@@ -169,7 +169,7 @@ def finish(
             reasons[reason] += 1
             if reason == KEPT:
                 known.add(action["text"])
-                bare += not wears_layout(action["text"])
+                bare += not has_layout(action["text"])
                 entries.append({"source": name, "text": action["text"], "logprob": action["logprob"]})
         source = provenance(arguments, row, prompts=("external",), parameters=parameters(arguments))
         written.append(row.fields | {"id": row.id, "external": entries, "provenance": source})

@@ -1,4 +1,4 @@
-"""`pipeline: hindsight`: with the gold answer in sight, write the reasoning and the facts that lead to it (Hindsight-Zero).
+"""`pipeline: hindsight`: from the gold answer, write the reasoning and the facts that lead to it (Hindsight-Zero).
 
 HinD (arXiv 2511.11132); the stage's role is the paper's, prompt and filters are ours (docs/synth.md).
 """

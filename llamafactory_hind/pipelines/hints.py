@@ -61,7 +61,7 @@ def conversation(row: Row, arguments: Arguments) -> list[dict[str, str]]:
     """Return the turns; the last one is rendered from the prompt file. The system text is the student's, and left out."""
     _, turns = turns_of(row.fields)
     asked = replace(row, fields=row.fields | {"question": turns[-1]["content"]})
-    # placeholders stand in the turns already
+    # placeholders are in the turns already
     return [*turns[:-1], {"role": "user", "content": render(arguments, "hint", asked, media="")}]
 
 

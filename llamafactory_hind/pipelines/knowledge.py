@@ -199,7 +199,7 @@ def finish(
     """Make pairs and reports of all results; write samples, quadrants and the plot beside the output.
 
     Returns:
-        Rows of the output, and its entries for `dataset_info.json`, by what stands behind the output's name.
+        Rows of the output, and its entries for `dataset_info.json`, by what is added to the output's name.
     """
     source = _provenance(arguments)
     facts = [_facts(row, result, arguments) for row, result in done]  # of each row, the greedy one first

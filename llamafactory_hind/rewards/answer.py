@@ -22,7 +22,7 @@ LETTER = re.compile(r"[(\[]([A-Za-z])[)\]].*|([A-Za-z])(?:[.:)](?:\s.*)?)?", re.
 def accuracy(completions: Sequence[str], **columns: Any) -> list[float | None]:
     """Return 1 where the answer is the gold answer, else 0.
 
-    The text between `<answer>` tags, without margins, must equal the gold text, character by character. Where a completion
+    The text between `<answer>` tags, without white space around it, must equal the gold text, character by character. Where a completion
     has no tags, all of it must, or be equal as mathematics (math-verify). Equal to Reason-RFT's `accuracy_reward`
     (train/stage_rl/reward.py), but that answers with newlines count and that math-verify gets gold and prediction in its
     own order: it is not symmetric, `1 < x < 2` is no answer where the interval (1, 2) is asked for.

@@ -61,7 +61,7 @@ class AppendLog:
 
         Args:
             line: with its newline.
-            note: is told where the line begins once it is on the disk, also when nobody waits for it any more.
+            note: gets the place where the line begins once it is on the disk, also when nobody waits for it any more.
         """
         loop = asyncio.get_running_loop()
         written: asyncio.Future[None] = loop.create_future()
@@ -103,7 +103,7 @@ class AppendLog:
             yield from file
 
     def cut(self, end: int) -> None:
-        """Drop what stands after a place."""
+        """Drop what is after a place."""
         self._file.truncate(end)
         self.end = end
 

@@ -94,7 +94,7 @@ class OnlineArguments:
             next_in_line()
 
 
-LOWEST = {  # key -> lowest value, and whether the value itself will do
+LOWEST = {  # key -> lowest value, and whether the value itself is allowed
     "num_generations": (2, True),
     "rollout_temperature": (0, False),
     "rollout_top_p": (0, False),

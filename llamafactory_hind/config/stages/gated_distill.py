@@ -119,7 +119,7 @@ class Arguments:
     )
 
 
-LOWEST = {  # key -> lowest value, and whether the value itself will do
+LOWEST = {  # key -> lowest value, and whether the value itself is allowed
     "distill_weight": (0, True),
     "distill_temperature": (0, False),
     "rl_weight": (0, True),

@@ -43,7 +43,7 @@ class Entry:
 
 
 class Reader:
-    """Takes fields out of objects and collects what is wrong, to be told at once."""
+    """Takes fields out of objects and collects what is wrong, to be reported at once."""
 
     def __init__(self) -> None:
         """Start with nothing wrong."""

@@ -14,7 +14,7 @@ from ...engines.server.endpoints import Endpoints
 
 @dataclass(kw_only=True)
 class SynthArguments:
-    """The keys every pipeline takes. Keys of the host's model and template arguments may stand beside them."""
+    """The keys every pipeline takes. Keys of the host's model and template arguments may be given beside them."""
 
     pipeline: str = field(default="", metadata={"help": "Which pipeline; required."})
     engine: Literal["hf", "openai"] = field(

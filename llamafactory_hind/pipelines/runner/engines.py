@@ -139,7 +139,7 @@ class SeparateRequests:
     """An engine of concurrent calls, asked for each request by itself: where one fails, the others are finished and recorded.
 
     Args:
-        engine: it has a record of calls, or they would be paid for in vain.
+        engine: it has a record of calls, or they would be paid for and lost.
     """
 
     def __init__(self, engine: Engine) -> None:

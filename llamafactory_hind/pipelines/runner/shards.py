@@ -53,7 +53,7 @@ def open_shards(stack: ExitStack, output: str, shards: int) -> list[Shard]:
 def join_shards(
     shards: Sequence[Shard], keys: Sequence[str], rows: Sequence[Row]
 ) -> tuple[list[tuple[Row, Journal, str]], list[Failure]]:
-    """Return where each row's result stands, in the order of the rows, and the rows that failed in their shard.
+    """Return where each row's result is, in the order of the rows, and the rows that failed in their shard.
 
     Raises:
         ConfigError: shards are missing, incomplete or were made with other parameters; all of them are listed.

@@ -59,7 +59,7 @@ def _make_batch(file: str, rows: list[dict[str, Any]], places: list[tuple[int, i
 
 
 def _records(file: str) -> Iterator[tuple[int, list[str] | UnreadableRow]]:
-    """Yield (first line, its cells or why it has none) of what stands between line ends; blank lines are left out."""
+    """Yield (first line, its cells or why it has none) of what is between line ends; blank lines are left out."""
     csv.field_size_limit(max(csv.field_size_limit(), LONGEST_CELL))  # the module's own is 128 KiB
     lines = _Lines(file)
     reader = csv.reader(iter(lines), delimiter="\t" if is_tab_separated(file) else ",", strict=True)

@@ -63,7 +63,7 @@ def kind_of(file: str) -> str:
 
 
 def is_tab_separated(file: str) -> bool:
-    """Say whether the cells of a `csv` file stand between tabs."""
+    """Say whether the cells of a `csv` file are between tabs."""
     return file.lower().removesuffix(".gz").endswith(".tsv")
 
 

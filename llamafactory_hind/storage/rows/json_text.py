@@ -65,7 +65,7 @@ def parse_carefully(text: bytes, start: Position) -> Any:
 
 
 def decode(text: bytes, offset: int) -> str:
-    """Return UTF-8 text that stands at `offset` bytes.
+    """Return UTF-8 text that is at `offset` bytes.
 
     Raises:
         UnreadableRow: names the first byte that is none.

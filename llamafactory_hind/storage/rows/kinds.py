@@ -1,4 +1,4 @@
-"""Which kinds of values stand at a path over all rows: the count of each, the first of each, and which of them are odd.
+"""Which kinds of values are at a path over all rows: the count of each, the first of each, and which of them are odd.
 
 Slow and exact. It is asked where the fast way found that no type holds a column.
 """
@@ -25,7 +25,7 @@ Example = tuple[Place, str, Any]
 
 
 class Node:
-    """What stands at one path of the rows."""
+    """What is at one path of the rows."""
 
     def __init__(self, depth: int = 1) -> None:
         """Start with nothing seen."""

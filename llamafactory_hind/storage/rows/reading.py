@@ -30,7 +30,7 @@ class Row:
 
     @property
     def place(self) -> Place:
-        """Where the row stands, for messages."""
+        """Where the row is, for messages."""
         return Place(self.file, self.number, self.line)
 
 
@@ -39,7 +39,7 @@ def iterate(paths: Paths, *, on_bad: OnBad | None = None) -> Iterator[Row]:
 
     Args:
         paths: files, or folders of parts, in order.
-        on_bad: takes each row that cannot be read, and reading goes on; None: they are told when all others were read.
+        on_bad: takes each row that cannot be read, and reading goes on; None: they are reported when all others were read.
 
     Raises:
         RowsError: with every bad row (after 1,000 at once), or a file that is damaged and so cannot be skipped.
