@@ -110,3 +110,6 @@ def conversation_of(example: dict[str, Any]) -> str:
     turns = [{"role": turn["role"], "content": turn["content"]} for turn in example["_prompt"]]
     content = {"system": example["_system"] or "", "tools": example["_tools"] or "", "turns": turns}
     return json.dumps(content, ensure_ascii=False)
+
+
+PROCESSOR = PromptProcessor
