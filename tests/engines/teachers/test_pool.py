@@ -18,7 +18,7 @@ from llamafactory_hind.engines.teachers.pool import TeacherPool
 from llamafactory_hind.toyworld.checkpoint import write_checkpoint
 from shared.openai_server import Behaviour, OpenAIServer
 from shared.rollouts import RolloutSetup
-from shared.teachers import open_teachers, settings_of, write_teacher, write_yaml
+from shared.teachers import kept_teacher, open_teachers, settings_of, write_yaml
 
 
 SAMPLING = Sampling(n=1, temperature=0.7, top_p=1.0, top_k=0, max_new_tokens=6, seed=3)
@@ -30,9 +30,9 @@ def student(small_world: Path) -> RolloutSetup:
 
 
 @pytest.fixture(scope="module")
-def wider(small_world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def wider(small_world: Path) -> Path:
     """A teacher whose vocabulary is padded further than the student's."""
-    return write_teacher(small_world, tmp_path_factory.mktemp("teacher"), words=1088)
+    return kept_teacher(small_world, words=1088)
 
 
 def ask(number: int = 0, image: Any = None, key: str | None = "row") -> Request:

@@ -20,7 +20,7 @@ from llamafactory_hind.trainers.rollouts.batch import RolloutBatch
 from llamafactory_hind.trainers.rollouts.components import Component
 from llamafactory_hind.trainers.rollouts.scoring import GroupScorer, score_with, spread
 from shared.rollouts import GroupRelative, RolloutSetup, even_share
-from shared.teachers import open_teachers, write_teacher, write_yaml
+from shared.teachers import kept_teacher, open_teachers, write_teacher, write_yaml
 
 
 LORA = {"finetuning_type": "lora", "lora_rank": 4, "lora_target": "all"}
@@ -38,9 +38,9 @@ def full(small_world: Path) -> RolloutSetup:
 
 
 @pytest.fixture(scope="module")
-def wide_path(small_world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def wide_path(small_world: Path) -> Path:
     """Wider than the student, a larger vocabulary, and a config that asks for dropout."""
-    return write_teacher(small_world, tmp_path_factory.mktemp("teacher"), words=1088, dropout=0.5)
+    return kept_teacher(small_world, words=1088, dropout=0.5)
 
 
 @pytest.fixture(scope="module")
