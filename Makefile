@@ -2,7 +2,7 @@
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 SOURCES := llamafactory_hind tests benchmarks
-STRICT := $(wildcard $(addprefix llamafactory_hind/,losses rewards regions evaluation config))
+STRICT := $(wildcard $(addprefix llamafactory_hind/,losses rewards regions evaluation config storage))
 HOSTS := 0.9.4 0.9.5
 # Threads only slow down tests of tiny models.
 export OMP_NUM_THREADS ?= 1

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from .hindsight.options import HindsightOptions
+from .options import RowOptions
 
 
 def is_missing(value: Any) -> bool:
@@ -18,7 +18,7 @@ def as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def read_fields(row: Mapping[str, Any], options: HindsightOptions) -> dict[str, Any]:
+def read_fields(row: Mapping[str, Any], options: RowOptions) -> dict[str, Any]:
     """Return a new dict of the row with our names for renamed columns and without what is None."""
     names = {column: field for field, column in options.columns}
     fields = {names.get(column, column): value for column, value in row.items()}

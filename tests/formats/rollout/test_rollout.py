@@ -13,11 +13,11 @@ from llamafactory.data.processor import DatasetProcessor, SupervisedDatasetProce
 from llamafactory.hparams import DataArguments, ModelArguments
 from llamafactory.model import load_tokenizer
 
-from llamafactory_hind.formats import CONVERTERS
+from llamafactory_hind.formats import get_converters
 from llamafactory_hind.formats.media.check import MediaCheck
 from llamafactory_hind.formats.problems import BadRowsError
 from llamafactory_hind.formats.processors.prompts import PromptProcessor
-from llamafactory_hind.formats.rollout.rows import read_rollout_options
+from llamafactory_hind.formats.rollout.rows import read_options
 from llamafactory_hind.rewards import load_rewards
 from shared.formats import FormatSetup, picture, write_rows
 from shared.warm import Processes
@@ -79,7 +79,7 @@ def test_a_row_becomes_a_prompt_with_everything_else_beside_it(setup: FormatSetu
 
 def test_the_converter_leaves_its_row_alone(setup: FormatSetup) -> None:
     attribute = setup.attribute({"file_name": "rows.json", "formatting": "rollout"})
-    converter = CONVERTERS["rollout"](attribute, setup.data_args)
+    converter = get_converters()["rollout"](attribute, setup.data_args)
     messages = [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}]
     for row in (ROW, {"messages": messages, "images": ["a.png"]}):
         row = copy.deepcopy(row)
@@ -152,7 +152,7 @@ def test_renamed_columns(setup: FormatSetup) -> None:
 def test_bad_rows_name_file_row_and_field(setup: FormatSetup, change: dict, said: str) -> None:
     """Rows as the converter sees them: some could not even be written beside good ones, `datasets` wants one type a column."""
     attribute = setup.attribute({"file_name": "rows.json", "formatting": "rollout"})
-    converter = CONVERTERS["rollout"](attribute, setup.data_args)
+    converter = get_converters()["rollout"](attribute, setup.data_args)
     problems = [str(problem) for problem in converter.problems(ROW | change, MediaCheck())]
     assert any(said in problem for problem in problems), problems
     assert not list(converter.problems(ROW, MediaCheck()))
@@ -201,7 +201,7 @@ def test_bad_rows_are_skipped_when_asked(setup: FormatSetup) -> None:
 )
 def test_wrong_options(info: dict, said: str) -> None:
     with pytest.raises(ValueError, match="dataset mine") as error:
-        read_rollout_options({"file_name": "x.json", "formatting": "rollout"} | info, name="mine")
+        read_options({"file_name": "x.json", "formatting": "rollout"} | info, name="mine")
     assert said in str(error.value)
 
 
