@@ -34,15 +34,15 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def training_is_marked(request: pytest.FixtureRequest) -> Iterator[None]:
     """Fail a test that takes an optimiser step without the marker `train`: `make test-fast` would train."""
-    torch = sys.modules.get("torch")
-    if torch is None or request.node.get_closest_marker("train"):
+    if "torch" not in sys.modules or request.node.get_closest_marker("train"):
         yield
         return
+    from torch.optim.optimizer import register_optimizer_step_pre_hook
 
     def refuse(*_: object) -> None:
         raise AssertionError("A test that trains a model needs the marker `train`.")
 
-    hook = torch.optim.optimizer.register_optimizer_step_pre_hook(refuse)
+    hook = register_optimizer_step_pre_hook(refuse)
     yield
     hook.remove()
 
@@ -54,6 +54,7 @@ def seconds_of(item: pytest.Item) -> float:
     return max([SECONDS[marker.name] for marker in item.iter_markers() if marker.name in SECONDS], default=0.1)
 
 
+@pytest.hookimpl(trylast=True)  # once all are marked, and those not asked for are gone
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the longest files first: one that begins last would keep one worker busy when the others are done."""
     files: dict[Path, float] = {}

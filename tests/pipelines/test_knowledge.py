@@ -196,6 +196,7 @@ def run_silently(argv: list[str]) -> None:
         run_synth(argv)
 
 
+@pytest.mark.slow
 def test_killed_and_started_again_is_the_same_as_never_killed(world: Path, speaker: Path) -> None:
     """SIGKILL after 1, 4 and 8 rows are known, each time in the middle of the work; then to the end."""
     run_silently(words(world, speaker, world / "whole"))
@@ -220,6 +221,7 @@ def test_killed_and_started_again_is_the_same_as_never_killed(world: Path, speak
     assert whole == killed
 
 
+@pytest.mark.slow
 def test_the_real_command(world: Path, speaker: Path) -> None:
     command = [str(Path(sys.executable).with_name("llamafactory-cli")), "synth"]
     config = world / "knowledge.json"

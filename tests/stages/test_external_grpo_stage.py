@@ -329,6 +329,7 @@ def test_wrong_keys_are_named() -> None:
     )
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one(settings: dict[str, Any], tmp_path: Path) -> None:
     """Sources that only one of the processes meets, and groups of different sizes, change nothing."""
     settings |= {"external_selection": "append", "external_ratio": "shaped", "max_steps": 3, **PLAIN_STEPS}

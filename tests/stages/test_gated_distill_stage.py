@@ -172,6 +172,7 @@ def test_it_learns_from_what_passes_the_gate_alone(settings: dict[str, Any], tea
     assert "loss/policy" not in json.dumps(json.loads((out / "trainer_state.json").read_text()))
 
 
+@pytest.mark.slow
 def test_neither_split_nor_sharing_nor_processes_change_it(
     settings: dict[str, Any], teacher: Path, tmp_path: Path
 ) -> None:
@@ -247,6 +248,7 @@ def test_a_teacher_that_disappears_costs_hints_and_nothing_else(settings: dict[s
     assert sum(history(out, "hints/hint_failed")) > 0
 
 
+@pytest.mark.slow
 def test_lora_with_its_own_base_through_the_command_line(settings: dict[str, Any], tmp_path: Path) -> None:
     settings = lora(settings, max_steps=2, teacher="base", gate_threshold=-1.0, step_weighting=True)
     command(settings, tmp_path / "cli")

@@ -198,6 +198,7 @@ def test_a_wrong_reward_stops_the_run_before_the_model_is_loaded(settings: dict[
         run(settings, reward_funcs=[f"{prompts / 'short.py'}:short"])
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_equals_never_killed(settings: dict[str, Any], tmp_path: Path) -> None:
     """SIGKILL once the checkpoint of step 3, in the middle of a block of two iterations, is whole; resumed, it ends the same."""
     settings = {**settings, "num_iterations": 2, "max_steps": 6, "save_strategy": "steps", "save_steps": 3}
@@ -215,6 +216,7 @@ def test_killed_and_resumed_equals_never_killed(settings: dict[str, Any], tmp_pa
     assert mine == expected  # each completion once, the same
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one(settings: dict[str, Any], tmp_path: Path) -> None:
     """DDP over two processes of one prompt each is one process of two prompts; ZeRO-2 on the CPU gives the same."""
     settings = {**settings, "max_steps": 3, "kl_beta": 0.05, **PLAIN_STEPS}
@@ -231,6 +233,7 @@ def test_two_processes_equal_one(settings: dict[str, Any], tmp_path: Path) -> No
     same(tmp_path / "zero2", one, atol=3e-5)
 
 
+@pytest.mark.slow
 def test_lora_through_the_command_line(settings: dict[str, Any], tmp_path: Path) -> None:
     settings = lora(settings, max_steps=2, reward_funcs=["accuracy"], dataloader_num_workers=1)
     command(settings, tmp_path / "cli")

@@ -356,6 +356,7 @@ def test_evaluation_alone_with_a_reference_model(settings: dict[str, Any], plain
     assert results["eval_rewards/margins"] == pytest.approx(trained["eval_rewards/margins"], abs=1e-5)
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_equals_never_killed(settings: dict[str, Any], tmp_path: Path) -> None:
     """SIGKILL once the checkpoint of step 4 is whole; the second command resumes from it and ends where one run would."""
     settings = {**settings, "max_steps": 8, "save_strategy": "steps", "save_steps": 2, "learning_rate": 3.0e-4}
@@ -409,6 +410,7 @@ def test_lora_resumes_exactly(settings: dict[str, Any], tmp_path: Path) -> None:
         torch.testing.assert_close(tensor, expected[name], atol=1e-6, rtol=1e-5, msg=name)
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one(settings: dict[str, Any], tmp_path: Path) -> None:
     """DDP over two processes of one pair each is one process of two pairs; ZeRO-2 on the CPU gives the same losses."""
     one = run(settings, output_dir=str(tmp_path / "one"))

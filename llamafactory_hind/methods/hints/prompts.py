@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...engines.interface import Request
-from ...engines.local.encoding import MEDIA, Prompt
+from ...engines.local.encoding import Prompt
 from ...formats.media.fields import count_placeholders
 from ...formats.prompts.files import PromptError, PromptFile, own_file, read_prompt
 from ...trainers.rollouts.records import Rollout
@@ -103,7 +103,7 @@ def hinted_prompt_of(loaded: "LoadedModel", rollout: Rollout, turns: list[dict[s
     """Return the student's prompt for other turns: same system text, tools, media and template."""
     conversation, media = conversation_of(rollout.feature), media_of(rollout)
     plugin, template = loaded.template.mm_plugin, loaded.template
-    lists = [media[kind] for kind in MEDIA]
+    lists = [media["images"], media["videos"], media["audios"]]
     messages = plugin.process_messages([*turns, {"role": "assistant", "content": ""}], *lists, loaded.processor)
     ids, _ = template.encode_oneturn(
         loaded.tokenizer, messages, conversation["system"] or None, conversation["tools"] or None
