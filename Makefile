@@ -7,7 +7,7 @@ HOSTS := 0.9.4 0.9.5
 # Threads only slow down tests of tiny models.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help test test-gpu test-hosts quality style demo clean
+.PHONY: help test test-fast test-gpu test-hosts quality style demo clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -34,8 +34,14 @@ endef
 	$(call install,.venv,-c constraints.txt -e ".[dev]")
 	@touch $@ .venv/.run
 
+# A file stays with one process, which builds its fixtures once; the longest files begin first (tests/conftest.py).
+TWO := -n 2 --dist loadfile --no-loadscope-reorder
+
 test: .venv/.dev  ## all tests that need no GPU, two files at a time
-	@.venv/bin/python -m pytest -n 2 --dist loadfile -m "not gpu"
+	@.venv/bin/python -m pytest $(TWO) --durations 30 -m "not gpu"
+
+test-fast: .venv/.dev  ## the tests that neither train nor start the command line, in two minutes
+	@.venv/bin/python -m pytest $(TWO) -m "not gpu and not train and not slow"
 
 test-gpu: .venv/.dev  ## the tests that need a GPU
 	@.venv/bin/python -m pytest -m gpu

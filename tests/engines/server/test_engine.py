@@ -307,11 +307,11 @@ def test_answers_without_token_counts_are_told(server: OpenAIServer) -> None:
 
 def test_the_server_runs_as_a_program(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("llamafactory_hind.engines.server.retrying.FIRST_WAIT", 0.01)
-    command = [sys.executable, str(root / "tests" / "openai_server.py"), "--port", "0", "--faults", "0.5"]
+    command = [sys.executable, str(root / "tests" / "shared" / "openai_server.py"), "--port", "0", "--faults", "0.5"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             url = process.stdout.readline().strip()
-            engine = make_engine(base_urls=[url], max_retries=30, timeout=0.5)
+            engine = make_engine(base_urls=[url], max_retries=30, timeout=2.0)
             generate(engine, [ask(f"Question {number}?") for number in range(20)])
             with urllib.request.urlopen(url.removesuffix("/v1") + "/stats") as response:
                 stats = json.load(response)

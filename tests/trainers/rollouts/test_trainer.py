@@ -22,6 +22,9 @@ from llamafactory_hind.trainers.rollouts.scoring import GroupScorer
 from shared.rollouts import KINDS, GroupRelative, RolloutSetup, even_share
 
 
+pytestmark = pytest.mark.train
+
+
 # A step is the gradient itself: Adam would hide its size.
 STILL = {"optim": "sgd", "max_grad_norm": 0.0, "learning_rate": 1.0, "max_steps": 1}
 
