@@ -140,10 +140,11 @@ def written(settings: dict[str, Any], file: Path) -> Path:
     return yaml
 
 
-def warm(settings: dict[str, Any], file: Path, *, ranks: int = 1) -> Processes:
+def warm(settings: dict[str, Any], file: Path, *, ranks: int = 1, **environment: str) -> Processes:
     """Start what `llamafactory-cli train FILE` (or `torchrun`, for several ranks) runs in processes of their own."""
     code = TRAIN if "deepspeed" not in settings else NO_SHARED_MEMORY + TRAIN
-    return Processes(code, [str(written(settings, file))], file.with_suffix(".log"), ranks=ranks)
+    words = [str(written(settings, file))]
+    return Processes(code, words, file.with_suffix(".log"), ranks=ranks, **environment)
 
 
 def command(settings: dict[str, Any], file: Path, **environment: str) -> None:

@@ -34,13 +34,14 @@ def _kill_what_a_failed_test_left() -> None:
 class Processes:
     """Processes of one command, ranks of one run where there are several; their output is in the file `log`."""
 
-    def __init__(self, code: str, argv: list[str], log: Path, *, ranks: int = 1) -> None:
-        """Start them: each runs `code` with `sys.argv` = ["command", *argv]."""
+    def __init__(self, code: str, argv: list[str], log: Path, *, ranks: int = 1, **environment: str) -> None:
+        """Start them: each runs `code` with `sys.argv` = ["command", *argv] and with more in its environment."""
         self.log = log
         log.write_text("")
-        environments = [dict(os.environ)] if ranks == 1 else _environments(ranks)
+        environments = [{}] if ranks == 1 else _environments(ranks)
         self._processes: list[BaseProcess] = [
-            _CONTEXT.Process(target=_run, args=(code, argv, environment, str(log))) for environment in environments
+            _CONTEXT.Process(target=_run, args=(code, argv, {**os.environ, **environment, **own}, str(log)))
+            for own in environments
         ]
         _STARTED.append(self)
         for process in self._processes:
@@ -78,9 +79,9 @@ def _environments(ranks: int) -> list[dict[str, str]]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    common = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
+    common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
     common |= {"WORLD_SIZE": str(ranks), "LOCAL_WORLD_SIZE": str(ranks)}
-    return [{**common, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(ranks)]
+    return [common | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(ranks)]
 
 
 def _run(code: str, argv: list[str], environment: dict[str, str], log: str) -> None:
