@@ -2,7 +2,7 @@
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 SOURCES := llamafactory_hind tests benchmarks
-STRICT := $(wildcard $(addprefix llamafactory_hind/,losses rewards regions evaluation config storage))
+STRICT := $(wildcard $(addprefix llamafactory_hind/,losses rewards regions evaluation config storage formats methods))
 # The seam of engines: that each one keeps its contract is an assignment in the last of these.
 STRICT += $(addprefix llamafactory_hind/engines/,interface.py usage.py seeds.py open.py teachers/interface.py)
 STRICT += tests/engines/test_contract.py
