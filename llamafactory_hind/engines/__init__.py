@@ -1,7 +1,5 @@
-"""Models that write and score, one contract: `interface.Engine`, for rollouts, teachers and pipelines.
+"""Models that write and score; `interface.Engine` is the contract.
 
-- `local`: a model in this process.
-- `server`: OpenAI-compatible HTTP; never imports `local`, so it needs no torch.
-- `teachers`: either, read from the key `teacher`.
-- `seeds` names the random numbers of a request.
+`local`: a model in this process; `server`: OpenAI-compatible HTTP; `teachers`: either, read from the key `teacher`. `open.py` is the
+only place that picks an engine by name.
 """

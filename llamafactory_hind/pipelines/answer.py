@@ -202,9 +202,9 @@ def finish(
 
 def _counts(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Return counts and, over rows with a gold answer, the VQA accuracy of the vote and of a single piece's answer."""
-    counts: dict[str, Any] = {"rows": len(rows), "with_gold_answer": 0}
-    scored = [(row, row.get("answer"), row.get("answers")) for row in rows if row.get("answer") or row.get("answers")]
-    counts["with_gold_answer"] = len(scored)
+    # reading has put the commonest of `answers` where there is no `answer`
+    scored = [(row, row["answer"], row.get("answers")) for row in rows if row.get("answer")]
+    counts: dict[str, Any] = {"rows": len(rows), "with_gold_answer": len(scored)}
     if not scored:
         return counts
     votes = [soft_score(row["prediction"], answer, references) for row, answer, references in scored]

@@ -138,7 +138,7 @@ class Worker:
 
     def _request(self, row: Row) -> Request:
         system, turns = conversation(row, self.arguments)
-        media = {kind: row.media[kind] for kind in MEDIA_FIELDS}
+        media: Mapping[str, Any] = {kind: row.media[kind] for kind in MEDIA_FIELDS}
         return Request(turns, system=system or None, key=row.id, **media)
 
 

@@ -117,7 +117,7 @@ class Worker:
         return [{"attempts": next(attempts) if is_missing(row.fields.get("hint")) else []} for row in rows]
 
     def _request(self, row: Row) -> Request:
-        media = {kind: row.media[kind] for kind in MEDIA_FIELDS}
+        media: Mapping[str, Any] = {kind: row.media[kind] for kind in MEDIA_FIELDS}
         return Request(conversation(row, self.arguments), key=row.id, **media)
 
 

@@ -6,10 +6,7 @@ Each run starts from the same untrained tiny Qwen2.5-VL; what is compared is wha
 import json
 import logging
 import math
-import os
 import shutil
-import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +18,7 @@ from transformers import Qwen2Config
 from transformers.models.qwen2 import Qwen2ForCausalLM
 
 from llamafactory_hind.engines.local.attention import why_not_packed
-from shared.stages import command, extensions, finished, history, loaded, lora, run, same
+from shared.stages import ZERO2, command, history, loaded, lora, run, same, wait_for, warm
 
 
 BASE = {
@@ -359,21 +356,17 @@ def test_evaluation_alone_with_a_reference_model(settings: dict[str, Any], plain
     assert results["eval_rewards/margins"] == pytest.approx(trained["eval_rewards/margins"], abs=1e-5)
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_equals_never_killed(settings: dict[str, Any], tmp_path: Path) -> None:
     """SIGKILL once the checkpoint of step 4 is whole; the second command resumes from it and ends where one run would."""
     settings = {**settings, "max_steps": 8, "save_strategy": "steps", "save_steps": 2, "learning_rate": 3.0e-4}
     whole = run(settings, output_dir=str(tmp_path / "whole"))
     out, file = Path(settings["output_dir"]), tmp_path / "killed"
-    process = command(settings, file)
-    deadline = time.monotonic() + 240
-    while not (out / "checkpoint-4" / "trainer_state.json").is_file():
-        assert process.poll() is None, file.with_suffix(".log").read_text()[-3000:]
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    process = warm(settings, file)
+    wait_for(out / "checkpoint-4" / "trainer_state.json", process)
+    process.kill()
     assert not (out / "model.safetensors").exists()
-    finished(command(settings, file), file)
+    command(settings, file)
     log = file.with_suffix(".log").read_text()
     assert "Resuming training from" in log
     assert "16 from" in log  # the reference log-probs were kept
@@ -417,28 +410,20 @@ def test_lora_resumes_exactly(settings: dict[str, Any], tmp_path: Path) -> None:
         torch.testing.assert_close(tensor, expected[name], atol=1e-6, rtol=1e-5, msg=name)
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one(settings: dict[str, Any], tmp_path: Path) -> None:
     """DDP over two processes of one pair each is one process of two pairs; ZeRO-2 on the CPU gives the same losses."""
     one = run(settings, output_dir=str(tmp_path / "one"))
     settings = {**settings, "per_device_train_batch_size": 1, "ddp_find_unused_parameters": False}
-    both = {"FORCE_TORCHRUN": "1", "NPROC_PER_NODE": "2"}
-    finished(command(settings, tmp_path / "ddp", **both), tmp_path / "ddp")
+    warm(settings, tmp_path / "ddp", ranks=2).finish()
     same(Path(settings["output_dir"]), one, atol=3e-5)
-    zero = {
-        "train_batch_size": "auto",
-        "train_micro_batch_size_per_gpu": "auto",
-        "gradient_accumulation_steps": "auto",
-        "gradient_clipping": "auto",
-        "zero_allow_untested_optimizer": True,
-        "zero_optimization": {"stage": 2},
-    }
-    (tmp_path / "zero2.json").write_text(json.dumps(zero))
+    (tmp_path / "zero2.json").write_text(json.dumps(ZERO2))
     settings = {**settings, "output_dir": str(tmp_path / "zero2"), "deepspeed": str(tmp_path / "zero2.json")}
-    with extensions() as compiled:
-        finished(command(settings, tmp_path / "deepspeed", **both, **compiled), tmp_path / "deepspeed")
+    warm(settings, tmp_path / "deepspeed", ranks=2).finish()
     same(tmp_path / "zero2", one, atol=3e-5)
 
 
+@pytest.mark.slow
 def test_fsdp2_equals_one_process(settings: dict[str, Any], tmp_path: Path) -> None:
     """Two processes that share every weight, asked for as `accelerate launch` asks, with packed pairs and checkpointing.
 
@@ -455,8 +440,7 @@ def test_fsdp2_equals_one_process(settings: dict[str, Any], tmp_path: Path) -> N
         "FSDP_RESHARD_AFTER_FORWARD": "true",
     }
     settings |= {"per_device_train_batch_size": 1, "use_cpu": True}
-    both = {"FORCE_TORCHRUN": "1", "NPROC_PER_NODE": "2"}
-    finished(command(settings, tmp_path / "fsdp", **both, **fsdp), tmp_path / "fsdp")
+    warm(settings, tmp_path / "fsdp", ranks=2, **fsdp).finish()
     same(Path(settings["output_dir"]), one, atol=3e-5)
     results = [json.loads((out / "eval_results.json").read_text()) for out in (Path(settings["output_dir"]), one)]
     assert results[0]["eval_loss"] == pytest.approx(results[1]["eval_loss"], abs=1e-5)

@@ -98,7 +98,7 @@ def _prompt_problems(fields: Mapping[str, Any]) -> Iterator[RowProblem]:
             "prompt, messages", got, "one of the two", "write the question as `prompt`, or turns as `messages`"
         )
         return
-    if is_missing(messages):
+    if messages is None or is_missing(messages):
         if not isinstance(prompt, str):
             yield RowProblem("prompt", show(prompt), "non-empty text", "write it as text; turns go into `messages`")
             return

@@ -6,7 +6,7 @@ arXiv 2602.00400: those that pass a gate). Both models see the same completion i
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from llamafactory.extras import logging
@@ -186,7 +186,7 @@ class TeacherPass:
         """Return hidden states (m, Ht) of the tokens `batch.tokens[batch.mask]` and the head, on the batch's device."""
         device = batch.tokens.device
         with self.teacher.ready() as model, self.media.active():
-            there = base_model(model).device
+            there = cast(torch.device, base_model(model).device)
             shown = self._readable(batch, there)
             if not self._mode_selected:
                 self._select_mode(model, shown)

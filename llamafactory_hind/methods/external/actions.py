@@ -68,7 +68,8 @@ class ActionReader:
         self, columns: Mapping[str, Any], more: Sequence[Mapping[str, Any]] = ()
     ) -> tuple[list[Action], Counter[str]]:
         """Return the actions of a row, and how many were refused for which reason; `more` are entries besides its own."""
-        actions, refused = [], Counter()
+        actions: list[Action] = []
+        refused: Counter[str] = Counter()
         for entry in [*(columns.get("external") or []), *more]:
             text = wrap(entry["text"])
             ids = self.encode(text)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ...config.problem import listed
 from ...engines.interface import Prompt, Request
 from ...formats.fields import columns_of
-from ...formats.media.fields import MEDIA_FIELDS, count_placeholders
+from ...formats.media.fields import count_placeholders
 from ...formats.prompts.files import PromptError, PromptFile, own_file, read_prompt
 from ...trainers.rollouts.records import Rollout
 from ..conversation import conversation_of, media_of
@@ -102,7 +102,7 @@ def hinted_prompt_of(loaded: "LoadedModel", rollout: Rollout, turns: list[dict[s
     """Return the student's prompt for other turns: same system text, tools, media and template."""
     conversation, media = conversation_of(rollout.feature), media_of(rollout)
     plugin, template = loaded.template.mm_plugin, loaded.template
-    lists = [media[kind] for kind in MEDIA_FIELDS]
+    lists = [media["images"], media["videos"], media["audios"]]
     messages = plugin.process_messages([*turns, {"role": "assistant", "content": ""}], *lists, loaded.processor)
     ids, _ = template.encode_oneturn(
         loaded.tokenizer, messages, conversation["system"] or None, conversation["tools"] or None

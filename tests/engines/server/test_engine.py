@@ -300,7 +300,7 @@ def test_the_server_runs_as_a_program(root: Path, monkeypatch: pytest.MonkeyPatc
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             url = process.stdout.readline().strip()
-            engine = make_engine(base_urls=[url], max_retries=30, timeout=0.5)
+            engine = make_engine(base_urls=[url], max_retries=30, timeout=2.0)
             generate(engine, [ask(f"Question {number}?") for number in range(20)])
             with urllib.request.urlopen(url.removesuffix("/v1") + "/stats") as response:
                 stats = json.load(response)

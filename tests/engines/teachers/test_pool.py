@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from llamafactory_hind.toyworld.checkpoint import write_checkpoint
 from shared.engines import generate
 from shared.openai_server import Behaviour, OpenAIServer
 from shared.rollouts import RolloutSetup
-from shared.teachers import open_teachers, settings_of, write_teacher, write_yaml
+from shared.teachers import kept_teacher, open_teachers, settings_of, write_yaml
 
 
 SAMPLING = Sampling(n=1, temperature=0.7, top_p=1.0, top_k=0, max_new_tokens=6, seed=3)
@@ -32,9 +33,9 @@ def student(small_world: Path) -> RolloutSetup:
 
 
 @pytest.fixture(scope="module")
-def wider(small_world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def wider(small_world: Path) -> Path:
     """A teacher whose vocabulary is padded further than the student's."""
-    return write_teacher(small_world, tmp_path_factory.mktemp("teacher"), words=1088)
+    return kept_teacher(small_world, words=1088)
 
 
 def ask(number: int = 0, image: Any = None, key: str | None = "row") -> Request:
@@ -143,7 +144,7 @@ def server() -> Iterator[OpenAIServer]:
 
 
 def served(server: OpenAIServer, folder: Path, **api: Any) -> TeacherPool:
-    content = {"api": {"base_url": server.url, "model": "test", "max_retries": 0, "timeout": 5.0, **api}}
+    content = {"api": {"base_url": server.url, "model": "test", "max_retries": 0, "timeout": 60.0, **api}}
     plan = read_teacher_plan(write_yaml(folder / "teacher.yaml", content))
     return TeacherPool(plan, None, settings={"image_max_pixels": 4096, "video_fps": None}, distributions=False)
 
@@ -168,7 +169,7 @@ def test_a_server_writes_hints_and_is_shown_the_picture(server: OpenAIServer, tm
 )
 def test_what_fails_is_none_and_counted(server: OpenAIServer, tmp_path: Path, kind: str, counted: str) -> None:
     server.behaviour.faults, server.behaviour.kinds = 1.0, (kind,)
-    teachers = served(server, tmp_path, timeout=0.3)
+    teachers = served(server, tmp_path, timeout=0.3 if kind == "hang" else 60.0)
     assert teachers.write([ask(0), ask(1)], [{}, {}], SAMPLING) == [None, None]
     assert teachers.failures == {counted: 2}
     teachers.close()
@@ -196,10 +197,13 @@ def test_a_step_never_waits_beyond_the_deadline(server: OpenAIServer, tmp_path: 
 def test_a_dead_loop_is_replaced(server: OpenAIServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(teacher_server, "GRACE", 0.3)
     monkeypatch.setattr(teacher_server, "SKIPPED_CALLS", 0)
-    teachers = served(server, tmp_path, deadline=0.2)
+    teachers = served(server, tmp_path, deadline=60.0)
     assert teachers.write([ask(0)], [{}], SAMPLING)[0] is not None
-    teachers._opened["default"]._thread.stop()
+    stuck = teachers._opened["default"]
+    stuck._thread.stop()
+    patient, stuck.server = stuck.server, replace(stuck.server, deadline=0.2)
     assert teachers.write([ask(1)], [{}], SAMPLING) == [None]
+    stuck.server = patient
     assert teachers.failures == {"loop": 1}
     assert teachers.write([ask(2)], [{}], SAMPLING)[0] is not None
     teachers.close()
@@ -209,7 +213,7 @@ def test_a_server_that_is_gone_is_left_alone_and_taken_back(
     server: OpenAIServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(teacher_server, "SKIPPED_CALLS", 2)
-    teachers = served(server, tmp_path, timeout=1.0)
+    teachers = served(server, tmp_path, timeout=60.0)
     wrong: list[Any] = [(503, {}, "{}")]
     server.behaviour.script = lambda number, body: wrong[0] if wrong else None
     three = [ask(0), ask(1), ask(2)]
@@ -231,7 +235,7 @@ def test_a_server_that_is_gone_is_left_alone_and_taken_back(
 
 def test_a_server_that_disappears_mid_run(tmp_path: Path) -> None:
     with OpenAIServer() as running:
-        teachers = served(running, tmp_path, timeout=1.0)
+        teachers = served(running, tmp_path, timeout=60.0)
         assert teachers.write([ask(0)], [{}], SAMPLING)[0] is not None
     assert teachers.write([ask(1)], [{}], SAMPLING) == [None]
     assert teachers.failures == {"connection": 1}

@@ -34,7 +34,7 @@ def start(argv: list[str], **options: Any) -> "subprocess.Popen[str]":
     )
 
 
-def wait_until(condition: Any, seconds: float = 60) -> None:
+def wait_until(condition: Any, seconds: float = 300) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
@@ -98,7 +98,7 @@ def test_faults_cost_calls_but_no_row(tmp_path: Path) -> None:
     write_dataset(tmp_path, text_rows(150))
     kinds = ("error", "busy", "cut", "empty", "schema", "reset", "hang")
     with OpenAIServer(Behaviour(faults=0.2, kinds=kinds, seed=1)) as server:
-        run_synth(words(tmp_path, server.url, request_timeout=0.5))
+        run_synth(words(tmp_path, server.url, request_timeout=2.0))
         assert set(server.faults) == set(kinds), "or the test tries too little"
         assert server.stats()["successes"] == 150
     assert [row["id"] for row in read_lines(tmp_path / "out" / "o.jsonl")] == [f"r{row}" for row in range(150)]
@@ -253,7 +253,7 @@ def test_ctrl_c_ends_cleanly_and_says_what_is_kept(tmp_path: Path) -> None:
         journal = tmp_path / "out" / "o.journal.jsonl"
         wait_until(lambda: journal.exists() and journal.read_bytes().count(b"\n") >= 10)
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=300)
         assert process.returncode == 130, err
         kept = len(read_lines(journal))
         assert f"{kept} of 400 rows are finished and kept in" in err

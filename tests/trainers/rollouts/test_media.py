@@ -98,6 +98,7 @@ def test_a_reference_shares_what_is_frozen_and_equal(frozen: RolloutSetup) -> No
     assert not trained & {id(entry) for entry in reference.parameters()}
 
 
+@pytest.mark.train
 def test_training_with_a_reference_looks_once_a_step(frozen: RolloutSetup, tmp_path: Path) -> None:
     trainer = frozen.trainer(
         tmp_path,
