@@ -35,6 +35,11 @@ class Prompt:
         return len(self.input_ids) + len(self.answer_ids)
 
     @property
+    def kind(self) -> tuple[bool, ...]:
+        """Which media it has."""
+        return tuple(bool(getattr(self.request, name)) for name in MEDIA)
+
+    @property
     def media(self) -> tuple[str, ...]:
         """What tells the media of this prompt from those of another."""
         return tuple(_name(medium) for kind in MEDIA for medium in getattr(self.request, kind))
@@ -71,6 +76,16 @@ def _until_stop(ids: Sequence[int], stop_ids: Sequence[int]) -> list[int]:
     """Drop what a template writes after the stop token (a line break): writing ends before it."""
     last = max((place for place, token in enumerate(ids) if token in stop_ids), default=len(ids) - 1)
     return list(ids[: last + 1])
+
+
+def telling_prompts(prompts: Sequence[Prompt]) -> list[int]:
+    """Return the places of prompts that would show a mistake: of each kind the one with the most media, and the longest."""
+    places: set[int] = set()
+    for kind in {prompt.kind for prompt in prompts}:
+        own = [place for place, prompt in enumerate(prompts) if prompt.kind == kind]
+        places.add(max(own, key=lambda place: prompts[place].length))
+        places.add(max(own, key=lambda place: (len(prompts[place].media), prompts[place].length)))
+    return sorted(places)
 
 
 def collate(

@@ -15,10 +15,13 @@ from llamafactory.extras import logging
 
 from ...engines.interface import Completion, Request
 from ...engines.local.engine import LocalEngine
+from ...engines.local.scoring import base_model, computes_in_half
 from ...formats.media.fields import PLACEHOLDERS
 from ...formats.texts.hints import parse_hint
 from ...formats.texts.leaks import find_hint_leak
+from ...trainers.rollouts.batch import bare_batch
 from ...trainers.rollouts.records import Rollout, Scores
+from ...trainers.rollouts.scoring import GroupScorer
 from ...trainers.rollouts.writing import ROWS_AT_ONCE, RolloutOptions
 from ..conversation import media_of
 from .candidates import Exploration, HintedCompletion, HintSearch, hinted_rollout, merge_candidates
@@ -68,7 +71,9 @@ class HintExplorer:
         self.sampling = replace(rollouts.sampling(hints.seed), n=max(hints.samples, 1))
         # pictures of no more prompts than in rollouts
         at_once = max(hints.prompts_at_once, ROWS_AT_ONCE // rollouts.num_generations)
-        self.engine = LocalEngine(loaded, batch_size=at_once, adapters=None, gives_logps=hints.needs_logprob)
+        self.engine = LocalEngine(loaded, batch_size=at_once, adapters=None, gives_logps=False)
+        # q is scored as pi is, at the same temperature, so that their ratio is 1 where the hint changes nothing
+        self.scorer = GroupScorer(loaded, temperature=rollouts.temperature, share_prefix="off")
         plain = loaded.tokenizer.convert_ids_to_tokens(self.engine.banned_ids)
         self._unwanted = {*plain, *loaded.tokenizer.all_special_tokens, *PLACEHOLDERS.values()}
         self._asked = self._failed = 0
@@ -196,16 +201,34 @@ class HintExplorer:
         scores = self.score([hinted_rollout(search.rollout, completions) for search, completions in found])
         right = self.success(scores)
         for number, (search, completions) in enumerate(found):
+            taken = []
             for sample, completion in enumerate(completions):
                 place = (number, sample)
                 if not right[place]:
                     search.counts["wrong"] += 1
-                elif not search.done:
-                    search.fruitful = True
+                elif len(search.accepted) + len(taken) < search.needed:
                     each = {name: float(values[place]) for name, values in scores.each.items()}
                     extra = {name: values[number][sample] for name, values in scores.extra.items()}
                     total = float(scores.total[place])
-                    search.accepted.append(HintedCompletion(completion, search.hint or "", total, each, extra))
+                    taken.append(HintedCompletion(completion, search.hint or "", total, each, extra))
+            search.fruitful = search.fruitful or bool(taken)
+            search.accepted += self._with_logprobs(search, taken)
+
+    def _with_logprobs(self, search: HintSearch, taken: list[HintedCompletion]) -> list[HintedCompletion]:
+        """Return completions with log q of each, under the prompt with the hint, where a ratio needs it."""
+        if not taken or search.prompt is None or not self.hints.needs_logprob:
+            return taken
+        model = self.loaded.model
+        ids = [list(each.completion.token_ids) for each in taken]
+        batch = bare_batch([search.prompt], [ids], device=base_model(model).device)
+        with torch.no_grad(), self.precision():
+            if not self.scorer.covers(batch):
+                self.scorer.select_mode(model, batch, half=computes_in_half(model))
+            logps = self.scorer(model, batch).double().sum(1).tolist()
+        return [
+            replace(each, completion=replace(each.completion, logprob=logp))
+            for each, logp in zip(taken, logps, strict=True)
+        ]
 
 
 def all_zero(scores: Scores) -> torch.Tensor:
