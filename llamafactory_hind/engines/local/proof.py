@@ -20,6 +20,7 @@ PASSING_ERRORS = (RuntimeError, ValueError, TypeError, AttributeError, IndexErro
 TIMES_NOISE = 3.0  # [ours]
 OTHER_PADDING = 13  # [ours] tokens: odd, so that no block of a kernel lines up as before
 STEP = {False: 2**-23, True: 2**-8}  # [ours] relative, of float32 and bfloat16
+NUDGED = 16  # [ours] one number of so many is moved: enough to re-draw all later roundings, little by itself
 OTHER_SCALE = 1.37  # [ours] no power of two: numbers times it fall between other roundings
 
 
@@ -106,7 +107,7 @@ def rounded_otherwise(logits: torch.Tensor) -> torch.Tensor:
 
 @contextmanager
 def nudged(embeddings: nn.Module, *, half: bool) -> Iterator[None]:
-    """Move what the embeddings give by one step of the precision, up and down in turn, while the block runs.
+    """Move some of what the embeddings give by one step of the precision while the block runs.
 
     Args:
         embeddings: of the model's input.
@@ -114,8 +115,8 @@ def nudged(embeddings: nn.Module, *, half: bool) -> Iterator[None]:
     """
 
     def nudge(module: nn.Module, args: Any, output: torch.Tensor) -> torch.Tensor:
-        signs = 1 - 2 * (torch.arange(output.shape[-1], device=output.device) % 2)  # (H,)
-        return (output.float() * (1 + STEP[half] * signs)).to(output.dtype)
+        moved = torch.arange(output.shape[-1], device=output.device) % NUDGED == 0  # (H,)
+        return (output.float() * (1 + STEP[half] * moved)).to(output.dtype)
 
     handle = embeddings.register_forward_hook(nudge)
     try:
