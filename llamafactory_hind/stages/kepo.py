@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from llamafactory.data import get_dataset, get_template_and_fix_tokenizer
+from llamafactory.data import get_template_and_fix_tokenizer
 from llamafactory.extras import logging
 from llamafactory.extras.constants import IGNORE_INDEX
 from llamafactory.model import load_model, load_tokenizer
@@ -23,6 +23,7 @@ from ..trainers.pairs.collator import PairCollator
 from ..trainers.pairs.reference import ReferenceCache, add_reference_logps, check_cached, model_digest
 from ..trainers.pairs.sharing import select_sharing
 from ..trainers.pairs.trainer import PairLogps, PairTrainer
+from ..trainers.rows import read_rows
 
 
 logger = logging.get_logger(
@@ -63,7 +64,7 @@ def run(args: HostArguments) -> None:
     tokenizer_module = load_tokenizer(args.model)
     tokenizer = tokenizer_module["tokenizer"]
     template = get_template_and_fix_tokenizer(tokenizer, args.data)
-    dataset_module = get_dataset(template, args.model, args.data, args.training, stage="kepo", **tokenizer_module)
+    dataset_module = read_rows(args, template, tokenizer_module)
     model = load_model(tokenizer, args.model, args.finetuning, args.training.do_train)
     collator = PairCollator(
         template=template, model=model, pad_to_multiple_of=8, label_pad_token_id=IGNORE_INDEX, **tokenizer_module

@@ -296,6 +296,27 @@ def test_cached_references_are_scored_again_at_every_start(
         assert found == pytest.approx(expected, abs=1e-3)
 
 
+def test_tokenised_rows_of_another_configuration_are_made_again(
+    settings: dict[str, Any], tmp_path: Path, host_log: Messages
+) -> None:
+    """The host loads `tokenized_path` whatever the YAML says; here the copy must be the one that this run would make."""
+    settings = {**settings, "tokenized_path": str(tmp_path / "tokenised"), "max_steps": 1}
+    settings["ref_logps_cache"] = str(tmp_path / "references.jsonl")
+    first = run(settings)
+    again = run(settings, output_dir=str(tmp_path / "again"))
+    said = host_log.taken()
+    assert "Loaded tokenized dataset" in said
+    assert "stale" not in said
+    assert history(again) == history(first)
+    run(settings, default_system="Be brief.", output_dir=str(tmp_path / "other"))
+    said = host_log.taken()
+    assert "Tokenised rows in" in said
+    assert "stale (keys" in said
+    assert "Loaded tokenized dataset" not in said
+    with pytest.raises(ValueError, match="name the `dataset` that it is made from"):
+        run(settings, dataset=None, output_dir=str(tmp_path / "nothing"))
+
+
 def test_sharing_that_would_change_the_numbers_is_noticed(
     settings: dict[str, Any], host_log: Messages, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
