@@ -22,9 +22,9 @@ def keep_dataset_info(parser: ModuleType) -> None:
 
 def register_converters(data: ModuleType) -> None:
     """Register our `formatting:` names with the host."""
-    from ..formats import CONVERTERS
+    from ..formats import get_converters
 
-    for name, converter in CONVERTERS.items():
+    for name, converter in get_converters().items():
         if data.converter.DATASET_CONVERTERS.get(name) is not converter:  # it is there after importlib.reload
             data.converter.register_dataset_converter(name, converter)
 

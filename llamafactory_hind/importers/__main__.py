@@ -3,15 +3,12 @@
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..config.problem import RowProblem
-from ..formats.fields import read_fields
-from ..formats.hindsight.options import TARGETS, HindsightOptions
-from ..formats.hindsight.rows import find_problems
-from ..formats.rollout.rows import find_rollout_problems
+from ..formats import get_rows
+from ..formats.hindsight.options import TARGETS
 from ..storage.dataset_info import register
 from ..storage.files import write_rows, write_text
 from . import get_importer, importer_names
@@ -116,23 +113,17 @@ def refuse_bad_rows(placed: Sequence[tuple[Entry, Mapping[str, Any]]], formattin
     Raises:
         ImportRefused: with every problem.
     """
-    find = _rollout_problems if formatting == "rollout" else _hindsight_problems
-    problems = [f"{entry.place}, {problem}" for entry, row in placed for problem in find(row)]
+    rows_of_format = get_rows(formatting)
+    problems = []
+    for entry, row in placed:
+        fields = {field: value for field, value in row.items() if value is not None}
+        found = rows_of_format.question_problems(fields)
+        # a released test split has no answers
+        problems += [
+            f"{entry.place}, {problem}" for problem in found if problem.field != "answer" or "answer" in fields
+        ]
     if problems:
         raise ImportRefused("Rows would not pass the checks of the format.", problems, "Mend the entries.")
-
-
-def _rollout_problems(row: Mapping[str, Any]) -> Iterator[RowProblem]:
-    """Yield what is wrong with a `rollout` row; null means that a field is missing, as where the format reads it."""
-    yield from find_rollout_problems({field: value for field, value in row.items() if value is not None})
-
-
-def _hindsight_problems(row: Mapping[str, Any]) -> Iterator[RowProblem]:
-    """Yield what is wrong with a `hindsight` row; its answer may be null."""
-    options = HindsightOptions(target="answer")
-    for problem in find_problems(read_fields(row, options), options):
-        if problem.field != "answer" or row["answer"] is not None:
-            yield problem
 
 
 def prepare_info(dataset_dir: Path | None) -> Path | None:

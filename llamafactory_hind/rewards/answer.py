@@ -5,11 +5,11 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from ..config.problem import shorten
 from ..evaluation import vqa_accuracy
 from ..evaluation.aokvqa import LETTERS, match_choice
 from ..formats.texts.layout import answer_or_all, answer_text
 from .columns import GOLD, gold_texts, gold_values, score_rows
-from .errors import shorten
 from .symbolic import is_equal
 
 
@@ -39,7 +39,7 @@ def math_equal(completions: Sequence[str], **columns: Any) -> list[float | None]
 
     The answer is the text between `<answer>` tags, all of the completion without them. Reason-RFT's evaluation of GeoMath and
     CLEVR-Math (eval/cal_score_benchmarks_for_open_source.py), but that LaTeX without dollar signs is read as LaTeX:
-    math-verify reads `2\sqrt{3}` as 2 otherwise. None, with a warning, where the comparison takes longer than five seconds.
+    math-verify reads `2\sqrt{3}` as 2 otherwise. None, with a warning, where the comparison takes five seconds of the processor.
 
     Args:
         completions: texts.

@@ -6,10 +6,7 @@ Each run starts from the same untrained tiny Qwen2.5-VL; what is compared is wha
 import json
 import logging
 import math
-import os
 import shutil
-import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,8 +17,8 @@ from safetensors.torch import load_file, save_file
 from transformers import Qwen2Config
 from transformers.models.qwen2 import Qwen2ForCausalLM
 
-from llamafactory_hind.engines.local.packing import why_not_packed
-from shared.stages import command, extensions, finished, history, loaded, lora, run, same
+from llamafactory_hind.engines.local.attention import why_not_packed
+from shared.stages import ZERO2, command, history, loaded, lora, run, same, wait_for, warm
 
 
 BASE = {
@@ -324,11 +321,11 @@ def test_sharing_that_would_change_the_numbers_is_noticed(
     settings |= PLAIN_STEPS
     right = run(settings, output_dir=str(tmp_path / "right"))
 
-    def leaking(segments: torch.Tensor, *, dtype: torch.dtype | None) -> torch.Tensor:
+    def leaking(model: torch.nn.Module, inputs: dict[str, Any], segments: torch.Tensor) -> torch.Tensor:
         length = segments.shape[1]
         return torch.ones(length, length, dtype=torch.bool).tril().expand(len(segments), 1, length, length)
 
-    monkeypatch.setattr("llamafactory_hind.trainers.pairs.trainer.packed_attention_mask", leaking)
+    monkeypatch.setattr("llamafactory_hind.trainers.pairs.trainer.packed_masks", leaking)
     fallen_back = run(settings)
     assert "fell back to one row an answer, because packed log-probs differ" in host_log.taken()
     same(fallen_back, right, atol=2e-5)
@@ -343,8 +340,8 @@ def test_sharing_that_would_change_the_numbers_is_noticed(
     [
         ({"_attn_implementation": "flash_attention_2"}, "`flash_attention_2` takes no mask of one's own"),
         (
-            {"layer_types": ["full_attention", "sliding_attention"]},
-            "layers of kind ['sliding_attention'] look past a mask",
+            {"layer_types": ["full_attention", "linear_attention"]},
+            "layers of kind ['linear_attention'] look past a mask",
         ),
     ],
 )
@@ -428,21 +425,17 @@ def test_evaluation_alone_with_a_reference_model(settings: dict[str, Any], plain
     assert results["eval_rewards/margins"] == pytest.approx(trained["eval_rewards/margins"], abs=1e-5)
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_equals_never_killed(settings: dict[str, Any], tmp_path: Path) -> None:
     """SIGKILL once the checkpoint of step 4 is whole; the second command resumes from it and ends where one run would."""
     settings = {**settings, "max_steps": 8, "save_strategy": "steps", "save_steps": 2, "learning_rate": 3.0e-4}
     whole = run(settings, output_dir=str(tmp_path / "whole"))
     out, file = Path(settings["output_dir"]), tmp_path / "killed"
-    process = command(settings, file)
-    deadline = time.monotonic() + 240
-    while not (out / "checkpoint-4" / "trainer_state.json").is_file():
-        assert process.poll() is None, file.with_suffix(".log").read_text()[-3000:]
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    process = warm(settings, file)
+    wait_for(out / "checkpoint-4" / "trainer_state.json", process)
+    process.kill()
     assert not (out / "model.safetensors").exists()
-    finished(command(settings, file), file)
+    command(settings, file)
     log = file.with_suffix(".log").read_text()
     assert "Resuming training from" in log
     assert "16 from" in log  # the reference log-probs were kept
@@ -486,23 +479,37 @@ def test_lora_resumes_exactly(settings: dict[str, Any], tmp_path: Path) -> None:
         torch.testing.assert_close(tensor, expected[name], atol=1e-6, rtol=1e-5, msg=name)
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one(settings: dict[str, Any], tmp_path: Path) -> None:
     """DDP over two processes of one pair each is one process of two pairs; ZeRO-2 on the CPU gives the same losses."""
     one = run(settings, output_dir=str(tmp_path / "one"))
     settings = {**settings, "per_device_train_batch_size": 1, "ddp_find_unused_parameters": False}
-    both = {"FORCE_TORCHRUN": "1", "NPROC_PER_NODE": "2"}
-    finished(command(settings, tmp_path / "ddp", **both), tmp_path / "ddp")
+    warm(settings, tmp_path / "ddp", ranks=2).finish()
     same(Path(settings["output_dir"]), one, atol=3e-5)
-    zero = {
-        "train_batch_size": "auto",
-        "train_micro_batch_size_per_gpu": "auto",
-        "gradient_accumulation_steps": "auto",
-        "gradient_clipping": "auto",
-        "zero_allow_untested_optimizer": True,
-        "zero_optimization": {"stage": 2},
-    }
-    (tmp_path / "zero2.json").write_text(json.dumps(zero))
+    (tmp_path / "zero2.json").write_text(json.dumps(ZERO2))
     settings = {**settings, "output_dir": str(tmp_path / "zero2"), "deepspeed": str(tmp_path / "zero2.json")}
-    with extensions() as compiled:
-        finished(command(settings, tmp_path / "deepspeed", **both, **compiled), tmp_path / "deepspeed")
+    warm(settings, tmp_path / "deepspeed", ranks=2).finish()
     same(tmp_path / "zero2", one, atol=3e-5)
+
+
+@pytest.mark.slow
+def test_fsdp2_equals_one_process(settings: dict[str, Any], tmp_path: Path) -> None:
+    """Two processes that share every weight, asked for as `accelerate launch` asks, with packed pairs and checkpointing.
+
+    The output head is gathered a second time for the backward pass, which fails unless log-probs hang on the model's output.
+    """
+    settings |= {**PLAIN_STEPS, "max_steps": 2, "disable_gradient_checkpointing": False, "share_prefix": "on"}
+    settings |= {"eval_dataset": "held_out", "do_eval": True}
+    one = run(settings, output_dir=str(tmp_path / "one"))
+    fsdp = {
+        "ACCELERATE_USE_FSDP": "true",
+        "FSDP_VERSION": "2",
+        "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP",
+        "FSDP_STATE_DICT_TYPE": "FULL_STATE_DICT",
+        "FSDP_RESHARD_AFTER_FORWARD": "true",
+    }
+    settings |= {"per_device_train_batch_size": 1, "use_cpu": True}
+    warm(settings, tmp_path / "fsdp", ranks=2, **fsdp).finish()
+    same(Path(settings["output_dir"]), one, atol=3e-5)
+    results = [json.loads((out / "eval_results.json").read_text()) for out in (Path(settings["output_dir"]), one)]
+    assert results[0]["eval_loss"] == pytest.approx(results[1]["eval_loss"], abs=1e-5)

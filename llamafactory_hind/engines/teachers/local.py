@@ -90,9 +90,10 @@ class LocalTeacher:
         if completion.logprob is None or not ids:
             return True  # nothing to compare
         with self.ready() as model:
-            alone = self.engine.score([request], [ids])[0]
+            text, longer = self.engine.encode(request, ids), self.engine.encode(request, lengthened(ids))
+            alone = self.engine.score_prompts([text])[0]
             with otherwise(model):
-                beside = self.engine.score([request, request], [ids, lengthened(ids)])[0]
+                beside = self.engine.score_prompts([text, longer])[0]
             half = computes_in_half(model)
         kept, found, other = (
             torch.tensor([value / len(ids)]) for value in (completion.logprob, alone.logprob, beside.logprob)

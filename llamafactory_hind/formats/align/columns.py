@@ -11,7 +11,7 @@ from ..media.fields import MEDIA_FIELDS
 
 
 if TYPE_CHECKING:
-    from ..hindsight.converter import HindsightConverter
+    from ..converter import RowConverter
 
 
 ALIGNED_COLUMNS = (
@@ -27,7 +27,7 @@ def to_rows(batch: Mapping[str, list[Any]]) -> list[dict[str, Any]]:
 
 
 def to_aligned(
-    converter: "HindsightConverter",
+    converter: "RowConverter",
     rows: Sequence[Mapping[str, Any]],
     sources: Sequence[str],
     *,
@@ -58,7 +58,7 @@ class RowConversion:
     was replaced may have another number of tokens.
     """
 
-    converter: "HindsightConverter"
+    converter: "RowConverter"
     path: str
     side_file: str | None
     numbers: np.ndarray
@@ -70,7 +70,7 @@ class RowConversion:
         return to_aligned(self.converter, to_rows(batch), sources, side_file=self.side_file)
 
 
-def aligned_features(stored: Mapping[str, Any], converter: "HindsightConverter") -> Features:
+def aligned_features(stored: Mapping[str, Any], converter: "RowConverter") -> Features:
     """Return the types of the aligned columns, with media as the dataset stores them.
 
     They are fixed because `datasets` infers types from the first 1,000 rows: text-only ones in front would make the column

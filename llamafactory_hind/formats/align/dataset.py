@@ -10,7 +10,7 @@ import numpy as np
 from datasets import Dataset, IterableDataset
 from llamafactory.extras import logging
 
-from .. import CONVERTERS
+from .. import format_names, get_converters
 from ..media.check import MediaCheck
 from ..problems import BadRow, BadRowsError, append_to_side_file, write_side_file
 from .columns import RowConversion, aligned_features, to_aligned, to_rows
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from llamafactory.hparams import DataArguments
     from transformers import Seq2SeqTrainingArguments
 
-    from ..hindsight.converter import HindsightConverter
+    from ..converter import RowConverter
 
 
 # A child of the host's logger: its handlers print and fill LLaMA Board's log.
@@ -54,13 +54,13 @@ def align_dataset(
         BadRowsError: rows are bad and `skip_bad_rows` is off, or no good row is left.
         ValueError: the `dataset_info.json` entry is wrong, or the dataset is empty.
     """
-    if dataset_attr.formatting not in CONVERTERS:
+    if dataset_attr.formatting not in format_names():
         return host_align(dataset, dataset_attr, data_args, training_args)
     locator = RowLocator(dataset_attr, data_args)
     first = next(iter(dataset.with_format("arrow") if isinstance(dataset, Dataset) else dataset), None)
     if first is None:
         raise ValueError(f"Dataset {locator.name} ({locator.path}) has no rows.")
-    converter = CONVERTERS[dataset_attr.formatting](dataset_attr, data_args)
+    converter = get_converters()[dataset_attr.formatting](dataset_attr, data_args)
     check = RowCheck(
         converter=converter,
         locator=locator,
@@ -90,7 +90,7 @@ def align_dataset(
 class RowCheck:
     """What it takes to check a row, and what to do with a bad one."""
 
-    converter: "HindsightConverter"
+    converter: "RowConverter"
     locator: RowLocator
     media: MediaCheck
     skip_bad_rows: bool

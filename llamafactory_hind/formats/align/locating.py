@@ -98,10 +98,12 @@ def dataset_name(dataset_attr: "DatasetAttr", data_args: "DataArguments") -> str
             with open(path, encoding="utf-8") as file:
                 info = json.load(file)
     entry = getattr(dataset_attr, "hind_info", None)
+    name: str
     for name in [*(data_args.dataset or []), *(data_args.eval_dataset or [])]:
         if entry is not None and info.get(name) == entry:
             return name
-    return os.path.splitext(os.path.basename(os.path.normpath(dataset_attr.dataset_name)))[0]
+    name = os.path.basename(os.path.normpath(dataset_attr.dataset_name))
+    return os.path.splitext(name)[0]
 
 
 def _canonical(row: Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from datasets.exceptions import DatasetGenerationError
 
 from ...config.problem import RowProblem, show
-from .. import CONVERTERS
+from .. import format_names
 from ..problems import BadRow, BadRowsError
 from .locating import RowLocator
 
@@ -40,7 +40,7 @@ def load_single_dataset(
     try:
         return host_load(dataset_attr, model_args, data_args, training_args)
     except DatasetGenerationError as error:
-        if dataset_attr.formatting not in CONVERTERS or dataset_attr.load_from != "file":
+        if dataset_attr.formatting not in format_names() or dataset_attr.load_from != "file":
             raise
         locator = RowLocator(dataset_attr, data_args)
         rows = find_odd_types(locator.files())

@@ -10,6 +10,7 @@ from ..fields import as_list, is_missing
 from ..media.fields import MEDIA_FIELDS, PLACEHOLDERS, count_placeholders
 from ..prompts.wording import CHOICE_LETTERS, build_prompt, join_lines
 from .options import HindsightOptions
+from .options import read_options as read_options  # part of what a format has, see `formats.get_rows`
 
 
 TASKS = ("answer", "cot", "knowledge")  # in the order in which `multitask` writes them
@@ -44,6 +45,24 @@ def responses_of(fields: Mapping[str, Any], task: str, options: HindsightOptions
     """Return the assistant turn, or chosen and rejected of a ranking row."""
     names = PAIR_FIELDS if options.ranking else (task,)
     return [join_lines(fields[name]) for name in names]
+
+
+def question_problems(fields: Mapping[str, Any]) -> Iterator[RowProblem]:
+    """Yield what is wrong with a row as a question that has a gold answer, whatever its dataset trains."""
+    yield from find_problems(fields, HindsightOptions(target="answer"))
+
+
+def question_of(fields: Mapping[str, Any]) -> str | None:
+    """Return the question; None where it is no text."""
+    question = fields.get("question")
+    return question if isinstance(question, str) else None
+
+
+def response_of(fields: Mapping[str, Any], options: HindsightOptions) -> str | None:
+    """Return the assistant turn that the host's stages train on; None where the row has none."""
+    if options.ranking or is_missing(fields.get(options.target)):
+        return None
+    return responses_of(fields, options.target, options)[0]
 
 
 def find_problems(fields: Mapping[str, Any], options: HindsightOptions) -> Iterator[RowProblem]:

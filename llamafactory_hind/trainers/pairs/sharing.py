@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from llamafactory.extras import logging
 
+from ...engines.local.attention import why_not_packed
 from ...engines.local.decoding import positions_of
-from ...engines.local.packing import why_not_packed
 from ...engines.local.proof import PASSING_ERRORS, Difference, lengthened, why_not_equal
 from ...engines.local.scoring import check_head, computes_in_half
 from ..proof_rows import telling_rows

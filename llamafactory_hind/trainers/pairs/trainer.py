@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from llamafactory.train.callbacks import SaveProcessorCallback
-from trl.trainer.utils import disable_dropout_in_model
 
-from ...engines.local.packing import CHOSEN, REJECTED, packed_attention_mask
-from ...engines.local.scoring import IGNORE_INDEX, token_logprobs, unwrap
-from ..host import HostTrainer
+from ...engines.local.packing import CHOSEN, REJECTED, packed_masks
+from ...engines.local.scoring import IGNORE_INDEX, token_logprobs
+from ..host import HostTrainer, dropout_off
 from ..metrics import peak_memory_gib
+from ..sharding import refuse_sharding
 from .collator import PAIR_KEYS, REFERENCE_COLUMNS, PairCollator
 
 
@@ -65,9 +65,7 @@ def token_logps(model: torch.nn.Module, batch: dict[str, Any]) -> tuple[torch.Te
         scored[:, 0] = False
         first = torch.arange(len(labels), device=labels.device)[:, None] < len(labels) // 2
         return token_logprobs(model, inputs, labels), scored & first, scored & ~first
-    inner = unwrap(model)
-    eager = getattr(inner.config, "_attn_implementation", "sdpa") == "eager"
-    inputs["attention_mask"] = packed_attention_mask(segments, dtype=inner.dtype if eager else None)
+    inputs["attention_mask"] = packed_masks(model, inputs, segments)
     logps = token_logprobs(model, inputs, labels, sources=batch["sources"])  # (N, T)
     return logps, segments == CHOSEN, segments == REJECTED
 
@@ -87,8 +85,9 @@ class PairTrainer(HostTrainer):
         **kwargs: Any,
     ) -> None:
         """Build the trainer; dropout is turned off, as in the host's DPO, so that policy and reference compare."""
-        disable_dropout_in_model(kwargs["model"])
+        dropout_off(kwargs["model"])
         super().__init__(**kwargs)
+        refuse_sharding(self.accelerator, "pairs")
         self.pair_loss = pair_loss
         self.finetuning_args = finetuning_args
         self.model_accepts_loss_kwargs = True  # the step's pairs are counted by _get_num_items_in_batch
