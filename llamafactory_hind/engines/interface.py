@@ -63,6 +63,11 @@ class Prompt:
         return len(self.input_ids) + len(self.answer_ids)
 
     @property
+    def kind(self) -> tuple[bool, bool, bool]:
+        """Whether it has images, videos, audios."""
+        return bool(self.request.images), bool(self.request.videos), bool(self.request.audios)
+
+    @property
     def media(self) -> tuple[str, ...]:
         """What tells the media of this prompt from those of another: paths, else their content."""
         request = self.request

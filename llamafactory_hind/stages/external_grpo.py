@@ -103,7 +103,8 @@ def run(args: HostArguments) -> None:
     found: Counter[str] = Counter()
 
     def check_actions(dataset: Any) -> None:
-        found.update(check_rows(dataset, needs_logprob=keys.external_ratio == "behavior"))
+        needs_logprob = keys.external_ratio == "behavior"
+        found.update(check_rows(dataset, needs_logprob=needs_logprob, temperature=keys.rollout_temperature))
         others.check_dataset(dataset)
         if not found and others.plan is None:
             logger.warning_rank0("No row has actions in the column `external`: this run is plain GRPO.")

@@ -145,9 +145,7 @@ def run(args: HostArguments) -> None:
                 loaded,
                 teachers,
                 teaching.cache("hints"),
-                engine=engines.open(
-                    batch_size=options.prompts_at_once(hints.prompts_at_once), gives_logps=hints.needs_logprob
-                ),
+                engine=engines.open(batch_size=options.prompts_at_once(hints.prompts_at_once)),
                 score=partial(score_rollouts, rewards.score),
                 success=gate.right,
                 rollouts=options,

@@ -249,9 +249,16 @@ def test_q_is_needed_before_anything_is_loaded(settings: dict[str, Any], rows: P
         run(settings, dataset="named")
 
 
+def test_q_is_at_the_temperature_of_the_policy(settings: dict[str, Any], rows: Path) -> None:
+    """A recorded `logprob` is at temperature 1 unless the row says otherwise: at 0.9 pi / q would not be a ratio."""
+    with pytest.raises(ValueError, match="two distributions at one temperature") as error:
+        run(settings, external_ratio="behavior", dataset="recorded", rollout_temperature=0.9)
+    assert "`external[0].logprob_temperature`: got 1, expected 0.9" in str(error.value)
+
+
 def test_behavior_trains(settings: dict[str, Any]) -> None:
     """exp((sum log pi - log q) / n): with log q = -20 for some twenty tokens, far from 1 for an untrained model."""
-    out = run(settings, external_ratio="behavior", dataset="recorded")
+    out = run(settings, external_ratio="behavior", dataset="recorded", rollout_temperature=1.0)
     assert all(0 < ratio < 0.5 for ratio in history(out, "source/large/ratio"))
     assert history(out, "source/policy/ratio") == pytest.approx([1.0] * 3)
 

@@ -245,6 +245,75 @@ def test_reference_is_cached_reused_and_rebuilt_when_stale(
     assert "16 to do" in out
 
 
+def test_reference_is_rebuilt_when_the_configuration_changes(
+    settings: dict[str, Any], small_world: Path, tmp_path: Path, host_log: Messages
+) -> None:
+    """The same weights with another `rope_theta` are another reference: at the first step the policy is still its own."""
+    settings = {**settings, "ref_logps_cache": str(tmp_path / "references.jsonl"), "max_steps": 1}
+    run(settings)
+    host_log.taken()
+    other = tmp_path / "other_config"
+    shutil.copytree(small_world / "tiny", other)
+    config = json.loads((other / "config.json").read_text())
+    for part in (config, config.get("text_config", {})):
+        for place in (part, part.get("rope_parameters") or {}, part.get("rope_scaling") or {}):
+            if "rope_theta" in place:
+                place["rope_theta"] = 50.0
+    (other / "config.json").write_text(json.dumps(config))
+    out = run(settings, model_name_or_path=str(other), output_dir=str(tmp_path / "other"))
+    said = host_log.taken()
+    assert "stale (config changed)" in said
+    assert "16 to do" in said
+    assert history(out)[0] == pytest.approx(math.log(2), abs=1e-5)
+
+
+def test_cached_references_are_scored_again_at_every_start(
+    settings: dict[str, Any], tmp_path: Path, host_log: Messages
+) -> None:
+    """What no header names shows in the numbers: all pairs are scored anew, and one line says so."""
+    cache = tmp_path / "references.jsonl"
+    settings = {**settings, "ref_logps_cache": str(cache), "max_steps": 1}
+    run(settings)
+    right = sorted(cache.read_text().splitlines())
+    header, *lines = cache.read_text().splitlines()
+    off = [json.dumps([key, chosen - 0.5, rejected]) for key, chosen, rejected in map(json.loads, lines)]
+    cache.write_text("\n".join([header, *off]) + "\n")
+    host_log.taken()
+    out = run(settings, output_dir=str(tmp_path / "again"))
+    said = host_log.taken()
+    assert "4 pairs scored again differ by up to" in said
+    assert said.count("rebuilt") == 1
+    assert "16 to do" in said
+    assert history(out)[0] == pytest.approx(math.log(2), abs=1e-5)
+    again = [json.loads(line) for line in sorted(cache.read_text().splitlines()) if line.startswith("[")]
+    for (key, *found), (other, *expected) in zip(
+        again, (json.loads(line) for line in right if line.startswith("[")), strict=True
+    ):
+        assert key == other
+        assert found == pytest.approx(expected, abs=1e-3)
+
+
+def test_tokenised_rows_of_another_configuration_are_made_again(
+    settings: dict[str, Any], tmp_path: Path, host_log: Messages
+) -> None:
+    """The host loads `tokenized_path` whatever the YAML says; here the copy must be the one that this run would make."""
+    settings = {**settings, "tokenized_path": str(tmp_path / "tokenised"), "max_steps": 1}
+    settings["ref_logps_cache"] = str(tmp_path / "references.jsonl")
+    first = run(settings)
+    again = run(settings, output_dir=str(tmp_path / "again"))
+    said = host_log.taken()
+    assert "Loaded tokenized dataset" in said
+    assert "stale" not in said
+    assert history(again) == history(first)
+    run(settings, default_system="Be brief.", output_dir=str(tmp_path / "other"))
+    said = host_log.taken()
+    assert "Tokenised rows in" in said
+    assert "stale (keys" in said
+    assert "Loaded tokenized dataset" not in said
+    with pytest.raises(ValueError, match="name the `dataset` that it is made from"):
+        run(settings, dataset=None, output_dir=str(tmp_path / "nothing"))
+
+
 def test_sharing_that_would_change_the_numbers_is_noticed(
     settings: dict[str, Any], host_log: Messages, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

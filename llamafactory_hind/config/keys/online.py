@@ -53,7 +53,7 @@ class OnlineArguments:
         default=0.0,
         metadata={
             "help": (
-                "Online stages: weight of the KL divergence from the reference (adapter off, or the model as loaded); "
+                "Online stages: weight of the KL divergence from the reference, the model as loaded; "
                 "0 loads no reference [ours]."
             )
         },

@@ -50,6 +50,16 @@ def _until_stop(ids: Sequence[int], stop_ids: Sequence[int]) -> list[int]:
     return list(ids[: last + 1])
 
 
+def telling_prompts(prompts: Sequence[Prompt]) -> list[int]:
+    """Return the places of prompts that would show a mistake: of each kind the one with the most media, and the longest."""
+    places: set[int] = set()
+    for kind in {prompt.kind for prompt in prompts}:
+        own = [place for place, prompt in enumerate(prompts) if prompt.kind == kind]
+        places.add(max(own, key=lambda place: prompts[place].length))
+        places.add(max(own, key=lambda place: (len(prompts[place].media), prompts[place].length)))
+    return sorted(places)
+
+
 def collate(
     loaded: "LoadedModel", prompts: Sequence[Prompt], *, padding_side: str
 ) -> tuple[dict[str, Any], torch.Tensor]:

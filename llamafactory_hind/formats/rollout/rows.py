@@ -165,6 +165,13 @@ def _external_problems(external: Any) -> Iterator[RowProblem]:
         if logprob is not None and not (is_number and float("-inf") < logprob <= 0):
             expected = "a number, at most 0: the log-probability of the whole text (natural logarithm)"
             yield RowProblem(f"{field}.logprob", show(logprob), expected, "write it, or null where it is not known")
+        temperature = action.get("logprob_temperature")
+        is_number = isinstance(temperature, (int, float)) and not isinstance(temperature, bool)
+        if temperature is not None and not (is_number and 0 < temperature < float("inf")):
+            expected = "a number above 0: the temperature of the distribution that `logprob` is of"
+            yield RowProblem(
+                f"{field}.logprob_temperature", show(temperature), expected, "write it, or leave it out for 1"
+            )
 
 
 def _media_free(field: str, text: Any) -> Iterator[RowProblem]:

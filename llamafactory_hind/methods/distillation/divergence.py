@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from llamafactory.extras import logging
 
-from ...engines.local.scoring import CHUNK_TOKENS, base_model
+from ...engines.local.scoring import CHUNK_TOKENS, base_model, computes_in_half
 from ...engines.local.towers import TowerCache
 from ...losses.distill import linear_jsd
 from ...losses.logprobs import linear_logprobs
@@ -188,7 +188,7 @@ class TeacherPass:
         with self.teacher.ready() as model, self.media.active():
             there = cast(torch.device, base_model(model).device)
             shown = self._readable(batch, there)
-            if not self._mode_selected:
+            if not self.scorer.covers(shown):  # the first, a longer one, or another kind of row
                 self._select_mode(model, shown)
             hidden, head = self.scorer.hidden(model, shown)
             return hidden.to(device), self._placed(head, device)
@@ -208,15 +208,16 @@ class TeacherPass:
         )  # fmt: skip
 
     def _select_mode(self, model: torch.nn.Module, batch: "RolloutBatch") -> None:
-        half = torch.is_autocast_enabled(batch.tokens.device.type) or base_model(model).dtype != torch.float32
-        reason = self.scorer.select_mode(model, batch, half=half)
+        before = self.scorer.mode if self._mode_selected else None
+        reason = self.scorer.select_mode(model, batch, half=computes_in_half(model))
         if not self.scorer.chunked:
             raise ValueError(
                 f"teacher {self.name!r}: the output head of {type(base_model(model)).__name__} turns hidden states into logits in "
                 "a way that is not known here, so no divergence can be computed. Leave its head out of quantisation, or take "
                 "another teacher."
             )
-        self.scorer.log_mode(reason)
+        if self.scorer.mode != before:
+            self.scorer.log_mode(reason)
         self._mode_selected = True
 
     def _placed(self, head: dict[str, Any], device: torch.device) -> dict[str, Any]:

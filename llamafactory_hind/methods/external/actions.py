@@ -124,12 +124,13 @@ class ActionReader:
         return "special_token" if self.forbidden.intersection(ids[:-1]) else None
 
 
-def check_rows(dataset: Any, *, needs_logprob: bool) -> Counter[str]:
+def check_rows(dataset: Any, *, needs_logprob: bool, temperature: float) -> Counter[str]:
     """Check the actions of all rows before the model is loaded; return how many each source has.
 
     Args:
         dataset: processed rows.
         needs_logprob: `external_ratio: behavior`, which divides by q.
+        temperature: that the policy is scored at; q must be of the same.
 
     Raises:
         ValueError: actions that cannot be used, with file and row.
@@ -140,13 +141,14 @@ def check_rows(dataset: Any, *, needs_logprob: bool) -> Counter[str]:
     for place, columns in zip(dataset["place" if "place" in names else "row_id"], dataset["columns"], strict=True):
         for number, entry in enumerate(read_columns(columns).get("external") or []):
             counts[entry["source"]] += 1
-            problems += [f"{place}, {text}" for text in _problems(number, entry, needs_logprob=needs_logprob)]
+            found = _problems(number, entry, needs_logprob=needs_logprob, temperature=temperature)
+            problems += [f"{place}, {text}" for text in found]
     if problems:
         raise ValueError(f"External actions that cannot be used, {len(problems)} in all:{listed(problems)}")
     return counts
 
 
-def _problems(number: int, entry: Mapping[str, Any], *, needs_logprob: bool) -> list[str]:
+def _problems(number: int, entry: Mapping[str, Any], *, needs_logprob: bool, temperature: float) -> list[str]:
     where, found = f"field `external[{number}]", []
     if entry["source"] == POLICY:
         found.append(f"{where}.source`: got {POLICY!r}, expected another name; the policy's own completions have it.")
@@ -159,5 +161,13 @@ def _problems(number: int, entry: Mapping[str, Any], *, needs_logprob: bool) -> 
         found.append(
             f"{where}.text`: got a text without <think>…</think><answer>…</answer>, expected one with this layout "
             "with `external_ratio: behavior`: its `logprob` is not that of the wrapped text."
+        )
+    recorded = entry.get("logprob_temperature")
+    recorded = 1.0 if recorded is None else float(recorded)
+    if needs_logprob and entry.get("logprob") is not None and recorded != temperature:
+        found.append(
+            f"{where}.logprob_temperature`: got {recorded:g}, expected {temperature:g}, the `rollout_temperature`, with "
+            f"`external_ratio: behavior`: pi / q compares two distributions at one temperature. Set `rollout_temperature: "
+            f"{recorded:g}`, or record `logprob` at {temperature:g} and say so in `logprob_temperature` (left out, it is 1)."
         )
     return found

@@ -15,10 +15,13 @@ from llamafactory.extras import logging
 
 from ...engines.interface import Completion, FinishReason, Request, RolloutEngine
 from ...engines.local.encoding import media_token_ids
+from ...engines.local.scoring import base_model, computes_in_half
 from ...formats.media.fields import PLACEHOLDERS
 from ...formats.texts.hints import parse_hint
 from ...formats.texts.leaks import find_hint_leak
+from ...trainers.rollouts.batch import bare_batch
 from ...trainers.rollouts.records import Rollout, Scores
+from ...trainers.rollouts.scoring import GroupScorer
 from ...trainers.rollouts.writing import RolloutOptions
 from ..conversation import media_of
 from .candidates import Exploration, HintedCompletion, HintSearch, hinted_rollout, merge_candidates
@@ -43,7 +46,7 @@ class HintExplorer:
         loaded: of the student.
         teachers: write hints for rows without a column `hint`; None leaves such rows unexplored.
         cache: of the teachers' texts, so that another epoch, or a resumed run, asks nothing twice; None keeps none.
-        engine: writes with the student, and gives log-probs where `hints.needs_logprob`.
+        engine: writes with the student.
         score: rewards of rollouts.
         success: which completions are right, (N, G) bool.
         rollouts: how the student writes; K stands in the place of G.
@@ -68,6 +71,8 @@ class HintExplorer:
         self.loaded, self.teachers, self.cache, self.engine = loaded, teachers, cache, engine
         self.score, self.success, self.hints, self.precision = score, success, hints, precision
         self.sampling = replace(rollouts.sampling(hints.seed), n=max(hints.samples, 1))
+        # q is scored as pi is, at the same temperature, so that their ratio is 1 where the hint changes nothing
+        self.scorer = GroupScorer(loaded, temperature=rollouts.temperature, share_prefix="off")
         self._media_ids = media_token_ids(loaded)
         placeholders = loaded.tokenizer.convert_ids_to_tokens(self._media_ids)
         self._unwanted = {*placeholders, *loaded.tokenizer.all_special_tokens, *PLACEHOLDERS.values()}
@@ -196,16 +201,34 @@ class HintExplorer:
         scores = self.score([hinted_rollout(search.rollout, completions) for search, completions in found])
         right = self.success(scores)
         for number, (search, completions) in enumerate(found):
+            taken = []
             for sample, completion in enumerate(completions):
                 place = (number, sample)
                 if not right[place]:
                     search.counts["wrong"] += 1
-                elif not search.done:
-                    search.fruitful = True
+                elif len(search.accepted) + len(taken) < search.needed:
                     each = {name: float(values[place]) for name, values in scores.each.items()}
                     extra = {name: values[number][sample] for name, values in scores.extra.items()}
                     total = float(scores.total[place])
-                    search.accepted.append(HintedCompletion(completion, search.hint or "", total, each, extra))
+                    taken.append(HintedCompletion(completion, search.hint or "", total, each, extra))
+            search.fruitful = search.fruitful or bool(taken)
+            search.accepted += self._with_logprobs(search, taken)
+
+    def _with_logprobs(self, search: HintSearch, taken: list[HintedCompletion]) -> list[HintedCompletion]:
+        """Return completions with log q of each, under the prompt with the hint, where a ratio needs it."""
+        if not taken or search.prompt is None or not self.hints.needs_logprob:
+            return taken
+        model = self.loaded.model
+        ids = [list(each.completion.token_ids) for each in taken]
+        batch = bare_batch([search.prompt], [ids], device=base_model(model).device)
+        with torch.no_grad(), self.precision():
+            if not self.scorer.covers(batch):
+                self.scorer.select_mode(model, batch, half=computes_in_half(model))
+            logps = self.scorer(model, batch).double().sum(1).tolist()
+        return [
+            replace(each, completion=replace(each.completion, logprob=logp))
+            for each, logp in zip(taken, logps, strict=True)
+        ]
 
 
 def all_zero(scores: Scores) -> torch.Tensor:

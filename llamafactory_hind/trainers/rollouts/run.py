@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, Protocol
 
-from llamafactory.data import get_dataset, get_template_and_fix_tokenizer
+from llamafactory.data import get_template_and_fix_tokenizer
 from llamafactory.model import load_model, load_tokenizer
 from llamafactory.train.trainer_utils import create_ref_model
 
@@ -12,6 +12,7 @@ from ...engines.local.weights import LoadedModel
 from ...engines.open import RolloutEngines
 from ..fit import fit, write_model_card
 from ..host import HostArguments
+from ..rows import read_rows
 from .rewards import check_rewards
 from .trainer import RolloutTrainer
 from .writing import RolloutOptions
@@ -46,11 +47,11 @@ def run_online(
         args: the host's, with the keys of the stage.
         check_dataset: looks at the processed training rows before the model is loaded.
     """
-    stage, trains = args.finetuning.stage, args.training.do_train
+    trains = args.training.do_train
     tokenizer_module = load_tokenizer(args.model)
     tokenizer = tokenizer_module["tokenizer"]
     template = get_template_and_fix_tokenizer(tokenizer, args.data)
-    dataset_module = get_dataset(template, args.model, args.data, args.training, stage=stage, **tokenizer_module)
+    dataset_module = read_rows(args, template, tokenizer_module)
     check_rewards(rewards.check, dataset_module)
     if trains:
         check_dataset(dataset_module["train_dataset"])

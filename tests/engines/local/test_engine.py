@@ -108,7 +108,7 @@ def test_prompts_and_answers_are_the_tokens_of_sft(loaded: LoadedModel, requests
 def test_greedy_equals_the_librarys_generate(loaded: LoadedModel, requests: list[Request]) -> None:
     one = engine(loaded)
     written = generate(one, requests, GREEDY)
-    assert one._shared_prefill is True
+    assert one._writing.kinds and not one._writing.failed
     for request, (completion,) in zip(requests, written, strict=True):
         inputs = plain_inputs(loaded, one, request, [])
         config = GenerationConfig(max_new_tokens=10, do_sample=False, eos_token_id=one.stop_ids, pad_token_id=0)
@@ -119,9 +119,9 @@ def test_greedy_equals_the_librarys_generate(loaded: LoadedModel, requests: list
 
 def test_group_prefill_equals_the_plain_path(loaded: LoadedModel, requests: list[Request]) -> None:
     shared_prefill, plain = engine(loaded), engine(loaded, batch_size=2)
-    plain._shared_prefill = False
+    plain._writing.failed = True
     first, second = generate(shared_prefill, requests, HOT), generate(plain, requests, HOT)
-    assert shared_prefill._shared_prefill is True
+    assert shared_prefill._writing.kinds and not shared_prefill._writing.failed
     assert ids(first) == ids(second)
     lengths = {len(row) for rows in ids(first) for row in rows}
     assert len(lengths) > 1, "some rows must stop early, or dropping finished rows is not tried"
@@ -161,12 +161,12 @@ def test_stale_rope_deltas_are_not_read(loaded: LoadedModel, requests: list[Requ
 def test_scores_equal_the_naive_way_and_those_of_writing(loaded: LoadedModel, requests: list[Request]) -> None:
     one = engine(loaded, chunk_tokens=3)
     plain = engine(loaded)
-    plain._shared_prompts = False
+    plain._scoring.failed = True
     written = generate(one, requests, HOT)
     asked = [(request, c) for request, completions in zip(requests, written, strict=True) for c in completions]
     scores = score_texts(one, [request for request, _ in asked], [c.token_ids for _, c in asked])
     assert one._chunked is True
-    assert one._shared_prompts is True, "five completions a request: their prompt is computed once"
+    assert one._scoring.kinds and not one._scoring.failed, "five completions a request: their prompt is computed once"
     apart = score_texts(plain, [request for request, _ in asked], [c.token_ids for _, c in asked])
     assert [score.logprob for score in scores] == pytest.approx([score.logprob for score in apart], abs=1e-3)
     for (request, completion), score in zip(asked, scores, strict=True):
@@ -217,7 +217,7 @@ def test_a_model_that_refuses_repeated_caches_falls_back(
     monkeypatch.setattr(Cache, "batch_repeat_interleave", refuse)
     one = engine(loaded)
     assert ids(generate(one, requests, HOT)) == expected
-    assert one._shared_prefill is False
+    assert one._writing.failed
 
 
 def test_shared_beginnings_with_different_texts(loaded: LoadedModel, requests: list[Request]) -> None:
@@ -232,7 +232,7 @@ def test_shared_beginnings_with_different_texts(loaded: LoadedModel, requests: l
         for fact in facts
     ]
     one, plain = engine(loaded, batch_size=5), engine(loaded, batch_size=1)
-    plain._shared_prompts = False
+    plain._scoring.failed = True
     answers = ["fish", "a blue ring"] * len(asked)
     found, expected = score_texts(one, asked, answers[: len(asked)]), score_texts(plain, asked, answers[: len(asked)])
     assert one._shared_prompts is True
@@ -297,7 +297,7 @@ def test_wrong_cache_contents_are_noticed(
     monkeypatch.setattr(DynamicCache, "batch_repeat_interleave", mix_up)
     one = engine(loaded)
     assert ids(generate(one, requests, HOT)) == expected
-    assert one._shared_prefill is False
+    assert one._writing.failed
 
 
 def test_a_training_model_is_given_back_as_it_was(loaded: LoadedModel, requests: list[Request]) -> None:

@@ -64,6 +64,34 @@ def test_a_wider_teacher_with_the_same_tokens_is_frozen_and_writes(
     assert not teachers.failures
 
 
+def test_a_cached_text_is_scored_again_and_a_teacher_that_changed_writes_anew(
+    student: RolloutSetup, wider: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two later runs over one cache: the same teacher is not asked again; one whose weights moved unseen is."""
+    requests = [ask(number) for number in range(3)]
+
+    def run(teachers: TeacherPool, number: int) -> tuple[list[Any], int]:
+        cache = TextCache(tmp_path / "texts", process=number)
+        asked: list[int] = []
+        teacher = teachers.local("default")
+        write = teacher.write
+        monkeypatch.setattr(teacher, "write", lambda some, sampling: asked.append(len(some)) or write(some, sampling))
+        found = teachers.write(requests, [{}] * 3, SAMPLING, cache=cache)
+        cache.close()
+        return found, sum(asked)
+
+    first, asked = run(open_teachers(student, wider), 0)
+    assert asked == 3
+    again, asked = run(open_teachers(student, wider), 1)
+    assert asked == 0
+    assert again == first
+    other = open_teachers(student, wider)
+    with torch.no_grad():
+        for entry in other.local("default").loaded.model.lm_head.parameters():
+            entry.add_(torch.randn(entry.shape, generator=torch.Generator().manual_seed(0)), alpha=0.3)
+    assert run(other, 2)[1] == 3
+
+
 def test_offloaded_weights_come_back_and_give_the_same(student: RolloutSetup, wider: Path, tmp_path: Path) -> None:
     file = write_yaml(tmp_path / "teacher.yaml", {"model_name_or_path": str(wider), "offload": True})
     offloaded, kept = open_teachers(student, file), open_teachers(student, wider)
