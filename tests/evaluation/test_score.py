@@ -268,7 +268,7 @@ def test_rollout_datasets_hold_references_too(tmp_path: Path) -> None:
     assert score(by_order, **given)["metrics"]["per_group"]["score"] == 1.0
     for written in tmp_path.glob("*.score.*"):
         written.unlink()
-    assert "it lacks the question 'What is 0?'" in refusal(
+    assert "it does not contain the question 'What is 0?'" in refusal(
         write(tmp_path / "generated_predictions.jsonl", [lines[1], lines[0], *lines[2:]]), **given
     )
     dataset(tmp_path, [{"prompt": "a", "messages": []}, {"prompt": 3}], formatting="rollout")

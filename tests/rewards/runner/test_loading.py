@@ -181,7 +181,7 @@ def test_everything_wrong_with_names_and_weights_is_told_at_once(tmp_path: Path)
         "reward 'acuracy': unknown. Did you mean `accuracy`? Registered: accuracy, box_iou",
         "reward 'format': given twice",
         "gone.py (No such file or directory)",
-        "broken.py cannot be imported: ModuleNotFoundError: No module named 'not_there'; a file stands alone",
+        "broken.py cannot be imported: ModuleNotFoundError: No module named 'not_there'; a file cannot import",
         "got a file, expected",
         "nothing of that name, expected a function. Did you mean `score`? It has score.",
         "has a int, expected a function",
