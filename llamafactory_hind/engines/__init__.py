@@ -1,1 +1,7 @@
-"""Models that write and score: one implementation for rollouts, teachers and pipelines."""
+"""Models that write and score, one contract: `interface.Engine`, for rollouts, teachers and pipelines.
+
+- `local`: a model in this process.
+- `server`: OpenAI-compatible HTTP; never imports `local`, so it needs no torch.
+- `teachers`: either, read from the key `teacher`.
+- `seeds` names the random numbers of a request.
+"""

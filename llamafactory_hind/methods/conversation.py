@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from ..engines.local.encoding import MEDIA
+from ..formats.media.fields import MEDIA_FIELDS
 from ..trainers.rollouts.records import Rollout
 
 
@@ -25,4 +25,4 @@ def conversation_of(feature: Mapping[str, Any]) -> dict[str, Any]:
 
 def media_of(rollout: Rollout) -> dict[str, list[Any]]:
     """Return the media of a prompt, the very objects that it was written with."""
-    return {kind: list(getattr(rollout.prompt.request, kind)) for kind in MEDIA}
+    return {kind: list(getattr(rollout.prompt.request, kind)) for kind in MEDIA_FIELDS}

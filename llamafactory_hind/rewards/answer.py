@@ -5,11 +5,11 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from ..config.problem import shorten
 from ..evaluation import vqa_accuracy
 from ..evaluation.aokvqa import LETTERS, match_choice
 from ..formats.texts.layout import answer_or_all, answer_text
 from .columns import GOLD, gold_texts, gold_values, score_rows
-from .errors import shorten
 from .symbolic import is_equal
 
 

@@ -1,9 +1,9 @@
 """The rewards that have a name."""
 
 from collections.abc import Callable
-from difflib import get_close_matches
 from typing import Any
 
+from ..config.types import nearest
 from .answer import accuracy, choice, math_equal, numeric_tolerance, vqa
 from .grounding import box_iou
 from .layout import layout_format
@@ -33,8 +33,8 @@ def get_reward(name: str) -> Callable[..., Any]:
         ValueError: there is none of that name; the message lists those there are.
     """
     if name not in REWARDS:
-        near = get_close_matches(name, REWARDS, n=1, cutoff=0.5)
-        hint = f" Did you mean `{near[0]}`?" if near else ""
+        near = nearest(name, REWARDS, at_least=0.5)
+        hint = f" Did you mean `{near}`?" if near else ""
         own = "one of your own is `package.module:function` or `path/to/file.py:function`"
         raise ValueError(f"reward {name!r}: unknown.{hint} Registered: {', '.join(sorted(REWARDS))}; {own}.")
     return REWARDS[name]

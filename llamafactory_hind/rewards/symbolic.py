@@ -14,7 +14,7 @@ import threading
 from functools import lru_cache
 from typing import Any
 
-from .errors import shorten
+from ..config.problem import shorten
 
 
 logger = logging.getLogger("llamafactory.hind.rewards")

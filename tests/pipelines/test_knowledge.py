@@ -20,7 +20,7 @@ from llamafactory_hind.engines.local.engine import LocalEngine
 from llamafactory_hind.engines.local.weights import load_weights
 from llamafactory_hind.formats.prompts.wording import build_prompt
 from llamafactory_hind.pipelines.runner.run import run_synth
-from shared.engines import ask, make_telling
+from shared.engines import ask, make_telling, score_texts
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +107,7 @@ def test_rows_samples_and_registration(world: Path, speaker: Path, capsys: pytes
     assert "0 to do" in said.err
     assert results(world / "out") == before
 
-    # another pair rule needs no new call; another seed is new work, and the old units stay
+    # another pair rule needs no new call; another seed is new work, and the old work items stay
     run_synth(words(world, speaker, world / "out", pair_rule="all"))
     assert "12 reused" in capsys.readouterr().err
     run_synth(words(world, speaker, world / "out", seed=1))
@@ -126,7 +126,7 @@ def test_confidence_and_gain_are_those_of_the_engine(world: Path, speaker: Path)
 
         def score(target: str, text: str, facts: list[str], row: dict[str, Any] = row) -> Any:
             prompt = build_prompt(target, row["question"], images=1, **({"knowledge": facts} if facts else {}))
-            return one.score([ask(prompt, world / row["images"][0])], [text])[0]
+            return score_texts(one, [ask(prompt, world / row["images"][0])], [text])[0]
 
         without = score("answer", row["answer"], []).logprob
         assert found["without"] == pytest.approx(without, abs=1e-4)

@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from llamafactory_hind.engines.local.encoding import Prompt, collate
+from llamafactory_hind.engines.interface import Prompt
+from llamafactory_hind.engines.local.encoding import collate
 from llamafactory_hind.trainers.rollouts.batch import prompt_of
 from shared.openai_server import Behaviour, OpenAIServer
 from shared.rollouts import RolloutSetup

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from transformers import Qwen2Config
 from transformers.models.qwen2 import Qwen2ForCausalLM
 
-from llamafactory_hind.engines.local.packing import why_not_packed
+from llamafactory_hind.engines.local.attention import why_not_packed
 from shared.stages import command, extensions, finished, history, loaded, lora, run, same
 
 
@@ -255,11 +255,11 @@ def test_sharing_that_would_change_the_numbers_is_noticed(
     settings |= PLAIN_STEPS
     right = run(settings, output_dir=str(tmp_path / "right"))
 
-    def leaking(segments: torch.Tensor, *, dtype: torch.dtype | None) -> torch.Tensor:
+    def leaking(model: torch.nn.Module, inputs: dict[str, Any], segments: torch.Tensor) -> torch.Tensor:
         length = segments.shape[1]
         return torch.ones(length, length, dtype=torch.bool).tril().expand(len(segments), 1, length, length)
 
-    monkeypatch.setattr("llamafactory_hind.trainers.pairs.trainer.packed_attention_mask", leaking)
+    monkeypatch.setattr("llamafactory_hind.trainers.pairs.trainer.packed_masks", leaking)
     fallen_back = run(settings)
     assert "fell back to one row an answer, because packed log-probs differ" in host_log.taken()
     same(fallen_back, right, atol=2e-5)
@@ -274,8 +274,8 @@ def test_sharing_that_would_change_the_numbers_is_noticed(
     [
         ({"_attn_implementation": "flash_attention_2"}, "`flash_attention_2` takes no mask of one's own"),
         (
-            {"layer_types": ["full_attention", "sliding_attention"]},
-            "layers of kind ['sliding_attention'] look past a mask",
+            {"layer_types": ["full_attention", "linear_attention"]},
+            "layers of kind ['linear_attention'] look past a mask",
         ),
     ],
 )
@@ -437,3 +437,26 @@ def test_two_processes_equal_one(settings: dict[str, Any], tmp_path: Path) -> No
     with extensions() as compiled:
         finished(command(settings, tmp_path / "deepspeed", **both, **compiled), tmp_path / "deepspeed")
     same(tmp_path / "zero2", one, atol=3e-5)
+
+
+def test_fsdp2_equals_one_process(settings: dict[str, Any], tmp_path: Path) -> None:
+    """Two processes that share every weight, asked for as `accelerate launch` asks, with packed pairs and checkpointing.
+
+    The output head is gathered a second time for the backward pass, which fails unless log-probs hang on the model's output.
+    """
+    settings |= {**PLAIN_STEPS, "max_steps": 2, "disable_gradient_checkpointing": False, "share_prefix": "on"}
+    settings |= {"eval_dataset": "held_out", "do_eval": True}
+    one = run(settings, output_dir=str(tmp_path / "one"))
+    fsdp = {
+        "ACCELERATE_USE_FSDP": "true",
+        "FSDP_VERSION": "2",
+        "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP",
+        "FSDP_STATE_DICT_TYPE": "FULL_STATE_DICT",
+        "FSDP_RESHARD_AFTER_FORWARD": "true",
+    }
+    settings |= {"per_device_train_batch_size": 1, "use_cpu": True}
+    both = {"FORCE_TORCHRUN": "1", "NPROC_PER_NODE": "2"}
+    finished(command(settings, tmp_path / "fsdp", **both, **fsdp), tmp_path / "fsdp")
+    same(Path(settings["output_dir"]), one, atol=3e-5)
+    results = [json.loads((out / "eval_results.json").read_text()) for out in (Path(settings["output_dir"]), one)]
+    assert results[0]["eval_loss"] == pytest.approx(results[1]["eval_loss"], abs=1e-5)

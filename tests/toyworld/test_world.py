@@ -160,6 +160,9 @@ def test_prompts_are_those_of_the_hindsight_format() -> None:
     steps, facts = ["It is a dax.", "It is red."], ["The dax eats moss."]
     ours = prompts.prompt(question, prompts.ANSWER, cot=steps, facts=facts)
     assert ours == build_prompt("answer", question, cot=steps, knowledge=facts, images=1)
+    shown = "<image>What does the thing eat?\nReasoning: It is a dax.\nIt is red.\nKnowledge: The dax eats moss.\n"
+    assert ours == shown + "Answer briefly."
+    assert prompts.prompt(question, "Go.", cot=steps, facts=facts) == shown + "Go."
 
 
 def test_the_hindsight_prompt_is_that_of_the_worlds_own_file(root: Path) -> None:

@@ -57,7 +57,7 @@ class Arguments:
 
 def problems(settings: Mapping[str, Any]) -> Iterator[Problem]:
     """Find what cannot work together in the settings of an external_grpo run: our keys with their defaults, the host's as given."""
-    yield from online_problems(settings, "external_grpo")
+    yield from online_problems(settings)
     yield from ratio_problems(settings)
     most = settings["external_max_per_group"]
     if most is not None and most < 0:

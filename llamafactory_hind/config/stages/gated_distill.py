@@ -132,7 +132,7 @@ LOWEST = {  # key -> lowest value, and whether the value itself will do
 
 def problems(settings: Mapping[str, Any]) -> Iterator[Problem]:
     """Find what cannot work together in the settings of a gated_distill run: our keys with their defaults, the host's as given."""
-    yield from online_problems(settings, "gated_distill")
+    yield from online_problems(settings)
     yield from ratio_problems(settings)
     yield from out_of_range(settings, LOWEST)
     if not 0 <= settings["distill_beta"] <= 1:

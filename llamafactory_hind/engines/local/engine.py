@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from llamafactory.extras import logging
 
-from ..interface import Capabilities, Completion, Request, Sampling, Score
+from ..interface import Capabilities, Completion, FinishReason, Prompt, Request, Sampling, Score
 from ..seeds import random_keys
+from ..usage import Usage
 from .decoding import Generated, decode_plain, decode_shared
-from .encoding import Prompt, collate, encode, media_token_ids
+from .encoding import collate, encode, media_token_ids
 from .prefixes import Group, group_by_prefix, shared_logprobs
 from .sampling import TokenSampler, draw_uniforms
 from .scoring import (
@@ -31,8 +32,6 @@ from .scoring import (
 
 if TYPE_CHECKING:
     from .weights import LoadedModel
-
-    pass
 
 logger = logging.get_logger("llamafactory.hind.engines.local.engine")
 Item = TypeVar("Item")
@@ -71,6 +70,7 @@ class LocalEngine:
         self.gives_logps = gives_logps
         self.collate_prompts = collate_prompts or self._collate_prompts
         self.banned_ids = media_token_ids(loaded)
+        self.usage = Usage()
         self.stop_ids = sorted(loaded.template.get_stop_token_ids(loaded.tokenizer))
         self._shared_prefill: bool | None = None  # unknown until the first batch has been compared
         self._shared_prompts: bool | None = None
@@ -89,10 +89,13 @@ class LocalEngine:
             videos=plugin.video_token is not None,
             audios=plugin.audio_token is not None,
             distributions=True,
+            token_ids=True,
+            adapters=True,
+            syncs=self.adapters is None,
         )
 
-    def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[list[Completion]]:
-        """Write for every request; see `interface.Engine`.
+    async def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[list[Completion]]:
+        """Write for every request, awaiting nothing; see `interface.Engine`.
 
         Raises:
             ValueError: a request's media and placeholders disagree, or the model takes no such media.
@@ -107,14 +110,7 @@ class LocalEngine:
         *,
         on_generated: Callable[[int], None] | None = None,
     ) -> list[list[Completion]]:
-        """Write for prompts that are tokens already; see `interface.Engine.generate`.
-
-        Args:
-            prompts: as `encode` makes them.
-            keys: name of each prompt's stream of random numbers.
-            sampling: how to write.
-            on_generated: told after every batch how many completions it brought.
-        """
+        """Write for prompts that are tokens already, as `encode` makes them; see `interface.RolloutEngine`."""
         found: list[list[Completion]] = [[] for _ in prompts]
         with self._ready():
             for places in batches(
@@ -132,12 +128,16 @@ class LocalEngine:
                 )
                 for place, completions in zip(places, self._completions(written, len(batch)), strict=True):
                     found[place] = completions
+                self.usage.add(
+                    prompt_tokens=sum(prompt.length for prompt in batch),
+                    completion_tokens=int(written.lengths.sum()),
+                )
                 if on_generated is not None:
                     on_generated(len(written.lengths))
         return found
 
-    def score(self, requests: Sequence[Request], texts: Sequence[str | Sequence[int]]) -> list[Score]:
-        """Score one assistant turn a request; see `interface.Engine`."""
+    async def score(self, requests: Sequence[Request], texts: Sequence[str | Sequence[int]]) -> list[Score]:
+        """Score one assistant turn a request, awaiting nothing; see `interface.Engine`."""
         prompts = [self.encode(request, text) for request, text in zip(requests, texts, strict=True)]
         sums = [0.0] * len(prompts)
         groups, alone = group_by_prefix(
@@ -154,13 +154,28 @@ class LocalEngine:
             for some in batches(groups, lambda group: group.length, lambda group: len(group.places), self.batch_size):
                 places = [place for group in some for place in group.places]
                 for place, logps in zip(places, self._shared_logprobs(prompts, some), strict=True):
-                    sums[place] = logps.double().sum().item()
+                    sums[place] = logps.cpu().double().sum().item()
             for places in batches(alone, lambda place: prompts[place].length, lambda place: 1, self.batch_size):
                 for place, logps in zip(
                     places, self._token_logprobs([prompts[place] for place in places]), strict=True
                 ):
-                    sums[place] = logps.double().sum().item()
+                    sums[place] = logps.cpu().double().sum().item()
         return [Score(value, len(prompt.answer_ids)) for value, prompt in zip(sums, prompts, strict=True)]
+
+    def sync(self, model: torch.nn.Module) -> None:
+        """Do nothing: this engine writes with the very weights that are trained.
+
+        Raises:
+            ValueError: it writes with another model, or with adapters of its own.
+        """
+        if self.adapters is not None or base_model(model) is not base_model(self.loaded.model):
+            raise ValueError(
+                f"sync: got a {type(base_model(model)).__name__} that this engine does not write with, expected the model it "
+                "was opened with, as it is. Open the engine with the policy and `adapters=None`."
+            )
+
+    async def close(self) -> None:
+        """Nothing is held open."""
 
     def encode(self, request: Request, answer: str | Sequence[int] | None = None) -> Prompt:
         """Turn a request into tokens; see `encoding.encode`."""
@@ -192,7 +207,7 @@ class LocalEngine:
                 [f"{key}/{number - sampling.greedy_first}" for key in keys for number in range(repeats)],
                 sampling.max_new_tokens,
                 seed=sampling.seed,
-            ).to(model.device),
+            ),
             banned=self.banned_ids,
             top_k=sampling.top_k,
             top_p=sampling.top_p,
@@ -205,14 +220,14 @@ class LocalEngine:
         return decode_plain(model, inputs, pad_id=self.loaded.tokenizer.pad_token_id, **options)
 
     def _completions(self, written: Generated, prompts: int) -> list[list[Completion]]:
-        tokens, logps = written.tokens.tolist(), written.logps.double().cpu()
+        tokens, logps = written.tokens.tolist(), written.logps.cpu().double()
         completions = []
         for row, length in enumerate(written.lengths.tolist()):
             ids = tuple(tokens[row][:length])
             stopped = ids[-1] in self.stop_ids
             text = self.loaded.tokenizer.decode(ids[: length - stopped], skip_special_tokens=True)
             logprob = logps[row, :length].sum().item() if self.gives_logps else None
-            completions.append(Completion(text, ids, logprob, "stop" if stopped else "length"))
+            completions.append(Completion(text, ids, logprob, FinishReason.STOP if stopped else FinishReason.LENGTH))
         repeats = len(completions) // prompts
         return [completions[start : start + repeats] for start in range(0, len(completions), repeats)]
 
@@ -284,7 +299,7 @@ class LocalEngine:
         except torch.OutOfMemoryError:
             raise  # says nothing about the way it is computed
         except PASSING_ERRORS as error:
-            return self._refuse("Group prefill is off", f"{type(error).__name__}: {error}")
+            return self._refuse("Shared prefill is off", f"{type(error).__name__}: {error}")
         twice = [prompt for prompt in prompts for _ in range(2)]
         tokens, lengths = written.tokens.tolist(), written.lengths.tolist()
         whole = [
@@ -297,9 +312,9 @@ class LocalEngine:
             expected, found = logps[row, start : start + length], written.logps[row, :length].cpu()
             if not close_enough(found, expected, base_model(self.loaded.model).dtype):
                 reason = f"log-probs differ by up to {(found - expected).abs().max():.2e}"
-                return self._refuse("Group prefill is off", reason)
+                return self._refuse("Shared prefill is off", reason)
         logger.info_rank0(
-            f"Group prefill: each prompt is computed once for all its completions (proved on {len(whole)})."
+            f"Shared prefill: each prompt is computed once for all its completions (proved on {len(whole)})."
         )
         return True
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
+from .attention import media_ids
 from .decoding import positions_of, prefill_arguments
 
 
@@ -35,7 +36,7 @@ def group_by_prefix(
 
     Args:
         rows: prompt ids and answer ids of each row.
-        media: what tells the media of a row apart; only rows with equal media share anything.
+        media: identity of the media of each row; only rows with equal media share anything.
         media_ids: placeholder ids; none may stand after the shared part.
         largest: rows a group at most.
 
@@ -114,4 +115,7 @@ def shared_logprobs(
         "position_ids": here.expand(*positions.shape[:-2], -1, -1),
         "past_key_values": cache,
     }
+    marks = media_ids(model)
+    if model.training and marks is not None and marks.name in prefixes:  # asked for in training, although all is text
+        inputs[marks.name] = torch.full_like(ids, marks.text)
     return token_logprobs(inputs, labels)

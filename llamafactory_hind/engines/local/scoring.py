@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 
 IGNORE_INDEX = -100  # the host's label of a position that is not scored
+TEXT_HEADS = {"gemma3n", "gemma4"}  # models with pictures that soft-cap their logits as their text model does
 CHUNK_TOKENS = 1024  # [ours] rows of hidden states whose logits exist at one time
 
 # hidden states (M, H) that predict the scored tokens, the output head as `head_arguments` describes it, the tokens (M,);
@@ -86,7 +87,7 @@ def head_arguments(model: "PreTrainedModel", head: nn.Module) -> dict[str, Any]:
             f"The output head is a {type(base).__name__} without a floating point (V, H) weight (quantised?): "
             "exclude the head from quantisation."
         )
-    config = model.config.get_text_config() if hasattr(model.config, "get_text_config") else model.config
+    config = _config_of_head(model, head)
     temperature = 1.0
     if getattr(config, "logit_scale", None):  # Cohere: logits * logit_scale
         temperature = 1.0 / float(config.logit_scale)
@@ -99,6 +100,13 @@ def head_arguments(model: "PreTrainedModel", head: nn.Module) -> dict[str, Any]:
         "temperature": temperature,
         "softcap": getattr(config, "final_logit_softcapping", None),
     }
+
+
+def _config_of_head(model: "PreTrainedModel", head: nn.Module) -> Any:
+    """Return the config whose logit scale and soft-cap apply: of a model with pictures that owns the head, few apply the text's."""
+    text = model.config.get_text_config() if hasattr(model.config, "get_text_config") else model.config
+    wrapper = text is not model.config and any(child is head for child in base_model(model).children())
+    return model.config if wrapper and model.config.model_type not in TEXT_HEADS else text
 
 
 @contextmanager
@@ -154,8 +162,10 @@ def read_tokens(
         return full.unsqueeze(-1)  # stands where logits stood: keeps the head in the graph that wrappers see
 
     with head_replaced(model, compute):
-        model(**inputs, use_cache=False, return_dict=True)
-    return scored[0]
+        logits = model(**inputs, use_cache=False, return_dict=True).logits  # (B, T, 1)
+    # FSDP gathers the head again when a gradient reaches the model's output, so the graph must lead there first. The
+    # value is ours: some models cap or scale what comes out of their head.
+    return scored[0] + 0.0 * logits[..., 0] if torch.is_grad_enabled() else scored[0]
 
 
 def token_logprobs(

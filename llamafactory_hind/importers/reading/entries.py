@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...config.problem import show
+from ...config.problem import listed, show
 
 
-SHOWN_PROBLEMS = 20
 KINDS: dict[Any, str] = {str: "text", int: "a whole number", bool: "true or false", list: "a list", dict: "an object"}
 
 
@@ -25,9 +24,7 @@ class ImportRefused(ValueError):
             problems: one line each, with file, entry and field.
             remedy: what to do.
         """
-        more = [f"... and {len(problems) - SHOWN_PROBLEMS} more."] if len(problems) > SHOWN_PROBLEMS else []
-        shown = "".join(f"\n  - {problem}" for problem in [*problems[:SHOWN_PROBLEMS], *more])
-        super().__init__(f"{title}{shown}\n{remedy} Nothing was written.")
+        super().__init__(f"{title}{listed(problems)}\n{remedy} Nothing was written.")
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,13 @@ from ...engines.local.scoring import CHUNK_TOKENS, base_model
 from ...engines.local.towers import TowerCache
 from ...losses.distill import linear_jsd
 from ...losses.logprobs import linear_logprobs
+from ...losses.reduce import wide_dtype
 from ...trainers.rollouts.records import padded
 from ...trainers.rollouts.scoring import GroupScorer, PromptInputs
 
 
 if TYPE_CHECKING:
-    from ...engines.local.encoding import Prompt
+    from ...engines.interface import Prompt
     from ...engines.teachers.local import LocalTeacher
     from ...engines.teachers.pool import TeacherPool
     from ...trainers.rollouts.batch import RolloutBatch
@@ -122,7 +123,7 @@ class Distillation:
         self, hidden: torch.Tensor, head: Mapping[str, Any], targets: torch.Tensor, prepared: list[TeacherStates]
     ) -> dict[str, torch.Tensor]:
         """Return the streams; see `TokenObjective`."""
-        wide = torch.promote_types(hidden.dtype, torch.float32)
+        wide = wide_dtype(hidden.dtype)
         # where no token is taught the stream still hangs on the policy, its head as well (DDP waits for every parameter), with a
         # gradient of 0
         anchors = [hidden, *([] if prepared else trained(head))]

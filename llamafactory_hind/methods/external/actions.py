@@ -3,7 +3,6 @@
 They come from the row column `external`. What cannot be learnt from is refused by rule and counted.
 """
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +11,10 @@ from typing import TYPE_CHECKING, Any
 from llamafactory.data.template import Template
 from llamafactory.extras import logging
 
+from ...config.problem import listed
+from ...engines.interface import FinishReason
 from ...engines.local.encoding import media_token_ids
+from ...formats.fields import read_columns
 from ...formats.texts.layout import is_cut, wears_layout, wrap
 from ...trainers.rollouts.records import POLICY, Rollout
 from .candidates import REFUSALS, Candidates
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
 
 logger = logging.get_logger("llamafactory.hind.methods.external.actions")
 
-SHOWN_PROBLEMS = 20
 ENOUGH_READ = 100  # [ours] actions after which a high share of refusals is worth a warning
 
 
@@ -84,9 +85,9 @@ class ActionReader:
         before = self._read.total()
         self._read += refused + Counter(good=good)
         if before < ENOUGH_READ <= self._read.total() and self._read["good"] * 2 < self._read.total():
-            told = ", ".join(f"{reason} {self._read[reason]}" for reason in REFUSALS)
+            shares = ", ".join(f"{reason} {self._read[reason]}" for reason in REFUSALS)
             logger.warning_rank0(
-                f"Of the first {self._read.total()} external actions only {self._read['good']} can be used ({told}); "
+                f"Of the first {self._read.total()} external actions only {self._read['good']} can be used ({shares}); "
                 f"`max_new_tokens` is {self.max_new_tokens}."
             )
 
@@ -107,14 +108,14 @@ class ActionReader:
             rollout,
             completion_ids=[*rollout.completion_ids, *(action.token_ids for action in actions)],
             texts=[*rollout.texts, *(action.text for action in actions)],
-            finish_reasons=[*rollout.finish_reasons, *("stop" for _ in actions)],
+            finish_reasons=[*rollout.finish_reasons, *(FinishReason.STOP for _ in actions)],
             sources=[*rollout.sources, *(action.source for action in actions)],
         )
         logprobs = [*(0.0 for _ in rollout.texts), *(action.logprob or 0.0 for action in actions)]
         return Candidates(joined, logprobs, refused)
 
     def _why_not(self, entry: Mapping[str, Any], ids: Sequence[int]) -> str | None:
-        if entry.get("finish_reason") == "length" or is_cut(entry["text"]):
+        if entry.get("finish_reason") == FinishReason.LENGTH or is_cut(entry["text"]):
             return "truncated"
         if len(ids) > self.max_new_tokens:
             return "too_long"
@@ -136,13 +137,11 @@ def check_rows(dataset: Any, *, needs_logprob: bool) -> Counter[str]:
     problems: list[str] = []
     names = set(dataset.column_names)
     for place, columns in zip(dataset["place" if "place" in names else "row_id"], dataset["columns"], strict=True):
-        for number, entry in enumerate(json.loads(columns or "{}").get("external") or []):
+        for number, entry in enumerate(read_columns(columns).get("external") or []):
             counts[entry["source"]] += 1
             problems += [f"{place}, {text}" for text in _problems(number, entry, needs_logprob=needs_logprob)]
     if problems:
-        shown = "".join(f"\n  {problem}" for problem in problems[:SHOWN_PROBLEMS])
-        more = f"\n  … and {len(problems) - SHOWN_PROBLEMS} more." if len(problems) > SHOWN_PROBLEMS else ""
-        raise ValueError(f"External actions that cannot be used, {len(problems)} in all:{shown}{more}")
+        raise ValueError(f"External actions that cannot be used, {len(problems)} in all:{listed(problems)}")
     return counts
 
 

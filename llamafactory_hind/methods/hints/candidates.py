@@ -7,8 +7,7 @@ from typing import Any
 
 import torch
 
-from ...engines.interface import Completion
-from ...engines.local.encoding import Prompt
+from ...engines.interface import Completion, Prompt
 from ...trainers.rollouts.records import Rollout, Scores, padded
 from ..external.candidates import Candidates
 
@@ -41,7 +40,7 @@ class HintSearch:
 
     Attributes:
         place: number of the prompt.
-        needed: completions that its group has room for.
+        needed: completions that its group may still take.
         hint: the latest; None before the first.
         prompt: of the student with this hint; None until it is needed.
         fruitful: something was accepted with it.
@@ -140,7 +139,7 @@ def _metrics(triggered: Sequence[bool], by_place: dict[int, HintSearch]) -> dict
     """Return one number a prompt (N,).
 
     `hints/triggered` (0 or 1) and `hints/tokens` (written by the student with a hint in sight) are of all prompts, the others of
-    those that were explored (a group of right completions has no room): `rescued` (0 or 1), `injected`, `attempts`, `written`
+    those that were explored (a group of right completions takes none): `rescued` (0 or 1), `injected`, `attempts`, `written`
     completions, `hint_failed`, and refusals by reason.
     """
     prompts = len(triggered)

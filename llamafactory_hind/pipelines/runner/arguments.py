@@ -1,4 +1,4 @@
-"""The keys that every pipeline takes."""
+"""The keys that every pipeline takes, and those of one that samples."""
 
 import re
 from collections.abc import Iterator
@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from ...config.command import split_names
 from ...config.problem import Problem
+from ...engines.interface import Sampling
 from ...engines.server.endpoints import Endpoints
 
 
@@ -138,8 +139,8 @@ class SynthArguments:
             try:
                 Endpoints(self.base_urls)
             except ValueError as error:
-                told = str(error).removeprefix("base_urls: ")
-                yield Problem("base_url", "(see there)", "addresses such as http://localhost:8000/v1", told)
+                remedy = str(error).removeprefix("base_urls: ")
+                yield Problem("base_url", "(see there)", "addresses such as http://localhost:8000/v1", remedy)
         from ...engines.server.engine import OWN_PARAMETERS  # aiohttp takes its time
 
         clash = sorted(OWN_PARAMETERS & set(self.extra_body or {}))
@@ -161,6 +162,10 @@ class SynthArguments:
         """Return the path of a file that lies beside the output, such as `pairs.journal.jsonl`."""
         return Path(self.output).with_suffix(ending)
 
+    def parameters(self, *names: str) -> dict[str, Any]:
+        """Return the values of some keys with `host_settings`: what a result depends on beside row, prompts and models."""
+        return {name: getattr(self, name) for name in names} | self.host_settings
+
     @property
     def writer(self) -> tuple[str, tuple[str, ...]]:
         """The model that writes, and its adapters."""
@@ -180,6 +185,46 @@ class SynthArguments:
         if not found or not 1 <= int(found[1]) <= int(found[2]):
             return None
         return int(found[1]), int(found[2])
+
+
+@dataclass(kw_only=True)
+class SamplingArguments(SynthArguments):
+    """The keys of a pipeline that samples texts; their lengths are keys of its own."""
+
+    temperature: float = field(default=0.7, metadata={"help": "Of sampling [ours]; 0 is greedy."})
+    top_p: float = field(default=1.0, metadata={"help": "Nucleus of sampling; 1.0 is off."})
+    top_k: int = field(default=0, metadata={"help": "Likeliest tokens sampled from; 0 is off."})
+
+    def problems(self) -> Iterator[Problem]:
+        """Find what is wrong across keys."""
+        yield from super().problems()
+        yield from at_least(self, 0, "temperature", "top_k")
+        if not 0 < self.top_p <= 1:
+            yield Problem("top_p", self.top_p, "more than 0, at most 1", "1.0 turns it off.")
+
+    def greedy_repeats(self, key: str) -> Iterator[Problem]:
+        """Find a number of texts above 1 where sampling is greedy."""
+        if self.temperature == 0 and getattr(self, key) > 1:
+            yield Problem(key, getattr(self, key), "at most 1 with temperature 0", "All texts would be the same.")
+
+    def sampling(self, n: int, max_new_tokens: int, *, attempt: int = 0, greedy_first: bool = False) -> Sampling:
+        """Return how to sample.
+
+        Args:
+            n: texts a request.
+            max_new_tokens: after which a text is cut.
+            attempt: counts from 0; each has random numbers of its own.
+            greedy_first: write the greedy text before the others.
+        """
+        return Sampling(
+            n=n,
+            temperature=self.temperature,
+            top_p=self.top_p,
+            top_k=self.top_k,
+            max_new_tokens=max_new_tokens,
+            seed=self.seed + attempt,
+            greedy_first=greedy_first,
+        )
 
 
 def at_least(arguments: Any, least: float, *keys: str) -> Iterator[Problem]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
-from types import ModuleType
 from typing import Any, get_type_hints
 
 from ...config import command
@@ -12,6 +11,7 @@ from ...config.types import describe, fits, nearest
 from ...engines.server.api_key import SHOWN_NAME, ApiKey
 from .. import get_pipeline, pipeline_names
 from .arguments import SynthArguments
+from .pipeline import Pipeline
 from .prompting import prompt_problems
 
 
@@ -29,7 +29,7 @@ def read_settings(argv: Sequence[str]) -> dict[str, Any]:
     return join_lists(command.read_settings(argv, usage=USAGE))
 
 
-def build_arguments(given: Mapping[str, Any], *, calling: bool = False) -> tuple[ModuleType, SynthArguments]:
+def build_arguments(given: Mapping[str, Any], *, calling: bool = False) -> tuple[Pipeline, SynthArguments]:
     """Check everything that was given and return the pipeline's module with its arguments.
 
     Args:
@@ -44,7 +44,7 @@ def build_arguments(given: Mapping[str, Any], *, calling: bool = False) -> tuple
         near = nearest(str(given.get("pipeline", "")), names)
         remedy = f"The nearest pipeline is `{near}`." if near else f"Choose one; {USAGE}"
         raise ConfigError([Problem("pipeline", given.get("pipeline"), "one of " + ", ".join(names), remedy)])
-    pipeline = get_pipeline(given["pipeline"])
+    pipeline: Pipeline = get_pipeline(given["pipeline"])
     entries = {entry.name: entry for entry in fields(pipeline.Arguments) if entry.init}
     foreign = {key: value for key, value in given.items() if key not in entries}
     types = get_type_hints(pipeline.Arguments)
@@ -78,8 +78,8 @@ def _key_problems(variable: str | None) -> Iterator[Problem]:
         ApiKey(variable)
     except ValueError as error:
         shown = variable if variable and SHOWN_NAME.fullmatch(variable) else "(not shown)"
-        told = str(error).removeprefix("api_key_env: ")
-        yield Problem("api_key_env", shown, "the NAME of an environment variable that holds the key", told)
+        remedy = str(error).removeprefix("api_key_env: ")
+        yield Problem("api_key_env", shown, "the NAME of an environment variable that holds the key", remedy)
 
 
 MAPPING = dict[str, Any] | None

@@ -4,15 +4,11 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from ...config.problem import ConfigError, Problem
-from ...storage.files import read_lines
+from ...config.problem import ConfigError, Problem, first_of
 from ...storage.journal import Journal
+from .failures import read_failures
 from .rows import Failure, Row
-
-
-SHOWN_ROWS = 3
 
 
 def shard_output(output: str, number: int, shards: int) -> str:
@@ -29,7 +25,7 @@ class Shard:
         number: from 1.
         output: its file.
         journal: open; None where there is none.
-        failures: rows that failed in it, by the key of their unit.
+        failures: rows that failed in it, by the key of their work item.
     """
 
     number: int
@@ -49,8 +45,8 @@ def open_shards(stack: ExitStack, output: str, shards: int) -> list[Shard]:
         file = Path(shard_output(output, number, shards))
         path = file.with_suffix(".journal.jsonl")
         journal = stack.enter_context(Journal(path)) if path.exists() else None
-        failures = [Failure(**line) for line in read_lines(file.with_suffix(".failures.jsonl"))]
-        found.append(Shard(number, file, journal, {failure.work_item: failure for failure in failures}))
+        failures = read_failures(file.with_suffix(".failures.jsonl"))
+        found.append(Shard(number, file, journal, {failure.work_key: failure for failure in failures}))
     return found
 
 
@@ -95,13 +91,9 @@ def _blame(shards: Sequence[Shard], missing: Sequence[tuple[str, Row]]) -> list[
         if ids:
             expected = "rows made with the prompts, model and parameters that are given here"
             remedy = "Give the shards' own, or run the shard again with these."
-            problems.append(Problem(f"shard {shard.number}", f"{len(ids)} others: {_some(ids)}", expected, remedy))
+            problems.append(Problem(f"shard {shard.number}", f"{len(ids)} others: {first_of(ids)}", expected, remedy))
     unknown = [row.id for _, row in missing if row.id not in other]
     if unknown and all(shard.journal for shard in shards):
         remedy = "Run the shards to their ends, over the same `dataset` and `max_samples`."
-        problems.append(Problem("merge", f"{len(unknown)} rows in no shard: {_some(unknown)}", "every row", remedy))
+        problems.append(Problem("merge", f"{len(unknown)} rows in no shard: {first_of(unknown)}", "every row", remedy))
     return problems
-
-
-def _some(ids: Sequence[Any]) -> str:
-    return ", ".join(map(str, ids[:SHOWN_ROWS])) + (" ..." if len(ids) > SHOWN_ROWS else "")

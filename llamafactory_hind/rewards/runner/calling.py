@@ -5,10 +5,10 @@ import math
 import numbers
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import Any
 
-from ..errors import shorten
+from ...config.problem import shorten
+from ...config.types import nearest
 from .limits import Loop, call_within
 
 
@@ -144,8 +144,8 @@ def read_reply(result: Any, count: int) -> Reply:
 
 
 def _missing(name: str, columns: Mapping[str, Any]) -> str:
-    near = get_close_matches(name, list(columns), n=1, cutoff=0.6)
-    hint = f"; did you mean `{near[0]}`?" if near else ""
+    near = nearest(name, columns)
+    hint = f"; did you mean `{near}`?" if near else ""
     return f"it wants an argument `{name}`, and the rows have no such column (they have {', '.join(sorted(columns))}){hint}"
 
 

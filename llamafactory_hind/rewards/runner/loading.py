@@ -6,11 +6,11 @@ import importlib.util
 import os
 import sys
 from collections.abc import Callable, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from ...config.types import nearest
 from ..registry import get_reward
 
 
@@ -30,8 +30,8 @@ def find_function(spec: str) -> Callable[..., Any]:
     function: Callable[..., Any] | None = getattr(module, name, None)
     if not callable(function):
         named = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
-        near = get_close_matches(name, named, n=1, cutoff=0.5)
-        hint = f" Did you mean `{near[0]}`?" if near else ""
+        near = nearest(name, named, at_least=0.5)
+        hint = f" Did you mean `{near}`?" if near else ""
         got = "nothing of that name" if function is None else f"a {type(function).__name__}"
         raise ValueError(f"reward {spec!r}: {place} has {got}, expected a function.{hint} It has {_listed(named)}.")
     return function

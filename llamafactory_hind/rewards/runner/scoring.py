@@ -6,15 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ...config.problem import first_of, shorten
 from ..columns import finite_number
-from ..errors import RewardError, shorten
+from ..errors import RewardError
 from .calling import Call, Reply, ReplyError, Reward
 from .limits import Loop, OutOfTime
 from .loading import find_function, name_functions
 
 
 ROW_IDS = ("row_id", "id")  # columns by which an error names a row
-SHOWN_ROWS = 3
 
 
 @dataclass(frozen=True)
@@ -159,8 +159,7 @@ class _Batch:
     def _rows(self) -> str:
         """Name the first rows."""
         rows = list(dict.fromkeys(self._row(index) for index in range(len(self.completions))))
-        more = f" and {len(rows) - SHOWN_ROWS} more" if len(rows) > SHOWN_ROWS else ""
-        return f"row{'s' if len(rows) > 1 else ''} {', '.join(rows[:SHOWN_ROWS])}{more}"
+        return f"row{'s' if len(rows) > 1 else ''} {first_of(rows)}"
 
     def _row(self, index: int) -> str:
         for name in ROW_IDS:

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from llamafactory.extras import logging
 
-from ...engines.local.packing import why_not_packed
+from ...engines.local.attention import why_not_packed
 from ...engines.local.scoring import base_model, check_head, close_enough
+from ...formats.media.fields import MEDIA_FIELDS
 from .collator import PAIR_KEYS
 from .trainer import PairTrainer, pair_logps
 
@@ -63,7 +64,7 @@ def _telling_rows(dataset: "Dataset", count: int = 4, among: int = 256) -> list[
     candidates = [dataset[index] for index in range(min(among, len(dataset)))]
     candidates.sort(
         key=lambda row: (
-            sum(len(row.get(name) or []) for name in ("images", "videos", "audios")),
+            sum(len(row.get(name) or []) for name in MEDIA_FIELDS),
             len(row["chosen_ids"]) + len(row["rejected_ids"]),
         )
     )

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from llamafactory.train.callbacks import SaveProcessorCallback
-from trl.trainer.utils import disable_dropout_in_model
 
-from ...engines.local.packing import CHOSEN, REJECTED, packed_attention_mask
-from ...engines.local.scoring import IGNORE_INDEX, token_logprobs, unwrap
-from ..host import HostTrainer
+from ...engines.local.packing import CHOSEN, REJECTED, packed_masks
+from ...engines.local.scoring import IGNORE_INDEX, token_logprobs
+from ..host import HostTrainer, dropout_off
 from ..metrics import peak_memory_gib
+from ..sharding import refuse_sharding
 from .collator import PAIR_KEYS, REFERENCE_COLUMNS, PairCollator
 
 
@@ -50,9 +50,7 @@ def pair_logps(model: torch.nn.Module, batch: dict[str, Any]) -> PairLogps:
         logps = token_logprobs(model, inputs, labels).sum(-1)  # (2N,)
         lengths = (labels[:, 1:] != IGNORE_INDEX).sum(-1)
         return PairLogps(*logps.chunk(2), *lengths.chunk(2))
-    inner = unwrap(model)
-    eager = getattr(inner.config, "_attn_implementation", "sdpa") == "eager"
-    inputs["attention_mask"] = packed_attention_mask(segments, dtype=inner.dtype if eager else None)
+    inputs["attention_mask"] = packed_masks(model, inputs, segments)
     logps = token_logprobs(model, inputs, labels, sources=batch["sources"])  # (N, T)
     is_chosen, is_rejected = segments == CHOSEN, segments == REJECTED
     return PairLogps(
@@ -75,8 +73,9 @@ class PairTrainer(HostTrainer):
         **kwargs: Any,
     ) -> None:
         """Build the trainer; dropout is turned off, as in the host's DPO, so that policy and reference compare."""
-        disable_dropout_in_model(kwargs["model"])
+        dropout_off(kwargs["model"])
         super().__init__(**kwargs)
+        refuse_sharding(self.accelerator, "pairs")
         self.pair_loss = pair_loss
         self.finetuning_args = finetuning_args
         self.model_accepts_loss_kwargs = True  # the step's pairs are counted by _get_num_items_in_batch

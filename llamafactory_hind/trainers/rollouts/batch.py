@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ...engines.interface import Request
-from ...engines.local.encoding import MEDIA, Prompt
+from ...engines.interface import Prompt, Request
+from ...formats.media.fields import MEDIA_FIELDS
 from .records import Annotation
 
 
@@ -78,12 +78,12 @@ class RolloutBatch:
 
 def prompt_of(feature: Mapping[str, Any]) -> Prompt:
     """Return a processed row as a prompt of the engines."""
-    media = {kind: list(feature.get(kind) or []) for kind in MEDIA}
+    media = {kind: list(feature.get(kind) or []) for kind in MEDIA_FIELDS}
     return Prompt(list(feature["prompt_input_ids"]), [], Request((), **media))
 
 
 def batch_of(annotation: Annotation, *, device: torch.device) -> RolloutBatch:
-    """Turn annotated rollouts into tensors; completions stand in the order of their prompts, `owners` tells them apart."""
+    """Turn annotated rollouts into tensors; completions stand in the order of their prompts, `owners` says whose they are."""
     rollouts = annotation.rollouts
     completions = [ids for rollout in rollouts for ids in rollout.completion_ids]
     lengths = torch.tensor([len(ids) for ids in completions])
@@ -97,7 +97,12 @@ def batch_of(annotation: Annotation, *, device: torch.device) -> RolloutBatch:
         owners=torch.tensor(owners, device=device),
         tokens=tokens.to(device),
         mask=(torch.arange(width) < lengths[:, None]).to(device),
-        advantages=annotation.advantages[there].to(device),
-        streams={name: values[there].to(device) for name, values in annotation.streams.items()},
+        advantages=_narrow(annotation.advantages[there]).to(device),
+        streams={name: _narrow(values[there]).to(device) for name, values in annotation.streams.items()},
         sources=[source for rollout in rollouts for source in rollout.sources],
     )
+
+
+def _narrow(values: torch.Tensor) -> torch.Tensor:
+    """Return float64 as float32: rewards are counted in it, some devices cannot hold it, and a loss needs no more."""
+    return values.float() if values.dtype == torch.float64 else values

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from llamafactory.extras import logging
 
-from ...engines.local.encoding import Prompt, collate
+from ...engines.interface import Prompt
+from ...engines.local.attention import why_not_cached, why_not_packed
+from ...engines.local.encoding import collate
 from ...engines.local.engine import PASSING_ERRORS
-from ...engines.local.packing import pack, packed_attention_mask, why_not_packed
+from ...engines.local.packing import pack, packed_masks
 from ...engines.local.prefixes import shared_logprobs
 from ...engines.local.scoring import (
     Reader,
@@ -147,10 +149,7 @@ class GroupScorer:
     ) -> torch.Tensor:
         """A row a group: `prompt, completion 1, ..., completion G`, each completion hidden from the others."""
         row = pack(self.collate_prompts(batch.prompts), batch.tokens, batch.mask, batch.owners.tolist())
-        eager = getattr(base_model(model).config, "_attn_implementation", "sdpa") == "eager"
-        row.inputs["attention_mask"] = packed_attention_mask(
-            row.segments, dtype=base_model(model).dtype if eager else None
-        )
+        row.inputs["attention_mask"] = packed_masks(model, row.inputs, row.segments)
         logps = (score or self._score(model))(row.inputs, row.labels, sources=row.sources)  # (N, P + L)
         return torch.where(batch.mask, logps[batch.owners[:, None], row.columns], 0.0)  # (R, S)
 
@@ -227,7 +226,7 @@ class GroupScorer:
             return why_not_packed(model) or (
                 None if self.chunked else "a packed row needs the chunked head, which this model does not take"
             )
-        return None
+        return why_not_cached(model)
 
     def _difference(
         self, model: torch.nn.Module, batch: "RolloutBatch", mode: str, plain: torch.Tensor, dtype: torch.dtype
@@ -275,7 +274,7 @@ def spread(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
 
 
 def check_objective(objective: TokenObjective | None, scorer: "GroupScorer", model: torch.nn.Module) -> None:
-    """Refuse, once the scorer is settled, a policy whose head cannot be read.
+    """Refuse, once the mode is selected, a policy whose head cannot be read.
 
     Raises:
         ValueError: it is not known how the model makes logits of hidden states.

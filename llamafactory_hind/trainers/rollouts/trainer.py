@@ -12,17 +12,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from accelerate.utils import gather_object
 from llamafactory.extras import logging
 from llamafactory.train.callbacks import SaveProcessorCallback
 from peft import PeftModel
 from transformers.trainer_utils import EvalLoopOutput
-from trl.trainer.utils import disable_dropout_in_model
 
 from ...engines.local.scoring import base_model
 from ...engines.local.towers import TowerCache, share_frozen
 from ...losses.reduce import masked_sum
-from ..host import HostTrainer
+from ..host import HostTrainer, dropout_off
 from ..metrics import Averages, peak_memory_gib
+from ..sharding import refuse_sharding
 from .annotator import Annotator
 from .batch import RolloutBatch, batch_of, prompt_of
 from .checkpoint import choose_best_by_reward, load_batches, save_batches
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from llamafactory.hparams import FinetuningArguments
 
     from ...engines.local.weights import LoadedModel
+    from ...engines.open import RolloutEngines
 
 
 logger = logging.get_logger("llamafactory.hind.trainers.rollouts.trainer")
@@ -67,6 +69,7 @@ class RolloutTrainer(HostTrainer):
         annotator: Annotator,
         options: RolloutOptions,
         loaded: "LoadedModel",
+        engines: "RolloutEngines",
         reference: torch.nn.Module | None,
         finetuning_args: "FinetuningArguments",
         **kwargs: Any,
@@ -77,14 +80,16 @@ class RolloutTrainer(HostTrainer):
             annotator: the method.
             options: of the rollouts.
             loaded: the policy with its tokenizer, processor and template.
+            engines: write with it; those that the annotator opened are among them.
             reference: another model that KL holds the policy to; None is the policy with its adapter off.
             finetuning_args: the host's.
             kwargs: of `transformers.Trainer`.
         """
-        disable_dropout_in_model(loaded.model)
+        dropout_off(loaded.model)
         super().__init__(model=loaded.model, data_collator=PromptRows, **kwargs)
+        refuse_sharding(self.accelerator, "prompts")
         self.annotator, self.options, self.loaded = annotator, options, loaded
-        self.objective = getattr(annotator, "objective", None)
+        self.objective = annotator.objective
         self.components = [component for component in annotator.components if component.weight]
         self.needs_reference = any(component.needs_reference for component in self.components)
         if not self.components:
@@ -98,13 +103,12 @@ class RolloutTrainer(HostTrainer):
             share_frozen(base_model(self.model), base_model(reference))
         self.prompt_inputs = PromptInputs(loaded)
         self.media = TowerCache(self.model, *([] if reference is None else [reference]))
-        self.generator = RolloutGenerator(
-            loaded,
-            options,
-            prompts_at_once=self.args.per_device_train_batch_size,
-            seed=self.args.seed,
+        self.engines = engines
+        engine = engines.open(
+            batch_size=options.prompts_at_once(self.args.per_device_train_batch_size),
             collate_prompts=self.prompt_inputs,
         )
+        self.generator = RolloutGenerator(engine, options, seed=self.args.seed)
         self.scorer = GroupScorer(
             loaded,
             temperature=options.temperature,
@@ -168,6 +172,7 @@ class RolloutTrainer(HostTrainer):
         """Write, reward and prepare the groups of all micro-batches of a step."""
         features = [feature for some in prompts for feature in some]
         self._forget_media()
+        self.engines.sync(self.model)
         with self._timed("rollout"), self.precision(), self.media.active():
             rollouts = self.generator.generate(
                 features, stream=str(self.state.global_step), on_generated=self._report_progress
@@ -194,9 +199,8 @@ class RolloutTrainer(HostTrainer):
         """Count what each component's sum is divided by, over all micro-batches and processes."""
         length = self.options.max_new_tokens
         counts = [sum(part.count(batch, length=length) for batch in batches) for part in self.components]
-        counts = self.accelerator.reduce(
-            torch.tensor(counts, dtype=torch.float64, device=self.args.device), "sum"
-        ).tolist()
+        if self.args.world_size > 1:  # as numbers: float32 would round them, and not every device has float64
+            counts = [sum(column) for column in zip(*gather_object([counts]), strict=True)]
         names = [component.name for component in self.components]
         for batch in batches:
             batch.normalisers = dict(zip(names, counts, strict=True))
@@ -219,7 +223,7 @@ class RolloutTrainer(HostTrainer):
                 return self.scorer(self.model, batch)
 
     def _select_mode(self, batch: RolloutBatch) -> None:
-        """Prove the shared prompt on the first rollouts; every process takes the way that all of them can."""
+        """Prove the shared prompt on the first rollouts; every process takes the mode that all of them can."""
         self.model.train()
         with self.precision():
             half = bool(self.args.bf16 or self.args.fp16) or base_model(self.model).dtype != torch.float32
@@ -338,6 +342,7 @@ class RolloutTrainer(HostTrainer):
         """Reward a greedy completion of each prompt, and `num_generations` sampled ones beside it."""
         if next(self.model.parameters()).device != self.args.device:
             self.model.to(self.args.device)  # evaluation without training
+        self.engines.sync(self.model)
         names: list[str] = []
         found = []
         self.callback_handler.eval_dataloader = dataloader

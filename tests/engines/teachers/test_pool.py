@@ -11,11 +11,13 @@ import torch
 from PIL import Image
 
 from llamafactory_hind.engines.interface import Completion, Request, Sampling
+from llamafactory_hind.engines.local.engine import LocalEngine
 from llamafactory_hind.engines.teachers import server as teacher_server
 from llamafactory_hind.engines.teachers.cache import TextCache, text_key
 from llamafactory_hind.engines.teachers.plan import read_teacher_plan
 from llamafactory_hind.engines.teachers.pool import TeacherPool
 from llamafactory_hind.toyworld.checkpoint import write_checkpoint
+from shared.engines import generate
 from shared.openai_server import Behaviour, OpenAIServer
 from shared.rollouts import RolloutSetup
 from shared.teachers import open_teachers, settings_of, write_teacher, write_yaml
@@ -84,7 +86,7 @@ def test_the_base_is_the_student_with_its_adapter_off(student: RolloutSetup, sma
     assert first[0].token_ids == second[0].token_ids
     assert student.model.training
     assert trained == {name for name, entry in student.model.named_parameters() if entry.requires_grad}
-    adapted = teacher.engine.__class__(student.loaded, batch_size=1, adapters=None).generate([ask()], SAMPLING)[0]
+    adapted = generate(LocalEngine(student.loaded, batch_size=1, adapters=None), [ask()], SAMPLING)[0]
     assert adapted[0].token_ids != first[0].token_ids
 
 
@@ -263,12 +265,13 @@ def test_hints_are_found_again_after_reopening(server: OpenAIServer, tmp_path: P
     first = teachers.write(requests, [{}, {}], SAMPLING, cache=cache)
     cache.close()
     again = TextCache(tmp_path / "hints", process=1)
-    assert len(again) == 2
     assert teachers.write(requests[::-1], [{}, {}], SAMPLING, cache=again) == first[::-1]
-    assert (server.calls, again.hits) == (2, 2)
+    assert server.calls == 2  # both were found
     server.behaviour.faults, server.behaviour.kinds = 1.0, ("error",)
     assert teachers.write([ask(1), ask(7)], [{}, {}], SAMPLING, cache=again) == [first[1], None]
-    assert len(again) == 2  # a failure is not kept
+    again.close()
+    kept = [line for file in (tmp_path / "hints").glob("*.jsonl") for line in file.read_text().splitlines()]
+    assert len(kept) == 2  # a failure is not kept, and nothing twice
     teachers.close()
 
 
@@ -306,16 +309,16 @@ def test_a_kill_costs_at_most_the_line_under_way(tmp_path: Path, run_python: Any
         "from llamafactory_hind.engines.teachers.cache import TextCache\n"
         f"cache = TextCache(Path({str(tmp_path)!r}), process=0)\n"
         "for key in 'ab': cache.keep(key, [Completion('text of ' + key, (1, 2), -0.5, 'stop')])\n"
-        'os.write(cache._file.fileno(), b\'{"key": "c", "resu\')\n'
+        'os.write(cache._journal._log._file.fileno(), b\'{"key": "c", "resu\')\n'
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     assert run_python("-c", code).returncode == -signal.SIGKILL
     cache = TextCache(tmp_path, process=0)
-    assert (len(cache), cache.unreadable) == (2, 1)
+    assert cache.find("b")
     assert cache.find("a") == [Completion("text of a", (1, 2), -0.5, "stop")]
     assert cache.find("c") is None
     cache.keep("c", [Completion("half a pair \ud83d", (), None, "length", 3)])
     cache.close()
     again = TextCache(tmp_path, process=1)
-    assert (len(again), again.unreadable) == (3, 1)
+    assert [bool(again.find(key)) for key in "abc"] == [True] * 3
     assert again.find("c")[0].tokens == 3

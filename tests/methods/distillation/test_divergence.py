@@ -12,7 +12,8 @@ import pytest
 import torch
 from transformers import TrainerCallback
 
-from llamafactory_hind.engines.local.encoding import Prompt, collate
+from llamafactory_hind.engines.interface import Prompt
+from llamafactory_hind.engines.local.encoding import collate
 from llamafactory_hind.engines.local.scoring import UnsupportedHead
 from llamafactory_hind.engines.local.weights import LoadedModel
 from llamafactory_hind.methods.distillation.divergence import ROUTE, Distillation

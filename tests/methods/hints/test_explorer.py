@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 import torch
 
-from llamafactory_hind.engines.interface import Completion, Sampling
-from llamafactory_hind.engines.local.encoding import Prompt, collate
+from llamafactory_hind.engines.interface import Completion, FinishReason, Prompt, Sampling
+from llamafactory_hind.engines.local.encoding import collate
+from llamafactory_hind.engines.local.engine import LocalEngine
 from llamafactory_hind.engines.teachers.cache import TextCache
 from llamafactory_hind.engines.teachers.plan import read_teacher_plan
 from llamafactory_hind.engines.teachers.pool import TeacherPool
@@ -87,7 +88,9 @@ def rollouts_of(setup: RolloutSetup, *, group: int = 4, **columns: Any) -> list[
         made = feature(setup, number, question, **columns)
         ids = [*tokenizer.encode(plain), tokenizer.eos_token_id]
         found.append(
-            Rollout(made, prompt_of(made), [ids] * group, [plain] * group, ["stop"] * group, ["policy"] * group)
+            Rollout(
+                made, prompt_of(made), [ids] * group, [plain] * group, [FinishReason.STOP] * group, ["policy"] * group
+            )
         )
     return found
 
@@ -119,7 +122,20 @@ def explorer(setup: RolloutSetup, **changes: Any) -> HintExplorer:
         "needs_logprob": False,
     }  # fmt: skip
     hints = HintOptions(**{name: changes.pop(name, value) for name, value in fields.items()})
-    made = {"teachers": None, "cache": None, "score": accuracy, "success": is_right, "rollouts": OPTIONS}
+    engine = LocalEngine(
+        setup.loaded,
+        batch_size=OPTIONS.prompts_at_once(hints.prompts_at_once),
+        adapters=None,
+        gives_logps=hints.needs_logprob,
+    )
+    made = {
+        "teachers": None,
+        "cache": None,
+        "engine": engine,
+        "score": accuracy,
+        "success": is_right,
+        "rollouts": OPTIONS,
+    }
     return HintExplorer(setup.loaded, hints=hints, **{**made, **changes})
 
 
@@ -287,11 +303,11 @@ def test_attempts_are_those_of_a_plain_loop_over_prompts(setup: RolloutSetup) ->
             if len(good) < 2:
                 attempts[-1] += 1
                 key = f"{rollout.row_id}/{rollout_digest(rollout)}/hinted/{attempt}"
-                written: list[Completion] = made.engine.write([prompt], [key], made.sampling)[0]
+                written: list[Completion] = made.engine.generate_prompts([prompt], [key], made.sampling)[0]
                 good += [
                     list(each.token_ids)
                     for each in written
-                    if each.finish_reason == "stop" and sum(each.text.encode()) % 2 == 0
+                    if each.finish_reason == FinishReason.STOP and sum(each.text.encode()) % 2 == 0
                 ][: 2 - len(good)]
         expected.append(good)
     assert ids(found) == expected

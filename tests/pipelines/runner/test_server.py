@@ -208,8 +208,8 @@ def test_killed_anywhere_between_calls_of_a_row_it_pays_none_again(tmp_path: Pat
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     keys = [line["key"] for line in read_lines(calls)]
     assert len(set(keys)) == len(keys) == need
-    units = [line["key"] for line in read_lines(tmp_path / "out" / "o.journal.jsonl")]
-    assert len(set(units)) == len(units) == 24
+    keys = [line["key"] for line in read_lines(tmp_path / "out" / "o.journal.jsonl")]
+    assert len(set(keys)) == len(keys) == 24
 
 
 def test_one_choice_at_a_time_is_recorded_one_by_one(tmp_path: Path) -> None:
@@ -270,7 +270,7 @@ def test_ctrl_c_is_heard_between_groups_of_a_local_model(tmp_path: Path) -> None
     groups: list[list[str]] = []
 
     class Worker:
-        def __init__(self, arguments: Any, room: Any) -> None:
+        def __init__(self, arguments: Any, pool: Any) -> None:
             pass
 
         async def work(self, rows: list[Row]) -> list[str]:
@@ -341,7 +341,7 @@ def test_shards_that_do_not_fit_are_refused_with_a_list(tmp_path: Path) -> None:
         server.behaviour.script = refuse({"r8"})
         run_synth(words(tmp_path, server.url, shard="3/3"))
         said = refused()
-        assert "shard 2: got '4 others: r1, r4, r7 ...'" in said
+        assert "shard 2: got '4 others: r1, r4, r7 and 1 more'" in said
         assert "shard 3" not in said, "its failed row is known to have failed"
         write_dataset(tmp_path, text_rows(13))
         run_synth(words(tmp_path, server.url, shard="2/3"))
