@@ -53,7 +53,7 @@ def read_predictions(
     """
     bad: list[RowProblem] = []
     try:
-        rows = list(iterate(path, on_bad=bad.append))
+        rows = list(iterate(path, on_bad=bad.append, half_characters=True))
     except (OSError, RowsError) as error:
         raise ConfigError(
             [Problem("predictions", str(path), "a readable .json or .jsonl file", f"{error}.")]

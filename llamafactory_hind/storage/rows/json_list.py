@@ -50,12 +50,14 @@ class ListReader:
     Args:
         file: its path.
         on_bad: takes the rows that cannot be read.
+        half_characters: see `json_text.parse_row`.
     """
 
-    def __init__(self, file: str, on_bad: OnBad) -> None:
+    def __init__(self, file: str, on_bad: OnBad, *, half_characters: bool = False) -> None:
         """Start in front of the list."""
         self._file = file
         self._on_bad = on_bad
+        self._half_characters = half_characters
         self._number = 0  # of the last row that was read
         self._at = Position(1, 1, 0)  # of the text that was not yet read
         self._is_open = self._is_closed = False
@@ -140,7 +142,7 @@ class ListReader:
             before = len(text) - len(text.lstrip(WHITESPACE))
             self._pass(text[:before])
             try:
-                rows.append(parse_row(text[before:], self._at))
+                rows.append(parse_row(text[before:], self._at, half_characters=self._half_characters))
                 numbers.append(self._number)
                 lines.append(self._at.line)
             except UnreadableRow as refused:
