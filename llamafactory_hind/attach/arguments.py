@@ -1,6 +1,7 @@
 """The host's arguments: our keys as flat fields of its dataclasses, our checks before its parser."""
 
 import json
+import os
 import sys
 from dataclasses import field, fields, make_dataclass
 from functools import wraps
@@ -65,6 +66,7 @@ def check_train_args(parser: ModuleType) -> None:
                 host_stages=_host_stages(parser.FinetuningArguments),
                 allow_extra_keys=parser.is_env_enabled("ALLOW_EXTRA_ARGS"),
                 use_mca=use_mca,
+                environ=os.environ,
             )
             for warning in warnings:
                 parser.logger.warning_rank0(warning)

@@ -5,8 +5,10 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import fields
 from typing import Any, get_type_hints
 
+from .keys.host import host_keys, unclassified
 from .problem import ConfigError, Problem
-from .registry import CHECKS, DATA_ARGUMENTS, FINETUNING_ARGUMENTS, SHARED, STAGES, UNBOUNDED
+from .registry import CHECKS, DATA_ARGUMENTS, FINETUNING_ARGUMENTS, ROWS, SHARED, STAGES, UNBOUNDED
+from .sharding import sharding_problems
 from .types import describe, fits, nearest
 
 
@@ -17,6 +19,7 @@ def check_train(
     host_stages: Collection[str],
     allow_extra_keys: bool = False,
     use_mca: bool = False,
+    environ: Mapping[str, str] | None = None,
 ) -> list[str]:
     """Check the keys given to `llamafactory-cli train`, for our stages and the host's; return warnings.
 
@@ -26,6 +29,7 @@ def check_train(
         host_stages: the stages the host runs itself.
         allow_extra_keys: the host's ALLOW_EXTRA_ARGS: unknown keys are warnings.
         use_mca: the host's USE_MCA: training with Megatron Core.
+        environ: the environment, in which launchers ask for their ways to split a model.
 
     Raises:
         ConfigError: with every problem found.
@@ -38,14 +42,27 @@ def check_train(
     problems = [*unknown_stage(stage, [*host_stages, *STAGES]), *foreign, *wrong]
     if stage in STAGES:
         usable = {key: value for key, value in given.items() if key not in named}
-        problems += [found for found in CHECKS[stage](defaults() | usable) if found.key not in named]
+        found = [
+            *CHECKS[stage](defaults() | usable),
+            *host_keys(usable, stage, ROWS[stage]),
+            *sharding_problems(usable, environ or {}, ROWS[stage]),
+        ]
+        problems += [problem for problem in found if problem.key not in named]
         if use_mca:
             problems.append(Problem("USE_MCA", "1", f"it unset with `stage: {stage}`", "Megatron Core is the host's."))
     if not allow_extra_keys:
         problems = unknown + problems
     if problems:
         raise ConfigError(problems)
-    return [f"ALLOW_EXTRA_ARGS lets the key pass, and ignores it: {problem}" for problem in unknown]
+    warnings = [f"ALLOW_EXTRA_ARGS is set, so this key is ignored: {problem}" for problem in unknown]
+    if stage in STAGES:
+        ours = defaults()
+        host_given = [key for key in given if key in known and key not in ours]
+        warnings += [
+            f"{key}: this key of LLaMA-Factory is newer than `stage: {stage}`, which may ignore it."
+            for key in unclassified(host_given, ROWS[stage])
+        ]
+    return warnings
 
 
 def stages_of_keys() -> dict[str, set[str]]:
@@ -69,7 +86,7 @@ def unknown_keys(given: Mapping[str, Any], stage: str, known: Collection[str]) -
             remedy = (
                 f"The nearest key is `{near}`."
                 if near
-                else "No key is near it; `llamafactory-cli train -h` lists all."
+                else "No known key is similar; `llamafactory-cli train -h` lists all."
             )
             yield Problem(key, value, "a known key", remedy)
 

@@ -1,14 +1,14 @@
 """Files of predictions: the host's `generated_predictions.jsonl`, or rows with `id` and `prediction`."""
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..config.problem import ConfigError, Problem
+from ..config.problem import ConfigError, Problem, show
 from ..config.types import nearest
+from ..storage.rows import RowProblem, RowsError, iterate
 from .refusal import ScoreError
 
 
@@ -36,29 +36,6 @@ class Prediction:
         return None if found is None else str(found)
 
 
-def read_objects(path: Path) -> list[Any]:
-    """Return the rows of a .json or .jsonl file.
-
-    Raises:
-        OSError: it cannot be read.
-        ValueError: it is not JSON, or no list.
-    """
-    if path.suffix != ".jsonl":
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(content, list):
-            raise ValueError(f"it holds a {type(content).__name__}, expected a list of rows")
-        return content
-    rows = []
-    with open(path, encoding="utf-8") as file:  # str.splitlines would also cut at U+2028 within a text
-        for number, line in enumerate(file, start=1):
-            if line.strip():
-                try:
-                    rows.append(json.loads(line))
-                except ValueError as error:
-                    raise ValueError(f"line {number}: {error}") from None
-    return rows
-
-
 def read_predictions(
     path: Path, field: str | None, *, text: bool = True, fields: Sequence[str] = ()
 ) -> list[Prediction]:
@@ -74,23 +51,25 @@ def read_predictions(
         ConfigError: the file is unreadable or empty, or no row has a field that is scored.
         ScoreError: a row is no object, or its prediction is no text.
     """
+    bad: list[RowProblem] = []
     try:
-        rows = read_objects(path)
-    except (OSError, ValueError) as error:
+        rows = list(iterate(path, on_bad=bad.append, half_characters=True))
+    except (OSError, RowsError) as error:
         raise ConfigError(
             [Problem("predictions", str(path), "a readable .json or .jsonl file", f"{error}.")]
         ) from None
-    if not rows:
+    if not rows and not bad:
         raise ConfigError([Problem("predictions", str(path), "at least one row", "The file is empty: predict first.")])
-    names = {name for row in rows if isinstance(row, dict) for name in row}
+    names = {name for row in rows for name in row.values}
     chosen = field or next((name for name in USUAL_FIELDS if name in names), USUAL_FIELDS[0])
-    wrong = [
-        f"{path}, row {number}, field `{chosen}`: got {problem}"
-        for number, row in enumerate(rows, start=1)
-        if (problem := _problem(row, chosen))
+    wrong = [str(problem) for problem in bad]
+    wrong += [
+        f"{row.file}, row {row.number}, field `{chosen}`: got {show(row.values[chosen])}, expected text, or null where there is no prediction"
+        for row in rows
+        if not isinstance(row.values.get(chosen), str | None)
     ]
     if wrong:
-        raise ScoreError(f"{len(wrong)} of {len(rows)} predictions cannot be read.", wrong, "Mend them.")
+        raise ScoreError(f"{len(wrong)} of {len(rows) + len(bad)} predictions cannot be read.", wrong, "Correct them.")
     if text and chosen not in names:
         near = nearest(chosen, names)
         remedy = f"The nearest field is `{near}`." if near else f"Rows have {', '.join(sorted(names))}."
@@ -101,19 +80,11 @@ def read_predictions(
         raise ConfigError(
             [Problem("predictions", str(path), f"rows with a field `{name}`", remedy) for name in lacking]
         )
-    return [Prediction(f"{path}, row {number}", row.get(chosen), row) for number, row in enumerate(rows, start=1)]
-
-
-def _problem(row: Any, field: str) -> str | None:
-    if not isinstance(row, dict):
-        return f"a row that is a {type(row).__name__}, expected an object"
-    if not isinstance(row.get(field), str | None):
-        return f"{row[field]!r}, expected text, or null where there is no prediction"
-    return None
+    return [Prediction(f"{row.file}, row {row.number}", row.values.get(chosen), row.values) for row in rows]
 
 
 def final_answer(text: str, pattern: str | None) -> str | None:
-    """Return the answer in a prediction, without margins.
+    """Return the answer in a prediction, without white space around it.
 
     Args:
         text: the prediction.

@@ -1,9 +1,10 @@
 """Fields of a row, whatever the format."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
-from .hindsight.options import HindsightOptions
+from .options import RowOptions
 
 
 def is_missing(value: Any) -> bool:
@@ -18,7 +19,18 @@ def as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def read_fields(row: Mapping[str, Any], options: HindsightOptions) -> dict[str, Any]:
+def read_columns(text: str | None) -> dict[str, Any]:
+    """Return the other columns of a row, which travel through the host's processing as one JSON text."""
+    columns: dict[str, Any] = json.loads(text or "{}")
+    return columns
+
+
+def columns_of(feature: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the other columns of a processed row; none where it has none."""
+    return read_columns(feature.get("columns"))
+
+
+def read_fields(row: Mapping[str, Any], options: RowOptions) -> dict[str, Any]:
     """Return a new dict of the row with our names for renamed columns and without what is None."""
     names = {column: field for field, column in options.columns}
     fields = {names.get(column, column): value for column, value in row.items()}

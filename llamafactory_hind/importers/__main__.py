@@ -3,15 +3,12 @@
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..config.problem import RowProblem
-from ..formats.fields import read_fields
-from ..formats.hindsight.options import TARGETS, HindsightOptions
-from ..formats.hindsight.rows import find_problems
-from ..formats.rollout.rows import find_rollout_problems
+from ..formats import get_rows
+from ..formats.hindsight.options import TARGETS
 from ..storage.dataset_info import register
 from ..storage.files import write_rows, write_text
 from . import get_importer, importer_names
@@ -69,10 +66,12 @@ def run_import(arguments: argparse.Namespace) -> None:
         ImportRefused: with everything of one kind that is wrong; nothing was written.
     """
     if arguments.out.suffix not in (".json", ".jsonl"):
-        raise ImportRefused("--out has no form.", [str(arguments.out)], "Give a name that ends in .json or .jsonl.")
+        raise ImportRefused(
+            "--out has an unknown file ending.", [str(arguments.out)], "Give a name that ends in .json or .jsonl."
+        )
     entries = get_importer(arguments.family).read_entries(arguments)
     if not entries:
-        raise ImportRefused("The files hold no question.", [], "Give the released files.")
+        raise ImportRefused("The files have no question.", [], "Give the released files.")
     placed, skipped = place_images(entries, arguments.images, skip_missing=arguments.skip_missing_images)
     formatting = formatting_of(arguments.family)
     refuse_bad_rows(placed, formatting)
@@ -105,7 +104,7 @@ def tell_what_is_unusual(rows: Sequence[Mapping[str, Any]], target: str) -> None
             file=sys.stderr,
         )
     if unusual := sum(len(row["answers"]) != USUAL_ANSWERS for row in rows if row["answers"]):
-        print(f"{unusual} rows have another number of references than {USUAL_ANSWERS}.", file=sys.stderr)
+        print(f"{unusual} rows do not have the usual number of references, {USUAL_ANSWERS}.", file=sys.stderr)
     if target in ("cot", "knowledge"):
         print(f"The rows have no `{target}` yet: `llamafactory-cli synth` writes it.", file=sys.stderr)
 
@@ -116,23 +115,17 @@ def refuse_bad_rows(placed: Sequence[tuple[Entry, Mapping[str, Any]]], formattin
     Raises:
         ImportRefused: with every problem.
     """
-    find = _rollout_problems if formatting == "rollout" else _hindsight_problems
-    problems = [f"{entry.place}, {problem}" for entry, row in placed for problem in find(row)]
+    rows_of_format = get_rows(formatting)
+    problems = []
+    for entry, row in placed:
+        fields = {field: value for field, value in row.items() if value is not None}
+        found = rows_of_format.question_problems(fields)
+        # a released test split has no answers
+        problems += [
+            f"{entry.place}, {problem}" for problem in found if problem.field != "answer" or "answer" in fields
+        ]
     if problems:
-        raise ImportRefused("Rows would not pass the checks of the format.", problems, "Mend the entries.")
-
-
-def _rollout_problems(row: Mapping[str, Any]) -> Iterator[RowProblem]:
-    """Yield what is wrong with a `rollout` row; null means that a field is missing, as where the format reads it."""
-    yield from find_rollout_problems({field: value for field, value in row.items() if value is not None})
-
-
-def _hindsight_problems(row: Mapping[str, Any]) -> Iterator[RowProblem]:
-    """Yield what is wrong with a `hindsight` row; its answer may be null."""
-    options = HindsightOptions(target="answer")
-    for problem in find_problems(read_fields(row, options), options):
-        if problem.field != "answer" or row["answer"] is not None:
-            yield problem
+        raise ImportRefused("Rows would not pass the checks of the format.", problems, "Correct the entries.")
 
 
 def prepare_info(dataset_dir: Path | None) -> Path | None:
@@ -149,7 +142,7 @@ def prepare_info(dataset_dir: Path | None) -> Path | None:
     try:
         json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ImportRefused("The dataset cannot be registered.", [f"{path}: {error}"], "Mend that file.") from None
+        raise ImportRefused("The dataset cannot be registered.", [f"{path}: {error}"], "Correct that file.") from None
     return path
 
 

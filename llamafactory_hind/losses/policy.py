@@ -9,10 +9,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from .reduce import wide
+
 
 AdvantageScale = Literal["std", "none"]
-# exp stays finite in float32: a clipped branch whose ratio is inf would turn its gradient of 0 into NaN.
-LARGEST_LOG_RATIO = 80.0
+# [ours] Beyond it (a ratio of 1e13) `exp` goes on as its tangent: finite, since inf would turn a clipped branch's gradient
+# of 0 into NaN, and never flat, since it should push hardest there.
+LARGEST_LOG_RATIO = 30.0
 
 
 def group_advantages(rewards: Tensor, *, scale: AdvantageScale = "std", eps: float = 1e-4) -> Tensor:
@@ -36,7 +39,7 @@ def group_advantages(rewards: Tensor, *, scale: AdvantageScale = "std", eps: flo
         raise ValueError(f"rewards {tuple(rewards.shape)}: expected (N, G), a row for each prompt.")
     if scale not in ("std", "none"):
         raise ValueError(f"scale: got {scale!r}, expected 'std' or 'none'.")
-    rewards = _wide(rewards.detach())
+    rewards = wide(rewards.detach())
     has_reward = ~rewards.isnan()  # (N, G)
     counts = has_reward.sum(dim=1, keepdim=True)  # (N, 1)
     # The mean of equal numbers may round to another number; the mean of zeros is 0.
@@ -73,7 +76,7 @@ def clipped_surrogate(
         ValueError: shapes that do not fit.
     """
     _check_shapes(logps, advantages, old_logps=old_logps)
-    return _clipped(_log_ratio(logps, old_logps).exp(), advantages, clip_low=clip_low, clip_high=clip_high)
+    return _clipped(_exp(_log_ratio(logps, old_logps)), advantages, clip_low=clip_low, clip_high=clip_high)
 
 
 def behavior_surrogate(
@@ -105,10 +108,10 @@ def behavior_surrogate(
     _check_shapes(logps, advantages, mask=mask)
     if behavior_logps.shape != advantages.shape:
         raise ValueError(f"behavior_logps {tuple(behavior_logps.shape)}: expected (B,) = {tuple(advantages.shape)}.")
-    logps, mask = _wide(logps), mask.bool()
+    logps, mask = wide(logps), mask.bool()
     fixed = torch.where(mask, logps.detach(), 0)  # (B, T)
-    mean_ratio = (fixed.sum(dim=1) - _wide(behavior_logps.detach())) / mask.sum(dim=1).clamp(min=1)  # (B,), logarithm
-    ratios = (mean_ratio[:, None] + logps - logps.detach()).clamp(max=LARGEST_LOG_RATIO).exp()
+    mean_ratio = (fixed.sum(dim=1) - wide(behavior_logps.detach())) / mask.sum(dim=1).clamp(min=1)  # (B,), logarithm
+    ratios = _exp(mean_ratio[:, None] + logps - logps.detach())
     return _clipped(ratios, advantages, clip_low=clip_low, clip_high=clip_high)
 
 
@@ -135,13 +138,13 @@ def shaped_surrogate(logps: Tensor, advantages: Tensor, *, gamma: float) -> Tens
         raise ValueError(f"gamma: got {gamma}, expected a number above 0; at 0 no token has a gradient.")
     _check_shapes(logps, advantages)
     # pi / (pi + gamma) = sigma(log pi - log gamma), which no tiny pi turns into 0 / 0.
-    return -torch.sigmoid(_wide(logps) - math.log(gamma)) * _wide(advantages.detach())[:, None]
+    return -torch.sigmoid(wide(logps) - math.log(gamma)) * wide(advantages.detach())[:, None]
 
 
 def k3_kl(logps: Tensor, ref_logps: Tensor) -> Tensor:
     """Estimate KL(pi || pi_ref) at each sampled token, never negative (arXiv 2402.03300, eq. 4; Schulman's k3).
 
-    k3 = exp(d) - d - 1 with d = log pi_ref - log pi
+    k3 = exp(d) - d - 1 with d = log pi_ref - log pi; beyond d = 30 exp goes on as its tangent, so nothing overflows
 
     Args:
         logps: (B, T) log pi of each token.
@@ -155,8 +158,10 @@ def k3_kl(logps: Tensor, ref_logps: Tensor) -> Tensor:
     """
     if logps.shape != ref_logps.shape:
         raise ValueError(f"logps {tuple(logps.shape)}, ref_logps {tuple(ref_logps.shape)}: expected one shape.")
-    difference = _wide(ref_logps.detach()) - _wide(logps)
-    return torch.expm1(difference) - difference
+    difference = wide(ref_logps.detach()) - wide(logps)
+    # expm1 where exp(d) - 1 would lose the digits of a small d; `where` alone would let inf * 0 = NaN into the gradient
+    small = torch.expm1(difference.clamp(max=1.0))
+    return torch.where(difference > 1.0, _exp(difference) - 1, small) - difference
 
 
 def clip_fractions(
@@ -179,7 +184,7 @@ def clip_fractions(
         ValueError: shapes that do not fit.
     """
     _check_shapes(logps, advantages, old_logps=old_logps)
-    ratios = _log_ratio(logps.detach(), old_logps).exp()
+    ratios = _exp(_log_ratio(logps.detach(), old_logps))
     advantages = advantages[:, None]
     low = ((ratios < 1 - clip_low) & (advantages < 0)).to(ratios.dtype)
     high = ((ratios > 1 + clip_high) & (advantages > 0)).to(ratios.dtype)
@@ -187,12 +192,17 @@ def clip_fractions(
 
 
 def _clipped(ratios: Tensor, advantages: Tensor, *, clip_low: float, clip_high: float) -> Tensor:
-    advantages = _wide(advantages.detach())[:, None]  # (B, 1)
+    advantages = wide(advantages.detach())[:, None]  # (B, 1)
     return -torch.minimum(ratios * advantages, ratios.clamp(1 - clip_low, 1 + clip_high) * advantages)
 
 
 def _log_ratio(logps: Tensor, old_logps: Tensor) -> Tensor:
-    return (_wide(logps) - _wide(old_logps.detach())).clamp(max=LARGEST_LOG_RATIO)
+    return wide(logps) - wide(old_logps.detach())
+
+
+def _exp(values: Tensor) -> Tensor:
+    """Return exp(x) up to L = LARGEST_LOG_RATIO, from there on its tangent e^L (1 + x - L)."""
+    return values.clamp(max=LARGEST_LOG_RATIO).exp() * (1 + (values - LARGEST_LOG_RATIO).relu())
 
 
 def _check_shapes(logps: Tensor, advantages: Tensor, **others: Tensor) -> None:
@@ -204,8 +214,3 @@ def _check_shapes(logps: Tensor, advantages: Tensor, **others: Tensor) -> None:
     for name, other in others.items():
         if other.shape != logps.shape:
             raise ValueError(f"{name} {tuple(other.shape)}: expected (B, T) = {tuple(logps.shape)}.")
-
-
-def _wide(values: Tensor) -> Tensor:
-    """At least float32: a ratio of two bf16 log-probs has two digits."""
-    return values if values.dtype in (torch.float32, torch.float64) else values.float()

@@ -1,11 +1,13 @@
 """The Trainer under every loop here: the host's YAML keys for optimisers, schedulers, precision, and exact restoring."""
 
+import copy
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from llamafactory.train.trainer_utils import create_custom_optimizer, create_custom_scheduler
 from transformers import PreTrainedModel, Trainer
+from transformers.configuration_utils import PretrainedConfig
 
 
 if TYPE_CHECKING:
@@ -31,6 +33,32 @@ def precision_of(args: "TrainingArguments") -> AbstractContextManager[Any]:
     if args.bf16 or args.fp16:
         return torch.autocast(args.device.type, dtype=torch.bfloat16 if args.bf16 else torch.float16)
     return nullcontext()
+
+
+def dropout_off(model: torch.nn.Module) -> None:
+    """Set every rate of dropout in a model to 0: its modules, and numbers that modules or their configs hand to functions.
+
+    The model's own config keeps its rates: it is saved with the model. Modules that read theirs while they compute get a copy.
+    """
+    configs: dict[int, Any] = {}
+    for module in model.modules():
+        if isinstance(module, torch.nn.modules.dropout._DropoutNd):
+            module.p = 0.0
+        _zero_rates(module)
+        config = vars(module).get("config")
+        if isinstance(config, PretrainedConfig) and not isinstance(module, PreTrainedModel) and _rates(config):
+            module.config = configs.setdefault(id(config), copy.deepcopy(config))
+            _zero_rates(module.config)
+
+
+def _rates(owner: object) -> list[str]:
+    """Return the names of rates above 0: attention_dropout, layerdrop, drop_prob ..."""
+    return [name for name, value in vars(owner).items() if "drop" in name and isinstance(value, float) and value > 0]
+
+
+def _zero_rates(owner: object) -> None:
+    for name in _rates(owner):
+        setattr(owner, name, 0.0)
 
 
 def load_weights(model: PreTrainedModel, checkpoint: "str | PathLike[str]") -> None:

@@ -18,13 +18,16 @@ from llamafactory_hind.config import (
 )
 from llamafactory_hind.config.checks import defaults
 from llamafactory_hind.config.keys.share_prefix import SharePrefixArguments
-from llamafactory_hind.config.limits import zero_stage
 from llamafactory_hind.config.registry import CHECKS
-from llamafactory_hind.config.stages.kepo import UNSUPPORTED
+from llamafactory_hind.config.sharding import zero_stage
 from llamafactory_hind.config.stages.kepo import Arguments as KepoArguments
 from llamafactory_hind.config.types import fits, nearest
 
 
+UNSUPPORTED = {  # switches of the host that kepo cannot honour
+    "streaming", "packing", "neat_packing", "train_on_prompt", "mask_history", "predict_with_generate", "do_predict",
+    "pissa_init", "pissa_convert", "group_by_length",
+}  # fmt: skip
 HOST_STAGES = ("pt", "sft", "rm", "ppo", "dpo", "kto")
 HOST_KEYS = {
     "stage",

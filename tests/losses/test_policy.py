@@ -273,6 +273,42 @@ def test_enormous_ratios_leave_finite_gradients() -> None:
     assert logps.grad.flatten().tolist() == [0.0, -1.0, 0.0]
 
 
+def test_an_enormous_ratio_still_pushes_down() -> None:
+    """Log ratio 90, A = -1: nothing is clipped, and beyond L = 30 the ratio is e^30 (1 + 90 - 30), its slope e^30."""
+    old, advantages = torch.tensor([[-91.0]]), torch.tensor([-1.0])
+    expected = math.exp(30) * 61
+    for surrogate in (
+        lambda logps: clipped_surrogate(logps, old, advantages, **CLIPS),
+        lambda logps: behavior_surrogate(logps, torch.ones(1, 1), old[:, 0], advantages, **CLIPS),
+    ):
+        logps = torch.tensor([[-1.0]], requires_grad=True)
+        losses = surrogate(logps)
+        losses.sum().backward()
+        assert losses.item() == pytest.approx(expected, rel=1e-5)
+        assert logps.grad.item() == pytest.approx(math.exp(30), rel=1e-5)
+    assert clip_fractions(logps, old, advantages, **CLIPS)["ratio"].item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_kl_does_not_overflow() -> None:
+    """log pi = -95, log pi_ref = -2: d = 93; k3 = e^30 (1 + 93 - 30) - 93 - 1, its slope 1 - e^30, not inf."""
+    logps = torch.tensor([[-95.0, -2.0, -2.0 - 1e-3]], requires_grad=True)
+    values = k3_kl(logps, torch.tensor([[-2.0, -95.0, -2.0]]))
+    values.sum().backward()
+    expected = [math.exp(30) * 64 - 94, math.exp(-93) + 92, 5.0017e-7]  # d = 93, -93, 0.001
+    assert values[0, :2].tolist() == pytest.approx(expected[:2], rel=1e-5)
+    assert values[0, 2].item() == pytest.approx(expected[2], rel=1e-3, abs=2e-10)
+    assert logps.grad[0].tolist() == pytest.approx([1 - math.exp(30), 1.0, -1.0005e-3], rel=1e-4)
+
+
+@pytest.mark.parametrize("d", [0.5, 1.0 - 1e-9, 1.0, 1.0 + 1e-9, 5.0, 29.999])
+def test_below_the_end_the_kl_is_the_formula(d: float) -> None:
+    logps = torch.tensor([[-d]], dtype=torch.float64, requires_grad=True)
+    value = k3_kl(logps, torch.zeros(1, 1, dtype=torch.float64))
+    value.sum().backward()
+    assert value.item() == pytest.approx(math.exp(d) - d - 1, rel=1e-12)
+    assert logps.grad.item() == pytest.approx(1 - math.exp(d), rel=1e-12)
+
+
 def test_bfloat16_is_widened() -> None:
     logps = torch.tensor([[-1.0, -1.0078125]], dtype=torch.bfloat16)
     for losses in (

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from ..limits import host_keys, out_of_range, reference_keys, zero_3
+from ..limits import out_of_range, reference_keys
 from ..problem import Problem
 from ..types import as_list
 
@@ -32,7 +32,7 @@ class OnlineArguments:
         },
     )
     rollout_top_k: int = field(
-        default=0, metadata={"help": "Online stages: write from the likeliest tokens only; 0 is off [ours]."}
+        default=0, metadata={"help": "Online stages: sample from this many most probable tokens; 0 is off [ours]."}
     )
     reward_funcs: list[str] | None = field(
         default=None,
@@ -53,16 +53,18 @@ class OnlineArguments:
         default=0.0,
         metadata={
             "help": (
-                "Online stages: weight of the KL divergence from the reference (adapter off, or the model as loaded); "
+                "Online stages: weight of the KL divergence from the reference, the model as loaded; "
                 "0 loads no reference [ours]."
             )
         },
     )
     clip_low: float = field(
-        default=0.2, metadata={"help": "Online stages: how far below 1 the ratio of new to old policy counts [ours]."}
+        default=0.2,
+        metadata={"help": "Online stages: the ratio of new to old policy is clipped this far below 1 [ours]."},
     )
     clip_high: float = field(
-        default=0.2, metadata={"help": "Online stages: how far above 1 the ratio of new to old policy counts [ours]."}
+        default=0.2,
+        metadata={"help": "Online stages: the ratio of new to old policy is clipped this far above 1 [ours]."},
     )
     num_iterations: int = field(
         default=1, metadata={"help": "Online stages: optimiser steps on the same completions [ours]."}
@@ -92,7 +94,7 @@ class OnlineArguments:
             next_in_line()
 
 
-LOWEST = {  # key -> lowest value, and whether the value itself will do
+LOWEST = {  # key -> lowest value, and whether the value itself is allowed
     "num_generations": (2, True),
     "rollout_temperature": (0, False),
     "rollout_top_p": (0, False),
@@ -105,39 +107,19 @@ LOWEST = {  # key -> lowest value, and whether the value itself will do
 }
 WHY = {
     "num_generations": "A completion is compared with the others of its group.",
-    "rollout_temperature": "Greedy completions are all alike; the default is 0.9.",
-}
-INSTEAD = {  # the host's own keys for writing, and what to use here
-    "temperature": "Use `rollout_temperature`.",
-    "top_p": "Use `rollout_top_p`.",
-    "top_k": "Use `rollout_top_k`.",
-    "do_sample": "Completions are always sampled; remove it.",
-    "num_beams": "Completions are sampled, not searched; remove it.",
-    "repetition_penalty": "The distribution that writes is the one that is scored; remove it.",
-    "label_smoothing_factor": "There are no labels to smooth; remove it.",
-}
-NEUTRAL = {"do_sample": True, "num_beams": 1, "repetition_penalty": 1.0, "label_smoothing_factor": 0}
-UNSUPPORTED = {  # keys that must be unset or false -> why, and what to do
-    "streaming": "Prompts are drawn from a finite set; set `streaming: false`.",
-    "packing": "A batch row is one prompt; remove it (`share_prefix` computes a prompt once for its group).",
-    "neat_packing": "A batch row is one prompt; remove it (`share_prefix` computes a prompt once for its group).",
-    "train_on_prompt": "Only completions are learnt from; remove it.",
-    "mask_history": "Only completions are learnt from; remove it.",
-    "predict_with_generate": "Evaluation writes completions anyway; remove it.",
-    "do_predict": "Use `do_eval: true` here, or predict with `stage: sft`.",
-    "group_by_length": "Completions are written while training, their lengths are not known before; remove it.",
-    "auto_find_batch_size": "Rollouts are kept for the batch they were written for; set `per_device_train_batch_size`.",
-    "fsdp": "Completions are written by the whole model; use DDP or DeepSpeed ZeRO-2.",
+    "rollout_temperature": "Greedy completions are all the same; the default is 0.9.",
 }
 
 
-def online_problems(settings: Mapping[str, Any], stage: str) -> Iterator[Problem]:
+def online_problems(settings: Mapping[str, Any]) -> Iterator[Problem]:
     """Find what cannot work together in the settings of an online run: our keys with their defaults, the host's as given."""
     yield from out_of_range(settings, LOWEST, WHY)
     yield from _too_large(settings)
     yield from _rewards(settings)
-    yield from _host_keys(settings, stage)
-    yield from zero_3(settings, "Completions are written by the whole model; use a ZeRO-2 configuration.")
+    if settings.get("metric_for_best_model") in ("loss", "eval_loss"):
+        remedy = "A loss says nothing here; remove it (then it is `eval_reward`) or name another metric."
+        yield Problem("metric_for_best_model", settings["metric_for_best_model"], "a reward", remedy)
+    yield from _reference_keys(settings)
 
 
 def _too_large(settings: Mapping[str, Any]) -> Iterator[Problem]:
@@ -161,17 +143,6 @@ def _rewards(settings: Mapping[str, Any]) -> Iterator[Problem]:
         )
     elif weights is not None and not any(weights):
         yield Problem("reward_weights", weights, "at least one other than 0", "With 0 alone every reward is the same.")
-
-
-def _host_keys(settings: Mapping[str, Any], stage: str) -> Iterator[Problem]:
-    yield from host_keys(settings, stage, instead=INSTEAD, unsupported=UNSUPPORTED, neutral=NEUTRAL)
-    if settings.get("train_sampling_strategy") not in (None, "random"):
-        value = settings["train_sampling_strategy"]
-        yield Problem("train_sampling_strategy", value, "`random`", "Prompts are shuffled in blocks of a step.")
-    if settings.get("metric_for_best_model") in ("loss", "eval_loss"):
-        remedy = "A loss says nothing here; remove it (then it is `eval_reward`) or name another metric."
-        yield Problem("metric_for_best_model", settings["metric_for_best_model"], "a reward", remedy)
-    yield from _reference_keys(settings)
 
 
 def _reference_keys(settings: Mapping[str, Any]) -> Iterator[Problem]:

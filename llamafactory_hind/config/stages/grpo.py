@@ -21,4 +21,4 @@ class Arguments:
 
 def problems(settings: Mapping[str, Any]) -> Iterator[Problem]:
     """Find what cannot work together in the settings of a grpo run: our keys with their defaults, the host's as given."""
-    yield from online_problems(settings, "grpo")
+    yield from online_problems(settings)

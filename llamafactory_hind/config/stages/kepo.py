@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ..keys.share_prefix import SharePrefixArguments
-from ..limits import host_keys, reference_keys, zero_3
+from ..limits import reference_keys
 from ..problem import Problem
 
 
@@ -24,7 +24,7 @@ class Arguments:
 
     kepo_beta: float = field(
         default=0.1,
-        metadata={"help": "kepo (HinD): how strongly the policy is held to its reference, above 0 [ours]."},
+        metadata={"help": "kepo (HinD): how strongly the loss keeps the policy near its reference, above 0 [ours]."},
     )
     kepo_loss: Literal["sigmoid", "length_normalized"] = field(
         default="sigmoid",
@@ -51,27 +51,6 @@ class Arguments:
     )
 
 
-INSTEAD = {  # the host's own preference keys, and what to use here
-    "pref_beta": "Use `kepo_beta`.",
-    "pref_loss": "Use `kepo_loss`.",
-    "pref_ftx": "Use `kepo_nll_weight`.",
-    "dpo_label_smoothing": "kepo has no label smoothing; remove it.",
-    "label_smoothing_factor": "kepo has no label smoothing; remove it.",
-}
-UNSUPPORTED = {  # keys that must be unset or false -> why, and what to do
-    "streaming": "Reference log-probs are computed once over a finite set; set `streaming: false`.",
-    "packing": "A batch row is one pair; remove it (`share_prefix` is kepo's way to pack).",
-    "neat_packing": "A batch row is one pair; remove it (`share_prefix` is kepo's way to pack).",
-    "train_on_prompt": "A pair compares answers to one prompt; remove it.",
-    "mask_history": "Only the two answers are scored; remove it.",
-    "predict_with_generate": "kepo writes no text; evaluate generation with `stage: sft`.",
-    "do_predict": "kepo writes no text; use `do_eval: true` here, or predict with `stage: sft`.",
-    "pissa_init": "PiSSA changes the base weights, which the reference needs; train a plain LoRA.",
-    "pissa_convert": "PiSSA changes the base weights, which the reference needs; train a plain LoRA.",
-    "group_by_length": "A pair has no single length; remove it.",
-}
-
-
 def problems(settings: Mapping[str, Any]) -> Iterator[Problem]:
     """Find what cannot work together in the settings of a kepo run: our keys with their defaults, the host's as given."""
     beta, nll_weight, cache = (settings[key] for key in ("kepo_beta", "kepo_nll_weight", "ref_logps_cache"))
@@ -81,11 +60,4 @@ def problems(settings: Mapping[str, Any]) -> Iterator[Problem]:
         yield Problem("kepo_nll_weight", nll_weight, "a number of 0 or more", "0 turns the anchor off.")
     if cache is not None and os.path.isdir(cache):
         yield Problem("ref_logps_cache", cache, "`auto` or the path of a file", "This is a folder; name a file in it.")
-    yield from host_keys(
-        settings, "kepo", instead=INSTEAD, unsupported=UNSUPPORTED, neutral={"label_smoothing_factor": 0}
-    )
-    if settings.get("train_sampling_strategy") == "group_by_length":
-        remedy = "A pair has no single length to group by."
-        yield Problem("train_sampling_strategy", "group_by_length", "`random`", remedy)
     yield from reference_keys(settings)
-    yield from zero_3(settings, "kepo does not support ZeRO-3 yet; use a ZeRO-2 configuration.")

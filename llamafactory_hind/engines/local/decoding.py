@@ -1,4 +1,7 @@
-"""Writing token by token: a lean loop that computes each prompt once, and the library's own `generate` where that fails.
+"""Writing token by token: a loop that computes each prompt once, and the library's own `generate` where that fails.
+
+The loop is our own because `generate` repeats its input before the prefill: with G completions a prompt it computes every prompt,
+with its pictures, G times. It also draws from one global stream, so that a row's tokens depend on the rest of its batch.
 
 Positions are always passed explicitly: models with mRoPE keep `rope_deltas` of the last prefill on the module.
 """

@@ -36,8 +36,8 @@ def group_by_prefix(
 
     Args:
         rows: prompt ids and answer ids of each row.
-        media: what tells the media of a row apart; only rows with equal media share anything.
-        media_ids: placeholder ids; none may stand after the shared part.
+        media: identity of the media of each row; only rows with equal media share anything.
+        media_ids: placeholder ids; none may come after the shared part.
         largest: rows a group at most.
 
     Returns:

@@ -13,12 +13,20 @@ import torch
 TILES = (512, 256, 128, 64)  # words whose probabilities are summed first; the largest that divides the vocabulary
 
 
+NO_FLOAT64 = {"mps"}  # kinds of devices that cannot hold it
+
+
+def widest(device: torch.device) -> torch.dtype:
+    """Return the widest floating point type of a device."""
+    return torch.float32 if device.type in NO_FLOAT64 else torch.float64
+
+
 class TokenSampler:
     """Picks the next token of every row.
 
     Args:
         temperatures: (R,) a row; 0 is greedy.
-        uniforms: (R, S) float64 in [0, 1), one for each step of a row.
+        uniforms: (R, S) float64 in [0, 1), one for each step of a row, on any device.
         banned: ids that must never be written (media placeholders).
         top_k: 0 is off.
         top_p: 1.0 is off.
@@ -39,7 +47,8 @@ class TokenSampler:
         self.temperatures = temperatures
         self.all_hot = bool((temperatures > 0).all())
         self.gives_logps = gives_logps
-        self.uniforms = uniforms
+        # the type first: a device without float64 takes none
+        self.uniforms = uniforms.to(widest(temperatures.device)).to(temperatures.device)
         self.banned = list(banned)
         self.top_k = top_k
         self.top_p = top_p
@@ -97,14 +106,14 @@ def sample_inverse_cdf(probabilities: torch.Tensor, uniforms: torch.Tensor) -> t
 
     Sums of tiles come first, then one tile is looked at: a running sum over a large vocabulary is slow.
     """
-    words = probabilities.shape[-1]
+    words, wide = probabilities.shape[-1], widest(probabilities.device)
     size = next((size for size in TILES if words % size == 0 and words > size), words)
     tiles = probabilities.unflatten(-1, (-1, size))  # (A, K, size)
     masses = tiles.sum(-1) if size < words else probabilities.sum(-1, keepdim=True)
-    cumulative = masses.cumsum(-1, dtype=torch.float64)  # (A, K)
+    cumulative = masses.cumsum(-1, dtype=wide)  # (A, K)
     points = uniforms[:, None] * cumulative[:, -1:]
     tile = torch.searchsorted(cumulative, points, right=True).clamp(max=cumulative.shape[-1] - 1)  # (A, 1)
-    inside = tiles.gather(1, tile[..., None].expand(-1, -1, size))[:, 0].cumsum(-1, dtype=torch.float64)  # (A, size)
+    inside = tiles.gather(1, tile[..., None].expand(-1, -1, size))[:, 0].cumsum(-1, dtype=wide)  # (A, size)
     before = cumulative.gather(-1, tile) - masses.gather(-1, tile)
     within = torch.searchsorted(inside, points - before, right=True).clamp(max=size - 1)
     tokens = tile * size + within  # (A, 1)

@@ -1,100 +1,37 @@
 """The `hindsight` row format (HinD, arXiv 2511.11132): a question, its gold answers, its reasoning and its knowledge."""
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from types import ModuleType
+from typing import Any, ClassVar, cast
 
-from llamafactory.data.converter import DatasetConverter
 from llamafactory.data.data_utils import Role
 
-from ...config.problem import RowProblem
-from ..fields import as_list, read_fields
-from ..media.check import MediaCheck
-from ..media.fields import MEDIA_FIELDS
-from .options import HindsightOptions, read_options
-from .rows import find_problems, prompt_of, responses_of, tasks_of
-
-
-# Not repeated in `_columns`: the host's own columns carry them.
-HOST_FIELDS = (*MEDIA_FIELDS, "system", "tools")
+from ..converter import RowConverter, extra_columns
+from ..fields import read_fields
+from . import rows
+from .options import HindsightOptions
+from .rows import prompt_of, responses_of, tasks_of
 
 
 @dataclass
-class HindsightConverter(DatasetConverter):
-    """Turn a `hindsight` row into the host's standard columns, with all its other fields as JSON in `_columns`.
+class Converter(RowConverter):
+    """Turn a `hindsight` row into one example for each of its tasks."""
 
-    Raises:
-        ValueError: the `dataset_info.json` entry is wrong.
-    """
-
-    def __post_init__(self) -> None:
-        """Read the options; without `hind_info` (host used bare) only `ranking` is known."""
-        info = getattr(self.dataset_attr, "hind_info", None) or {"ranking": bool(self.dataset_attr.ranking)}
-        self.options: HindsightOptions = read_options(info, name=self.dataset_attr.dataset_name)
-
-    def __call__(self, example: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the first example of a row; `examples` has those of the other tasks."""
-        return next(self.examples(example))
+    ROWS: ClassVar[ModuleType] = rows
 
     def examples(self, row: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         """Yield one aligned example for each task of a good row, leaving the row as it is."""
-        fields = read_fields(row, self.options)
-        media = {f"_{kind}": self._media(fields.get(kind)) for kind in MEDIA_FIELDS}
-        for task in tasks_of(fields, self.options):
-            responses = responses_of(fields, task, self.options)
+        options = cast(HindsightOptions, self.options)  # those of `ROWS`
+        fields = read_fields(row, options)
+        media = self._aligned_media(fields)
+        for task in tasks_of(fields, options):
+            responses = responses_of(fields, task, options)
             yield {
-                "_prompt": [{"role": Role.USER.value, "content": prompt_of(fields, task, self.options)}],
+                "_prompt": [{"role": Role.USER.value, "content": prompt_of(fields, task, options)}],
                 "_response": [{"role": Role.ASSISTANT.value, "content": text} for text in responses],
                 "_system": fields.get("system", ""),
                 "_tools": fields.get("tools", ""),
                 **media,
                 "_columns": extra_columns(fields, task=task),
             }
-
-    def media_files(self, row: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-        """Yield (kind, path) of every media file that a row names."""
-        fields = read_fields(row, self.options)
-        for kind in MEDIA_FIELDS:
-            for item in self._media(fields.get(kind)) or []:
-                frames = item if isinstance(item, list) else [item]
-                frame_kind = "images" if isinstance(item, list) else kind
-                yield from ((frame_kind, frame) for frame in frames if isinstance(frame, str) and frame)
-
-    def problems(self, row: Mapping[str, Any], media: MediaCheck) -> Iterator[RowProblem]:
-        """Yield everything that is wrong with a row."""
-        fields = read_fields(row, self.options)
-        yield from find_problems(fields, self.options)
-        yield from self.media_problems(fields, media)
-
-    def media_problems(self, fields: Mapping[str, Any], media: MediaCheck) -> Iterator[RowProblem]:
-        """Yield the media files of a row that cannot be read."""
-        for kind in MEDIA_FIELDS:
-            for index, item in enumerate(self._media(fields.get(kind)) or []):
-                problem = media.find_problem(f"{kind}[{index}]", kind, item)
-                if problem is not None:
-                    yield problem
-
-    def _media(self, value: Any) -> list[Any] | None:
-        return [self._resolve(item) for item in as_list(value)] or None
-
-    def _resolve(self, item: Any) -> Any:
-        """Let the host turn a path, or the paths of a video's frames, into those under `media_dir`."""
-        if isinstance(item, str) and item:
-            return self._find_medias([item])[0]
-        if isinstance(item, list) and item and all(isinstance(frame, str) and frame for frame in item):
-            return self._find_medias([list(item)])[0]  # the host writes into the inner list
-        return item  # embedded, or nothing that has a path
-
-
-def extra_columns(fields: Mapping[str, Any], **more: str) -> str:
-    """Return every field that the host would lose as JSON: one Arrow type, whatever columns other datasets have."""
-    extra = {name: _without_none(value) for name, value in fields.items() if name not in HOST_FIELDS} | more
-    return json.dumps(extra, ensure_ascii=False, sort_keys=True, default=str)
-
-
-def _without_none(value: Any) -> Any:
-    # `datasets` gives every struct the keys of all rows; those a row did not have come back as None.
-    if isinstance(value, Mapping):
-        return {name: _without_none(item) for name, item in value.items() if item is not None}
-    return [_without_none(item) for item in value] if isinstance(value, list) else value

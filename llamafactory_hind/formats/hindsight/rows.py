@@ -10,6 +10,7 @@ from ..fields import as_list, is_missing
 from ..media.fields import MEDIA_FIELDS, PLACEHOLDERS, count_placeholders
 from ..prompts.wording import CHOICE_LETTERS, build_prompt, join_lines
 from .options import HindsightOptions
+from .options import read_options as read_options  # part of what a format has, see `formats.get_rows`
 
 
 TASKS = ("answer", "cot", "knowledge")  # in the order in which `multitask` writes them
@@ -46,13 +47,31 @@ def responses_of(fields: Mapping[str, Any], task: str, options: HindsightOptions
     return [join_lines(fields[name]) for name in names]
 
 
+def question_problems(fields: Mapping[str, Any]) -> Iterator[RowProblem]:
+    """Yield what is wrong with a row as a question that has a gold answer, whatever its dataset trains."""
+    yield from find_problems(fields, HindsightOptions(target="answer"))
+
+
+def question_of(fields: Mapping[str, Any]) -> str | None:
+    """Return the question; None where it is no text."""
+    question = fields.get("question")
+    return question if isinstance(question, str) else None
+
+
+def response_of(fields: Mapping[str, Any], options: HindsightOptions) -> str | None:
+    """Return the assistant turn that the host's stages train on; None where the row has none."""
+    if options.ranking or is_missing(fields.get(options.target)):
+        return None
+    return responses_of(fields, options.target, options)[0]
+
+
 def find_problems(fields: Mapping[str, Any], options: HindsightOptions) -> Iterator[RowProblem]:
     """Yield everything that is wrong with the texts, types and placeholders of a row (media files: `media.MediaCheck`)."""
     required = {"question": "write the question"}
     if options.ranking:
         required |= {field: f"write the {field} text" for field in PAIR_FIELDS}
     elif options.target != "multitask":
-        required[options.target] = f"write it, or take another target than {options.target!r}"
+        required[options.target] = f"write it, or use another target than {options.target!r}"
     elif not tasks_of(fields, options):
         yield RowProblem("answer, cot, knowledge", show(None), "at least one of them", "write one, or remove the row")
     optional = [field for field in options.context if field not in required]
@@ -84,7 +103,7 @@ def _text_problems(field: str, value: Any, remedy: str | None) -> Iterator[RowPr
         for index, line in enumerate(value):
             if not isinstance(line, str) or is_missing(line):
                 yield RowProblem(
-                    f"{field}[{index}]", show(line), "non-empty text", "write it, or take the entry out of the list"
+                    f"{field}[{index}]", show(line), "non-empty text", "write it, or remove the entry from the list"
                 )
     elif not isinstance(value, str):
         yield RowProblem(field, show(value), expected, "write it as text")
@@ -113,5 +132,5 @@ def _placeholder_problems(fields: Mapping[str, Any], text_fields: list[str]) -> 
         value = fields.get(field)
         for line in value if isinstance(value, list) else [value]:
             if isinstance(line, str) and any(count_placeholders(line).values()):
-                remedy = "take the placeholder out: media are placed by the question alone"
+                remedy = "remove the placeholder: only the question places media"
                 yield RowProblem(field, show(line), "text without media placeholders", remedy)

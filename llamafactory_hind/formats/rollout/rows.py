@@ -1,14 +1,13 @@
 """Reading one `rollout` row: its options, what is wrong with it, and the turns of its prompt."""
 
-import difflib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ...config.problem import RowProblem, show
 from ..fields import as_list, is_missing
-from ..hindsight.options import HOST_KEYS
 from ..media.fields import MEDIA_FIELDS, PLACEHOLDERS, count_placeholders
+from ..options import RowOptions, misspelt_keys, refuse_entry, wrong_columns, wrong_flags
 
 
 FIELDS = ("id", "messages", "prompt", *MEDIA_FIELDS, "system", "tools", "answer", "external", "hint")
@@ -16,24 +15,12 @@ OUR_KEYS = ("columns", "skip_bad_rows")
 TURNS = ("user", "assistant")
 
 
-@dataclass(frozen=True)
-class RolloutOptions:
-    """The options of one dataset.
-
-    Attributes:
-        skip_bad_rows: leave bad rows of this dataset out instead of refusing it.
-        columns: our field -> column of the dataset, where they differ.
-    """
-
-    skip_bad_rows: bool = False
-    columns: tuple[tuple[str, str], ...] = ()
-
-    def column(self, field: str) -> str:
-        """Return the column of the dataset that holds `field`."""
-        return dict(self.columns).get(field, field)
+@dataclass(frozen=True, kw_only=True)
+class RolloutOptions(RowOptions):
+    """The options of one dataset: those of every format."""
 
 
-def read_rollout_options(info: Mapping[str, Any], *, name: str) -> RolloutOptions:
+def read_options(info: Mapping[str, Any], *, name: str) -> RolloutOptions:
     """Return the options of a `dataset_info.json` entry.
 
     Args:
@@ -43,33 +30,17 @@ def read_rollout_options(info: Mapping[str, Any], *, name: str) -> RolloutOption
     Raises:
         ValueError: names every wrong key with its value, what is expected and what to do.
     """
-    problems = []
-    for key in info:
-        near = difflib.get_close_matches(key, OUR_KEYS, n=1, cutoff=0.75)
-        if key not in (*OUR_KEYS, *HOST_KEYS) and near:
-            problems.append(f"{key}: unknown key; did you mean `{near[0]}`")
+    problems = [*misspelt_keys(info, OUR_KEYS), *wrong_flags(info, "skip_bad_rows")]
     if info.get("ranking"):
-        problems.append("ranking: got true, expected none: prompts for rollouts are no pairs")
-    skip_bad_rows, columns = info.get("skip_bad_rows", False), info.get("columns", {})
-    if not isinstance(skip_bad_rows, bool):
-        problems.append(f"skip_bad_rows: got {skip_bad_rows!r}, expected true or false")
-    if not isinstance(columns, Mapping):
-        problems.append(f"columns: got {columns!r}, expected a mapping of our field to the dataset's column")
-        columns = {}
-    for field, column in columns.items():
-        if field not in FIELDS:
-            near = difflib.get_close_matches(str(field), FIELDS, n=1, cutoff=0.0)
-            problems.append(f"columns.{field}: unknown field; did you mean `{near[0]}`? Known: {', '.join(FIELDS)}")
-        elif not isinstance(column, str) or not column:
-            problems.append(f"columns.{field}: got {column!r}, expected the name of a column")
-    if problems:
-        lines = "".join(f"\n  {problem}." for problem in problems)
-        raise ValueError(f"dataset_info.json, dataset {name} (formatting: rollout) is wrong:{lines}")
-    return RolloutOptions(skip_bad_rows, tuple(columns.items()))
+        problems.append("ranking: got true, expected none: rollouts use prompts, not pairs")
+    columns = info.get("columns", {})
+    problems += wrong_columns(columns, FIELDS)
+    refuse_entry(problems, name=name, formatting="rollout")
+    return RolloutOptions(skip_bad_rows=info.get("skip_bad_rows", False), columns=tuple(columns.items()))
 
 
 def turns_of(fields: Mapping[str, Any]) -> tuple[str, list[dict[str, str]]]:
-    """Return (system text, turns from a user's first to a user's last) of a row that has passed `find_rollout_problems`.
+    """Return (system text, turns from a user's first to a user's last) of a row that has passed `find_problems`.
 
     Without any placeholder, one a medium is put in front of the first turn, images first, then videos and audios.
     """
@@ -86,7 +57,7 @@ def turns_of(fields: Mapping[str, Any]) -> tuple[str, list[dict[str, str]]]:
     return system, turns
 
 
-def find_rollout_problems(fields: Mapping[str, Any]) -> Iterator[RowProblem]:
+def find_problems(fields: Mapping[str, Any], options: RowOptions) -> Iterator[RowProblem]:
     """Yield everything that is wrong with the texts, types and placeholders of a row (media files: `media.MediaCheck`)."""
     yield from _prompt_problems(fields)
     for field in ("system", "tools", "hint"):
@@ -97,6 +68,28 @@ def find_rollout_problems(fields: Mapping[str, Any]) -> Iterator[RowProblem]:
         yield from _media_free(field, fields.get(field))
 
 
+def question_problems(fields: Mapping[str, Any]) -> Iterator[RowProblem]:
+    """Yield what is wrong with a row as a question that has a gold answer, whatever its dataset trains."""
+    yield from find_problems(fields, RolloutOptions())
+    if is_missing(fields.get("answer")):
+        yield RowProblem("answer", show(None), "a gold answer", "write it")
+
+
+def question_of(fields: Mapping[str, Any]) -> str | None:
+    """Return the last turn of the prompt; None where the prompt cannot be used."""
+    if next(_prompt_problems(fields), None) is not None:
+        return None
+    return turns_of(fields)[1][-1]["content"]
+
+
+def response_of(fields: Mapping[str, Any], options: RowOptions) -> str | None:
+    """Return the assistant turn that the host's stages train on: the gold answer where it is text or a number."""
+    answer = fields.get("answer")
+    if isinstance(answer, (int, float)) and not isinstance(answer, bool):
+        return str(answer)
+    return answer if isinstance(answer, str) and answer.strip() else None
+
+
 def _prompt_problems(fields: Mapping[str, Any]) -> Iterator[RowProblem]:
     prompt, messages = fields.get("prompt"), fields.get("messages")
     if is_missing(prompt) == is_missing(messages):
@@ -105,7 +98,7 @@ def _prompt_problems(fields: Mapping[str, Any]) -> Iterator[RowProblem]:
             "prompt, messages", got, "one of the two", "write the question as `prompt`, or turns as `messages`"
         )
         return
-    if is_missing(messages):
+    if messages is None or is_missing(messages):
         if not isinstance(prompt, str):
             yield RowProblem("prompt", show(prompt), "non-empty text", "write it as text; turns go into `messages`")
             return
@@ -113,7 +106,7 @@ def _prompt_problems(fields: Mapping[str, Any]) -> Iterator[RowProblem]:
     else:
         problems = list(_turn_problems(messages))
         if fields.get("system") and not problems and messages[0]["role"] == "system":
-            problems.append(RowProblem("system", show(fields["system"]), "one system text", "take one of the two out"))
+            problems.append(RowProblem("system", show(fields["system"]), "one system text", "remove one of the two"))
         yield from problems
         if problems:
             return
@@ -137,16 +130,16 @@ def _turn_problems(messages: Any) -> Iterator[RowProblem]:
         field = f"messages[{index}]"
         content = turn.get("content") if isinstance(turn, Mapping) else None
         if not isinstance(content, str) or is_missing(content):
-            remedy = "write the content as text; media stand in `images`, `videos`, `audios`"
+            remedy = "write the content as text; media belong in `images`, `videos`, `audios`"
             yield RowProblem(f"{field}.content", show(content), "non-empty text", remedy)
             continue
         role = "system" if has_system and index == 0 else TURNS[(index - has_system) % 2]
         if turn.get("role") != role:
-            expected = f"role {role!r} (an optional system turn, then user and assistant by turns)"
-            yield RowProblem(f"{field}.role", show(turn.get("role")), expected, "mend the order")
+            expected = f"role {role!r} (an optional system turn, then user and assistant alternating)"
+            yield RowProblem(f"{field}.role", show(turn.get("role")), expected, "correct the order")
     if (len(messages) - has_system) % 2 == 0:
-        remedy = "the policy writes the next turn: end with a user's"
-        yield RowProblem("messages", f"{len(messages)} turns", "a user's turn at the end", remedy)
+        remedy = "the policy writes the next turn: end with a user turn"
+        yield RowProblem("messages", f"{len(messages)} turns", "a user turn at the end", remedy)
 
 
 def _external_problems(external: Any) -> Iterator[RowProblem]:
@@ -172,9 +165,16 @@ def _external_problems(external: Any) -> Iterator[RowProblem]:
         if logprob is not None and not (is_number and float("-inf") < logprob <= 0):
             expected = "a number, at most 0: the log-probability of the whole text (natural logarithm)"
             yield RowProblem(f"{field}.logprob", show(logprob), expected, "write it, or null where it is not known")
+        temperature = action.get("logprob_temperature")
+        is_number = isinstance(temperature, (int, float)) and not isinstance(temperature, bool)
+        if temperature is not None and not (is_number and 0 < temperature < float("inf")):
+            expected = "a number above 0: the temperature of the distribution that `logprob` is of"
+            yield RowProblem(
+                f"{field}.logprob_temperature", show(temperature), expected, "write it, or leave it out for 1"
+            )
 
 
 def _media_free(field: str, text: Any) -> Iterator[RowProblem]:
     if isinstance(text, str) and any(count_placeholders(text).values()):
-        remedy = "take the placeholder out: media are placed by the prompt alone"
+        remedy = "remove the placeholder: only the prompt places media"
         yield RowProblem(field, show(text), "text without media placeholders", remedy)

@@ -13,6 +13,7 @@ from llamafactory.data.collator import MultiModalDataCollatorForSeq2Seq
 from llamafactory.extras.constants import IGNORE_INDEX
 
 from ...engines.local.packing import CHOSEN, PADDING, PROMPT, REJECTED
+from ...formats.media.fields import MEDIA_FIELDS
 
 
 REFERENCE_COLUMNS = ("ref_chosen_logps", "ref_rejected_logps")
@@ -88,5 +89,5 @@ class PairCollator(MultiModalDataCollatorForSeq2Seq):
         for answer in answers:
             ids += answer
             labels += answer
-        media = {name: feature.get(name) for name in ("images", "videos", "audios")}
+        media = {name: feature.get(name) for name in MEDIA_FIELDS}
         return {"input_ids": ids, "attention_mask": [1] * len(ids), "labels": labels, **media}

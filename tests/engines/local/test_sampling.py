@@ -2,9 +2,11 @@
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import TopKLogitsWarper, TopPLogitsWarper
 
 from llamafactory_hind.engines.interface import Completion, Sampling
+from llamafactory_hind.engines.local import sampling
 from llamafactory_hind.engines.local.sampling import TokenSampler, draw_uniforms, sample_inverse_cdf, truncate
 
 
@@ -34,6 +36,32 @@ def test_the_ends_of_the_interval_draw_possible_tokens() -> None:
     assert tokens.tolist()[0] == 1
     assert tokens.tolist()[1] == 2
     assert tokens.tolist()[2] in (1, 2)
+
+
+class NoFloat64(TorchDispatchMode):
+    """Fails where a float64 tensor is made: what a device that has none would do."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        found = out if isinstance(out, tuple | list) else (out,)
+        assert all(not isinstance(one, torch.Tensor) or one.dtype != torch.float64 for one in found), func
+        return out
+
+
+def test_a_device_without_float64_is_asked_for_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Apple's MPS has none; the CPU stands in for it here."""
+    with pytest.raises(AssertionError), NoFloat64():
+        sample_inverse_cdf(torch.full((1, 4), 0.25), torch.rand(1))
+    monkeypatch.setattr(sampling, "NO_FLOAT64", {"cpu"})
+    probabilities = random_logits(1000, 512).softmax(-1)
+    uniforms = draw_uniforms(["a"], 1000, seed=1)
+    picker = TokenSampler(temperatures=torch.ones(1), uniforms=uniforms, banned=[], top_k=0, top_p=1.0)
+    assert picker.uniforms.dtype == torch.float32
+    with NoFloat64():
+        narrow = sample_inverse_cdf(probabilities, picker.uniforms[0])
+        picker.sample(random_logits(1, 10), torch.tensor([0]), 0)
+    monkeypatch.undo()
+    assert (narrow == sample_inverse_cdf(probabilities, uniforms[0])).float().mean() > 0.99  # rounding moves few
 
 
 def test_numbers_of_a_row_depend_on_its_key_and_the_seed_alone() -> None:

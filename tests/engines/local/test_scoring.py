@@ -93,6 +93,21 @@ def test_equals_the_models_own_logits_in_value_and_gradient(kind: str) -> None:
     assert compared > 2
 
 
+@pytest.mark.parametrize("kind", ["plain", "softcap", "logit_scale", "logits_scaling"])
+def test_the_gradient_comes_in_through_the_models_output(kind: str) -> None:
+    """FSDP gathers weights when a gradient reaches an output: it must do so before the head's own backward pass."""
+    model, (inputs, labels) = tiny(kind), batch()
+    order: list[str] = []
+    model.register_forward_hook(
+        lambda *parts: parts[2].logits.register_hook(lambda _: order.append("output")) and None
+    )
+    logps = token_logprobs(model, inputs, labels)
+    model.get_output_embeddings().weight.register_hook(lambda _: order.append("head"))
+    logps.sum().backward()
+    assert order[0] == "output"
+    assert order[-1] == "head"
+
+
 def test_adapter_turned_off_is_the_base_model() -> None:
     inputs, labels = batch()
     model = tiny("lora_head").eval()

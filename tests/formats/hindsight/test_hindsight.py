@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from llamafactory_hind.formats import CONVERTERS
+from llamafactory_hind.formats import get_converters
 from llamafactory_hind.formats.hindsight.options import read_options
 from shared.formats import COLUMNS, FormatSetup, picture, write_rows
 
@@ -151,7 +151,7 @@ def test_a_row_is_never_changed(setup: FormatSetup) -> None:
     """Also not the inner lists of a video given as frames, into which the host's own function writes."""
     row = ROW | {"videos": [["a.png", "a.png"]]}
     before = copy.deepcopy(row)
-    converter = CONVERTERS["hindsight"](
+    converter = get_converters()["hindsight"](
         setup.attribute({"file_name": "x.json", "target": "multitask"}), setup.data_args
     )
     first, second = list(converter.examples(row))[:2]

@@ -6,9 +6,8 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from llamafactory_hind.engines.interface import Request
+from llamafactory_hind.engines.interface import Prompt, Request
 from llamafactory_hind.engines.local.attention import media_ids
-from llamafactory_hind.engines.local.encoding import Prompt
 from llamafactory_hind.trainers.rollouts.batch import RolloutBatch
 
 from .record import END, FIRST_WORD, IMAGE, IMAGE_TOKENS, LAST_WORD, PAD, START, Family

@@ -98,6 +98,7 @@ def test_a_reference_shares_what_is_frozen_and_equal(frozen: RolloutSetup) -> No
     assert not trained & {id(entry) for entry in reference.parameters()}
 
 
+@pytest.mark.train
 def test_training_with_a_reference_looks_once_a_step(frozen: RolloutSetup, tmp_path: Path) -> None:
     trainer = frozen.trainer(
         tmp_path,
@@ -112,6 +113,33 @@ def test_training_with_a_reference_looks_once_a_step(frozen: RolloutSetup, tmp_p
     trainer._generate_rollouts = lambda prompts: steps.append(calls[0]) or roll(prompts)
     trainer.train()
     assert calls[0] - steps[2] == 1  # writing, reference and loss; the first step also compares the ways
+
+
+@pytest.mark.train
+def test_accumulated_prompts_look_once_a_picture(frozen: RolloutSetup, tmp_path: Path) -> None:
+    """Writing collates all four prompts, the loss one at a time: the tower sees each patch of a step once all the same."""
+    images = sorted(str(path) for path in (frozen.world / "images").glob("*.png"))[:4]
+    (feature,) = frozen.features(["image"])
+    features = [{**feature, "images": [image], "row_id": image} for image in images]
+    patches = {}
+    for name, sizes in (("one_batch", (4, 1)), ("accumulated", (1, 4))):
+        seen: list[int] = []
+        hook = frozen.model.model.visual.patch_embed.register_forward_hook(
+            lambda _, args, __, seen=seen: seen.append(len(args[0]))
+        )
+        trainer = frozen.trainer(
+            tmp_path / name, features=features, max_steps=2, learning_rate=0.0,
+            per_device_train_batch_size=sizes[0], gradient_accumulation_steps=sizes[1],
+        )  # fmt: skip
+        roll, steps = trainer._generate_rollouts, []
+        trainer._generate_rollouts = lambda prompts, roll=roll, steps=steps, seen=seen: (
+            steps.append(len(seen)) or roll(prompts)
+        )
+        trainer.train()
+        hook.remove()
+        patches[name] = seen[steps[1] :]  # the first step also compares the ways, and proves this one
+    assert len(patches["one_batch"]) == 1
+    assert patches["accumulated"] == patches["one_batch"]
 
 
 def test_prompts_are_collated_once(frozen: RolloutSetup) -> None:

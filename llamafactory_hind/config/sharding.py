@@ -1,0 +1,97 @@
+"""Ways to split one model over processes: which of them a stage cannot work with, in the same words whoever asked for them.
+
+A configuration file, the environment of a launcher (`accelerate launch`, `torchrun`) and, when it is there, the accelerator.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from .problem import Problem
+
+
+Sharding = Literal["zero_3", "fsdp_1", "fsdp_2", "megatron"]
+NAMES: dict[Sharding, str] = {
+    "zero_3": "DeepSpeed ZeRO-3",
+    "fsdp_1": "FSDP",
+    "fsdp_2": "FSDP2",
+    "megatron": "Megatron-LM",
+}
+WHOLE_WRITES = "Completions are written by the whole model; use DDP or a ZeRO-2 configuration."
+WHOLE_SCORES = "Reference log-probs are computed by the whole model; use DDP, a ZeRO-2 configuration, or FSDP2."
+WHY_NOT: dict[str, dict[Sharding, str]] = {  # kind of rows -> what its stages cannot work with -> what to do
+    "prompts": dict.fromkeys(NAMES, WHOLE_WRITES),
+    "pairs": {kind: WHOLE_SCORES for kind in NAMES if kind != "fsdp_2"},
+}
+
+
+def sharding_problem(sharding: Sharding, rows: str, key: str, value: object) -> Problem | None:
+    """Return why a stage with such rows cannot work so, None where it can.
+
+    Args:
+        sharding: the way the model is split.
+        rows: their kind, a key of `WHY_NOT`.
+        key: what asks for it: a key, a variable of the environment, an attribute.
+        value: its value.
+    """
+    remedy = WHY_NOT[rows].get(sharding)
+    return None if remedy is None else Problem(key, value, f"no {NAMES[sharding]}", remedy)
+
+
+def sharding_problems(settings: Mapping[str, Any], environ: Mapping[str, str], rows: str) -> Iterator[Problem]:
+    """Find what a configuration and a launcher's environment ask for that a stage with such rows cannot do."""
+    for sharding, key, value in (*_asked_by_settings(settings), *_asked_by_environment(environ)):
+        problem = sharding_problem(sharding, rows, key, value)
+        if problem is not None:
+            yield problem
+    if settings.get("fsdp_config") and not settings.get("fsdp"):
+        yield Problem("fsdp_config", settings["fsdp_config"], "`fsdp` beside it", "Set `fsdp`, or remove this key.")
+
+
+def _asked_by_settings(settings: Mapping[str, Any]) -> Iterator[tuple[Sharding, str, object]]:
+    if settings.get("fsdp"):
+        config = read_json(settings.get("fsdp_config")) or {}
+        version = config.get("version", config.get("fsdp_version", 1))
+        yield ("fsdp_2" if str(version) == "2" else "fsdp_1"), "fsdp", settings["fsdp"]
+    if zero_stage(settings.get("deepspeed")) == 3:
+        yield "zero_3", "deepspeed", settings["deepspeed"]
+
+
+def _asked_by_environment(environ: Mapping[str, str]) -> Iterator[tuple[Sharding, str, object]]:
+    """Read what `accelerate launch` sets for its processes, and what may be set by hand for `torchrun`."""
+    if _is_on(environ, "ACCELERATE_USE_FSDP"):
+        version = environ.get("FSDP_VERSION", "1")
+        yield ("fsdp_2" if version == "2" else "fsdp_1"), "ACCELERATE_USE_FSDP", environ["ACCELERATE_USE_FSDP"]
+    if _is_on(environ, "ACCELERATE_USE_DEEPSPEED"):
+        stage = environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE", "")
+        file = environ.get("ACCELERATE_DEEPSPEED_CONFIG_FILE", "")
+        if stage == "3" or zero_stage(file) == 3:
+            key = "ACCELERATE_DEEPSPEED_ZERO_STAGE" if stage == "3" else "ACCELERATE_DEEPSPEED_CONFIG_FILE"
+            yield "zero_3", key, environ[key]
+    if _is_on(environ, "ACCELERATE_USE_MEGATRON_LM"):
+        yield "megatron", "ACCELERATE_USE_MEGATRON_LM", environ["ACCELERATE_USE_MEGATRON_LM"]
+
+
+def _is_on(environ: Mapping[str, str], name: str) -> bool:
+    return environ.get(name, "").lower() in ("1", "true", "yes", "on", "y", "t")
+
+
+def zero_stage(deepspeed: Any) -> int | None:
+    """Return the ZeRO stage of the host's `deepspeed` key: a path or a mapping; None where it names none.
+
+    A file that cannot be read has no stage here: the host reports it in its own words.
+    """
+    zero = (read_json(deepspeed) or {}).get("zero_optimization")
+    stage = zero.get("stage") if isinstance(zero, dict) else None
+    return stage if isinstance(stage, int) else None
+
+
+def read_json(given: Any) -> dict[str, Any] | None:
+    """Return a mapping given as such or as the path of a JSON file; None for anything else."""
+    if isinstance(given, str):
+        try:
+            given = json.loads(Path(given).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+    return given if isinstance(given, dict) else None
