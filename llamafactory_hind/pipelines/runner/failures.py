@@ -8,8 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ...storage.append_log import AppendLog
 from ...storage.files import read_lines, write_rows
-from ...storage.journal import AppendLog
 from .rows import Failure
 
 
