@@ -37,7 +37,7 @@ class ConfigError(ValueError):
 
 @dataclass(frozen=True)
 class RowProblem:
-    """One thing wrong with one field: what stands there, what is expected and what to do."""
+    """One thing wrong with one field: what was found, what is expected and what to do."""
 
     field: str
     got: str

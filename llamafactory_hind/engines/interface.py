@@ -28,7 +28,7 @@ class Request:
     """One conversation that ends with a user turn.
 
     Attributes:
-        messages: `{"role": "user" | "assistant", "content": text}` turns; media placeholders stand in the contents.
+        messages: `{"role": "user" | "assistant", "content": text}` turns; media placeholders are in the contents.
         images: paths, encoded bytes or decoded pictures, one a placeholder; likewise `videos` and `audios`.
         system: system text; None is the template's own.
         key: names the stream of random numbers of this request; None takes the content, so that equal requests of one call
@@ -182,7 +182,7 @@ class Capabilities:
         token_ids: its completions have the ids that were sampled, as rollouts need them.
         adapters: it switches LoRA adapters by path.
         syncs: it writes with the weights of a policy in training, see `sync`.
-        concurrent: its calls wait for a server: many are under way at a time, and each request stands alone. Others compute
+        concurrent: its calls wait for a server: many are under way at a time, and each request is independent. Others compute
             the requests of a call in batches, one call at a time.
     """
 

@@ -53,9 +53,9 @@ class BadRowsError(ValueError):
         total = "" if checked is None else f" of {checked}"
         title = f"Dataset {dataset}: {len(rows)} bad row{'s' if len(rows) > 1 else ''}{total}."
         if side_file is None:
-            remedy = "Mend them: the file cannot be read as a table with them in it, so they cannot be skipped either."
+            remedy = "Correct them: with these rows the file cannot be read as a table, so they cannot be skipped."
         else:
-            remedy = f"Mend them, or set `skip_bad_rows: true` to leave them out and list them in {side_file}."
+            remedy = f"Correct them, or set `skip_bad_rows: true` to leave them out and list them in {side_file}."
         super().__init__(f"{title}{listed(rows)}\n{remedy}")
 
 

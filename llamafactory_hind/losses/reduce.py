@@ -23,7 +23,7 @@ def masked_mean(values: Tensor, mask: Tensor, *, reduction: Reduction) -> Tensor
       bias that a division by the actual length brings. Empty sequences count in B.
 
     Args:
-        values: (B, T); what stands outside the mask is never read, NaN and inf included.
+        values: (B, T); what is outside the mask is never read, NaN and inf included.
         mask: (B, T) bool, or numbers that are 0 or 1.
         reduction: one of the three above.
 
@@ -56,7 +56,7 @@ def masked_sum(values: Tensor, mask: Tensor, *, reduction: Reduction) -> Tensor:
 
     Divided by the sum of `normaliser` over all parts of a batch, the sum over the parts is the mean of the whole.
     """
-    # where, not a product: 0 * inf is NaN. Its gradient outside the mask is 0 whatever stands there.
+    # where, not a product: 0 * inf is NaN. Its gradient outside the mask is 0 whatever is there.
     sums = torch.where(mask, values, 0).sum(1, dtype=wide_dtype(values.dtype))  # (R,)
     if reduction == "sequence":
         sums = sums / mask.sum(1).clamp(min=1)

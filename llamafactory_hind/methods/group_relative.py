@@ -1,4 +1,4 @@
-"""The parts of a group-relative loss (GRPO, arXiv 2402.03300) that stages put together."""
+"""The parts of a group-relative loss (GRPO, arXiv 2402.03300) that stages combine."""
 
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack

@@ -32,11 +32,19 @@ class Arguments(SamplingArguments):
     use_cot: bool = field(default=True, metadata={"help": "Write reasoning first and show it to the answerer."})
     num_knowledge: int = field(
         default=5,
-        metadata={"help": "M, pieces of knowledge sampled a question [ours]; 1 is the greedy one, 0 is none."},
+        metadata={
+            "help": "M, pieces of knowledge sampled for each question [ours]; 1 is one greedy piece, 0 is none."
+        },
     )
-    temperature: float = field(default=1.0, metadata={"help": "Of sampling knowledge; the rest is greedy [ours]."})
-    cot_model: str | None = field(default=None, metadata={"help": "Model that reasons; null is the main one."})
-    knowledge_model: str | None = field(default=None, metadata={"help": "Model that knows; null is the main one."})
+    temperature: float = field(
+        default=1.0, metadata={"help": "Temperature of sampling knowledge; reasoning and answers are greedy [ours]."}
+    )
+    cot_model: str | None = field(
+        default=None, metadata={"help": "Model that writes reasoning; null is the main one."}
+    )
+    knowledge_model: str | None = field(
+        default=None, metadata={"help": "Model that writes knowledge; null is the main one."}
+    )
     answer_model: str | None = field(default=None, metadata={"help": "Model that answers; null is the main one."})
     cot_adapter: str | None = field(
         default=None, metadata={"help": "LoRA adapters of the CoT generator.", "engine": "hf"}
@@ -52,7 +60,10 @@ class Arguments(SamplingArguments):
     answer_max_new_tokens: int = field(default=16, metadata={"help": "Length of an answer [ours]."})
     answer_batch_size: int | None = field(
         default=None,
-        metadata={"help": "Prompts the answerer computes at a time; null is 4 x `batch_size` [ours].", "engine": "hf"},
+        metadata={
+            "help": "Prompts that the answerer computes together; null is 4 x `batch_size` [ours].",
+            "engine": "hf",
+        },
     )
     cot_prompt: str | None = field(default=None, metadata={"help": "Jinja file; null is ours in `language`."})
     knowledge_prompt: str | None = field(default=None, metadata={"help": "Jinja file; null is ours in `language`."})
@@ -66,11 +77,13 @@ class Arguments(SamplingArguments):
         yield from self.greedy_repeats("num_knowledge")
         if self.adapter_name_or_path:
             expected = "`cot_adapter`, `knowledge_adapter`, `answer_adapter`"
-            yield Problem("adapter_name_or_path", self.adapter_name_or_path, expected, "Name each part's own.")
+            yield Problem(
+                "adapter_name_or_path", self.adapter_name_or_path, expected, "Give each part its own adapter key."
+            )
         for part, used in (("cot", self.use_cot), ("knowledge", self.num_knowledge > 0)):
             for key in (f"{part}_adapter", f"{part}_model", f"{part}_prompt"):
                 if getattr(self, key) and not used:
-                    remedy = "Take it out." if part == "cot" else "Take it out, or set `num_knowledge` to 1 or more."
+                    remedy = "Remove it." if part == "cot" else "Remove it, or set `num_knowledge` to 1 or more."
                     yield Problem(key, getattr(self, key), f"null where no {part} is written", remedy)
 
     @property

@@ -15,7 +15,7 @@ from ..config.problem import Problem
 from ..engines.interface import FinishReason, Request
 from ..formats.media.fields import MEDIA_FIELDS, count_placeholders
 from ..formats.rollout.rows import turns_of
-from ..formats.texts.layout import is_cut, wears_layout
+from ..formats.texts.layout import has_layout, is_cut
 from ..storage.files import write_rows
 from .rules.selecting import ACTION, reward_actions, reward_problem, select_actions
 from .runner.arguments import SamplingArguments, at_least
@@ -39,7 +39,7 @@ class Arguments(SamplingArguments):
     source: str | None = field(default=None, metadata={"help": "Name of the model in the rows; null is its own name."})
     num_samples: int = field(
         default=1,
-        metadata={"help": "Actions a row [ours]; 0 writes none and only selects among those that are there."},
+        metadata={"help": "Actions for each row [ours]; 0 writes none and only selects from those of the rows."},
     )
     max_new_tokens: int = field(default=512, metadata={"help": "An action that is cut here is dropped [ours]."})
     external_prompt: str | None = field(
@@ -48,11 +48,11 @@ class Arguments(SamplingArguments):
     reward_funcs: str | None = field(
         default=None,
         metadata={
-            "help": "Rewards by which good actions become a dataset for `stage: sft`, as in training; null makes none."
+            "help": "Rewards that select good actions as a dataset for `stage: sft`; null writes no such dataset."
         },
     )
     min_reward: float = field(
-        default=1.0, metadata={"help": "Sum of the rewards from which an action is a good one [ours]."}
+        default=1.0, metadata={"help": "An action is good if the sum of its rewards is at least this [ours]."}
     )
     reward_timeout: float = field(default=60.0, metadata={"help": "Seconds that a call of a reward may take [ours]."})
 
@@ -67,7 +67,9 @@ class Arguments(SamplingArguments):
         if self.reward_timeout <= 0:
             yield Problem("reward_timeout", self.reward_timeout, "more than 0 seconds", "Choose a larger number.")
         if self.source == "policy":
-            yield Problem("source", self.source, "another name", "In training, the policy's own texts have it.")
+            yield Problem(
+                "source", self.source, "another name", "In training it is the name of the policy's own texts."
+            )
         if self.reward_funcs and (problem := reward_problem(split_names(self.reward_funcs))):
             yield problem
 
@@ -81,7 +83,7 @@ def conversation(row: Row, arguments: Arguments) -> tuple[str, list[dict[str, st
     """Return system text and turns; the last one is rendered from the prompt file."""
     system, turns = turns_of(row.fields)
     asked = replace(row, fields=row.fields | {"question": turns[-1]["content"]})
-    # placeholders stand in the turns already
+    # placeholders are in the turns already
     return system, [*turns[:-1], {"role": "user", "content": render(arguments, "external", asked, media="")}]
 
 
@@ -167,7 +169,7 @@ def finish(
             reasons[reason] += 1
             if reason == KEPT:
                 known.add(action["text"])
-                bare += not wears_layout(action["text"])
+                bare += not has_layout(action["text"])
                 entries.append({"source": name, "text": action["text"], "logprob": action["logprob"]})
         source = provenance(arguments, row, prompts=("external",), parameters=parameters(arguments))
         written.append(row.fields | {"id": row.id, "external": entries, "provenance": source})

@@ -1,4 +1,4 @@
-"""`pipeline: hindsight`: with the gold answer in sight, write the reasoning and the facts that lead to it (Hindsight-Zero).
+"""`pipeline: hindsight`: from the gold answer, write the reasoning and the facts that lead to it (Hindsight-Zero).
 
 HinD (arXiv 2511.11132); the stage's role is the paper's, prompt and filters are ours (docs/synth.md).
 """
@@ -25,7 +25,9 @@ from .runner.reports import report
 from .runner.rows import Row
 
 
-SUMMARY = "writes reasoning steps and knowledge with the gold answer in sight, drops what leaks it (Hindsight-Zero)"
+SUMMARY = (
+    "writes reasoning steps and knowledge from the gold answer, drops texts that reveal it was given (Hindsight-Zero)"
+)
 KEPT = "kept"
 
 
@@ -35,7 +37,8 @@ class Arguments(SamplingArguments):
 
     max_new_tokens: int = field(default=512, metadata={"help": "A text that is cut here is dropped [ours]."})
     max_attempts: int = field(
-        default=2, metadata={"help": "A row whose text is dropped is written again, so many times in all [ours]."}
+        default=2,
+        metadata={"help": "A row whose text is dropped is written again, at most this many times in total [ours]."},
     )
     hindsight_prompt: str | None = field(
         default=None, metadata={"help": "Jinja file of the prompt; null is ours in `language`."}

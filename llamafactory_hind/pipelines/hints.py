@@ -37,13 +37,14 @@ class Arguments(SamplingArguments):
 
     max_new_tokens: int = field(default=256, metadata={"help": "A hint that is cut here is dropped [ours]."})
     max_attempts: int = field(
-        default=5, metadata={"help": "A row whose hint is dropped is asked for again, so many times in all [ours]."}
+        default=5,
+        metadata={"help": "A row whose hint is dropped is written again, at most this many times in total [ours]."},
     )
     hint_prompt: str | None = field(
         default=None, metadata={"help": "Jinja file of the last user turn; null is ours in `language`."}
     )
     hint_tags: bool = field(
-        default=True, metadata={"help": "A hint stands between <hint> tags; false takes the whole text [ours]."}
+        default=True, metadata={"help": "A hint is between <hint> tags; false takes the whole text [ours]."}
     )
     may_name_answer: bool = field(
         default=False, metadata={"help": "Keep hints that name the gold answer; false drops them [ours]."}
@@ -60,7 +61,7 @@ def conversation(row: Row, arguments: Arguments) -> list[dict[str, str]]:
     """Return the turns; the last one is rendered from the prompt file. The system text is the student's, and left out."""
     _, turns = turns_of(row.fields)
     asked = replace(row, fields=row.fields | {"question": turns[-1]["content"]})
-    # placeholders stand in the turns already
+    # placeholders are in the turns already
     return [*turns[:-1], {"role": "user", "content": render(arguments, "hint", asked, media="")}]
 
 

@@ -32,13 +32,14 @@ SUMMARY = "samples facts for questions, scores confidence and helpfulness, write
 class Arguments(SamplingArguments):
     """The keys of this pipeline."""
 
-    num_samples: int = field(default=8, metadata={"help": "N, facts sampled a question [ours]."})
+    num_samples: int = field(default=8, metadata={"help": "N, facts sampled for each question [ours]."})
     temperature: float = field(default=1.0, metadata={"help": "Of sampling; confidence is always taken at 1 [ours]."})
     max_new_tokens: int = field(
-        default=64, metadata={"help": "A fact is cut after so many tokens, and then left out of pairs."}
+        default=64, metadata={"help": "A fact is cut after this many tokens; a cut fact is in no pair."}
     )
     answerer_model: str | None = field(
-        default=None, metadata={"help": "Model that tells whether a fact helps; null is the one that writes, bare."}
+        default=None,
+        metadata={"help": "Model that shows whether a fact helps; null is the model that writes, without adapters."},
     )
     answerer_adapter: str | None = field(
         default=None,
@@ -49,7 +50,10 @@ class Arguments(SamplingArguments):
     )
     answer_batch_size: int | None = field(
         default=None,
-        metadata={"help": "Prompts the answerer computes at a time; null is 4 x `batch_size` [ours].", "engine": "hf"},
+        metadata={
+            "help": "Prompts that the answerer computes together; null is 4 x `batch_size` [ours].",
+            "engine": "hf",
+        },
     )
     helpful_by: Literal["gain", "outcome", "lexical"] = field(
         default="gain",
@@ -60,19 +64,19 @@ class Arguments(SamplingArguments):
     )
     helpful_threshold: float | None = field(
         default=None,
-        metadata={"help": "What the rise must exceed: nats for gain, 0..1 for outcome; null is 0 [ours]."},
+        metadata={"help": "A fact is helpful above this value: nats for gain, 0..1 for outcome; null is 0 [ours]."},
     )
     pair_rule: Literal["misaligned", "best_worst", "all"] = field(
         default="misaligned",
         metadata={
             "help": "misaligned: least confident helpful over most confident unhelpful, if less confident; best_worst: highest over "
-            "lowest rise (plain DPO); all: every helpful over every unhelpful [ours]."
+            "lowest helpfulness (plain DPO); all: every helpful over every unhelpful [ours]."
         },
     )
     confidence_threshold: float | None = field(
         default=None,
         metadata={
-            "help": "Confident is above so many nats a token; null is the median of this run. Fix it to compare runs."
+            "help": "A fact is confident above this value, nats per token; null is the median of this run. Set it to compare runs."
         },
     )
     knowledge_prompt: str | None = field(
@@ -178,8 +182,8 @@ class Worker:
 def _fact_record(completion: Completion) -> dict[str, Any]:
     if completion.confidence is None and completion.finish_reason == FinishReason.STOP:
         raise RunStopped(
-            "`pipeline: knowledge` needs log-probabilities of what is written, and the server gives none: confidence cannot be "
-            "had. Take a server that answers `logprobs: true`, or `engine: hf`."
+            "`pipeline: knowledge` needs log-probabilities of its texts for their confidence, and the server gives none. "
+            "Use a server that supports `logprobs: true`, or `engine: hf`."
         )
     return {
         "text": completion.text.strip(),
@@ -195,7 +199,7 @@ def finish(
     """Make pairs and reports of all results; write samples, quadrants and the plot beside the output.
 
     Returns:
-        Rows of the output, and its entries for `dataset_info.json`, by what stands behind the output's name.
+        Rows of the output, and its entries for `dataset_info.json`, by what is added to the output's name.
     """
     source = _provenance(arguments)
     facts = [_facts(row, result, arguments) for row, result in done]  # of each row, the greedy one first

@@ -1,6 +1,6 @@
 """Rewards: text and the columns of its row in, a float or None (does not apply) out. No torch, no LLaMA-Factory.
 
-A file here is a family; `registry` names its rewards. The machinery (loading, limits, calling) is in `runner/`.
+A file here is a family: its mapping `REWARDS` gives its rewards their names. The machinery (loading, limits, calling) is in `runner/`.
 """
 
 from .columns import gather_columns

@@ -23,7 +23,7 @@ def gold_values(columns: Mapping[str, Sequence[Any]], fields: Sequence[str], cou
 
     Args:
         columns: of the rows.
-        fields: where the value may stand, the likeliest first.
+        fields: where the value may be, the most probable first.
         count: number of rows.
 
     Raises:

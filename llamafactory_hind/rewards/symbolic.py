@@ -41,7 +41,7 @@ def is_equal(gold: str, prediction: str) -> bool | None:
     if equal is None:
         texts = f"{shorten(prediction)} with {shorten(gold)}"
         logger.warning(
-            f"math-verify gave up after {SECONDS:g} s of computing, comparing {texts}: the reward does not apply."
+            f"math-verify had no result after {SECONDS:g} s of computing, comparing {texts}: the reward does not apply."
         )
     return equal
 
@@ -93,7 +93,7 @@ class _Worker:
         ready = self._receive()
         if ready is None or "error" in ready:
             self.stop()
-            reason = ready["error"] if ready else "its process ended at the start; its output says why"
+            reason = ready["error"] if ready else "its process ended at the start; see its output"
             raise RuntimeError(f"math-verify cannot be started: {reason}. Install the package `math-verify`.")
 
     def _send(self, question: dict[str, str]) -> dict[str, Any] | None:

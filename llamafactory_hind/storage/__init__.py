@@ -2,5 +2,5 @@
 
 `files` replaces whole files, `append_log` and `journal` grow line by line, `dataset_info` registers
 data sets, `completions` packs what models wrote, `rows` reads rows of every kind of file. Digests
-name what a result depends on. Imports no other room than `config`, no torch and no host.
+name what a result depends on. Imports no other folder than `config`, no torch and no host.
 """

@@ -40,7 +40,7 @@ class AppendLog:
             ValueError: the file was opened to be read only.
         """
         if not self._file.writable():
-            raise ValueError(f"{self.path}: opened to be read only, so no line can be added.")
+            raise ValueError(f"{self.path}: opened for reading only, so no line can be added.")
         places, place = [], self.end
         for line in lines:
             places.append(place)
@@ -52,7 +52,7 @@ class AppendLog:
             os.fsync(self._file.fileno())
         except OSError as error:
             self._file.truncate(self.end)
-            raise JournalBroken(f"{self.path}: {error}. Make room; what is finished is kept.") from error
+            raise JournalBroken(f"{self.path}: {error}. Free some disk space; finished work is kept.") from error
         self.end = place
         return places
 
@@ -61,7 +61,7 @@ class AppendLog:
 
         Args:
             line: with its newline.
-            note: is told where the line begins once it is on the disk, also when nobody waits for it any more.
+            note: gets the place where the line begins once it is on the disk, also when nobody waits for it any more.
         """
         loop = asyncio.get_running_loop()
         written: asyncio.Future[None] = loop.create_future()
@@ -103,7 +103,7 @@ class AppendLog:
             yield from file
 
     def cut(self, end: int) -> None:
-        """Drop what stands after a place."""
+        """Drop what is after a place."""
         self._file.truncate(end)
         self.end = end
 

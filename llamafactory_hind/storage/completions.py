@@ -8,7 +8,7 @@ Made = TypeVar("Made")
 
 
 class Written(Protocol):
-    """What is kept of `engines.interface.Completion`, which this room may not import."""
+    """What is kept of `engines.interface.Completion`, which this folder may not import."""
 
     @property
     def text(self) -> str:

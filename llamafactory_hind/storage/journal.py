@@ -44,7 +44,7 @@ class JournalIndex(Mapping[str, Any]):
         self._places: dict[str, tuple[int, int]] = {}
 
     def put(self, key: str, place: int, length: int) -> None:
-        """Say where the line of a result stands."""
+        """Say where the line of a result is."""
         self._places[key] = (place, length)
 
     def __getitem__(self, key: str) -> Any:
@@ -69,10 +69,10 @@ class Journal:
 
     Args:
         path: its folder is made if it is not there.
-        header: what all results depend on. A file with another header is put aside as
+        header: what all results depend on. A file with another header is moved to
             `<name>.old` and the journal starts empty; None takes any.
         writable: False reads what is there, without the lock: no other process is kept from
-            writing, a line it writes at this moment is left out, and nothing is put aside.
+            writing, a line it writes at this moment is left out, and nothing is moved.
 
     Attributes:
         results: key -> result.

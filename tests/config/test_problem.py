@@ -29,6 +29,6 @@ def test_a_value_keeps_its_ends() -> None:
 
 
 def test_a_config_error_hides_no_problem() -> None:
-    error = ConfigError([Problem(f"key{number}", 0, "1", "Mend it.") for number in range(30)])
+    error = ConfigError([Problem(f"key{number}", 0, "1", "Correct it.") for number in range(30)])
     assert str(error).count("\n  - key") == 30
     assert "30 problems" in str(error)

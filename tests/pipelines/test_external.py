@@ -45,7 +45,7 @@ def folder(small_world: Path, tmp_path: Path) -> Path:
 
 
 def write(body: Mapping[str, Any], number: int) -> str:
-    """One that wears the layout, one that does not, one that was cut."""
+    """One in the layout, one without it, one that was cut."""
     return [RIGHT, WRONG, CUT][number % 3]
 
 

@@ -129,7 +129,7 @@ def test_a_reader_takes_no_lock_and_changes_nothing(tmp_path: Path) -> None:
         path.write_bytes(content)  # the writer is in the middle of a line
         with Journal(path, writable=False) as journal:
             assert dict(journal.results) == {"k1": 1}
-            with pytest.raises(ValueError, match="to be read only"):
+            with pytest.raises(ValueError, match="for reading only"):
                 journal.add([("k2", "row 2", 2)])
     assert path.read_bytes() == content
 

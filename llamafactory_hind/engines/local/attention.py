@@ -96,9 +96,14 @@ def why_not_packed(model: torch.nn.Module) -> str | None:
     return _why_not_attention(model) or _why_not_positions(model) or _why_not_kinds(model)
 
 
-def why_not_cached(model: torch.nn.Module) -> str | None:
+def why_not_repeated(model: torch.nn.Module) -> str | None:
     """Return why the cache of a prompt cannot be repeated for its completions, None if nothing speaks against it."""
     return "it has layers with a state, which no cache repeats" if _is_stateful(model) else None
+
+
+def why_not_cached(model: torch.nn.Module) -> str | None:
+    """Return why completions scored behind a repeated cache would not equal rows with their own prompt."""
+    return why_not_repeated(model) or _why_not_scaled(model) or _why_not_media(model)
 
 
 def _is_stateful(model: torch.nn.Module) -> bool:
@@ -135,9 +140,22 @@ def _why_not_positions(model: torch.nn.Module) -> str | None:
         return "ALiBi counts places in the row, not positions"
     if "position_ids" not in inspect.signature(type(inner).forward).parameters:
         return f"{type(inner).__name__} takes no `position_ids`"
+    return _why_not_scaled(model)
+
+
+def _why_not_scaled(model: torch.nn.Module) -> str | None:
+    """Llama 4 scales its queries by their place in the row, padding on the left included."""
+    text = text_config(model)
     no_rope = [rope for rope in getattr(text, "no_rope_layers", None) or () if not rope]
-    if no_rope and getattr(text, "attn_temperature_tuning", False):  # Llama 4
+    if no_rope and getattr(text, "attn_temperature_tuning", False):
         return "`attn_temperature_tuning` counts places in the row, not positions"
+    return None
+
+
+def _why_not_media(model: torch.nn.Module) -> str | None:
+    """Transformers 4 has other rules for bidirectional media, a new one every few months."""
+    if media_ids(model) is not None and int(transformers.__version__.partition(".")[0]) < 5:
+        return "its bidirectional media need transformers 5"
     return None
 
 
@@ -153,11 +171,9 @@ def _why_not_kinds(model: torch.nn.Module) -> str | None:
         return None
     if importlib.util.find_spec("transformers.masking_utils") is None:
         return "its windows or chunks need transformers 4.53 or newer"  # the layers cut masks by places there
-    if media_ids(model) is not None and int(transformers.__version__.partition(".")[0]) < 5:
-        return "its bidirectional media need transformers 5"  # 4 has other rules, a new one every few months
     if not any(base.__module__.startswith("transformers.models.") for base in type(base_model(model)).__mro__):
         return "it is code from a hub, and how its windows, chunks or media meet a mask is not known"
-    return None
+    return _why_not_media(model)
 
 
 def _window(text: Any) -> int | None:

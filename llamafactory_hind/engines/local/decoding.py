@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, PreTrainedModel
 
+from .attention import why_not_repeated
 from .cache import preallocate
 from .sampling import TokenSampler
 
@@ -69,7 +70,13 @@ def decode_shared(
         sampler: knows R = B * repeats rows.
         stop_ids: tokens that end a completion.
         max_new_tokens: S, the length at which it is cut.
+
+    Raises:
+        ValueError: no cache of this model can be repeated; it says why.
     """
+    reason = why_not_repeated(model)
+    if reason is not None:
+        raise ValueError(reason)
     positions = positions_of(inputs)
     mask = inputs["attention_mask"].repeat_interleave(repeats, 0)  # (R, T)
     # the next position follows the largest so far: with mRoPE an image takes fewer positions than tokens

@@ -116,7 +116,7 @@ class Packed:
         labels: (N, P + L), -100 in prompts and padding.
         sources: (N, P + L) the position that predicts each label.
         segments: (N, P + L), 0 prompt, 1 .. G completions, -1 padding.
-        columns: (R, S) where each completion's tokens stand.
+        columns: (R, S) where each completion's tokens are.
     """
 
     def __init__(self, inputs: dict[str, Any], labels: torch.Tensor, columns: torch.Tensor) -> None:

@@ -61,7 +61,7 @@ def check_media(request: Request, where: str) -> None:
         if given[kind] != found[kind]:
             raise ValueError(
                 f"{where}: got {given[kind]} {kind} and {found[kind]} placeholders {placeholder} in the messages, "
-                "expected as many of one as of the other. Mend the row."
+                "expected as many of one as of the other. Correct the row."
             )
 
 

@@ -208,7 +208,7 @@ def _content(path: str) -> Any:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)  # the message itself may quote a key
         where = "" if mark is None else f", line {mark.line + 1}"
-        raise ValueError(f"teacher: {path}{where} is no YAML; mend it there.") from None
+        raise ValueError(f"teacher: {path}{where} is no YAML; correct it there.") from None
 
 
 def _read_content(source: str, content: Any, problems: list[str]) -> TeacherPlan:

@@ -29,7 +29,7 @@ class PromptProcessor(DatasetProcessor):
     `place` is file and number of the row, its id where that is not known: for errors. `conversation` is JSON of `system`, `tools`
     and `turns`: token ids cannot be turned back into turns, and rows of the host's formats have no column with their question.
 
-    Rows of any format will do: `rollout`, `hindsight`, and the host's own, whose answer becomes the column `answer`.
+    Rows of any format are allowed: `rollout`, `hindsight`, and the host's own, whose answer becomes the column `answer`.
     """
 
     def preprocess_dataset(self, examples: dict[str, list[Any]]) -> dict[str, list[Any]]:
@@ -110,3 +110,6 @@ def conversation_of(example: dict[str, Any]) -> str:
     turns = [{"role": turn["role"], "content": turn["content"]} for turn in example["_prompt"]]
     content = {"system": example["_system"] or "", "tools": example["_tools"] or "", "turns": turns}
     return json.dumps(content, ensure_ascii=False)
+
+
+PROCESSOR = PromptProcessor

@@ -25,7 +25,7 @@ def skip_row(data_args: "DataArguments", example: Mapping[str, Any], index: int,
     Args:
         data_args: with `cutoff_len` and our `skip_bad_rows`.
         example: the aligned example.
-        index: its place in the batch, which names it where the format does not say where it stands.
+        index: its place in the batch, which names it where the format does not say where it is.
         problem: what is wrong.
 
     Raises:

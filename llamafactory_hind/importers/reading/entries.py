@@ -43,7 +43,7 @@ class Entry:
 
 
 class Reader:
-    """Takes fields out of objects and collects what is wrong, to be told at once."""
+    """Takes fields out of objects and collects what is wrong, to be reported at once."""
 
     def __init__(self) -> None:
         """Start with nothing wrong."""
@@ -84,7 +84,7 @@ class Reader:
         """
         if self.problems:
             title = f"{len(self.problems)} problem{'s' if len(self.problems) > 1 else ''} in the released files."
-            raise ImportRefused(title, self.problems, "Download them again, or mend the entries.")
+            raise ImportRefused(title, self.problems, "Download them again, or correct the entries.")
 
 
 def read_json(path: Path, kind: type) -> Any:
@@ -96,10 +96,10 @@ def read_json(path: Path, kind: type) -> Any:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ImportRefused("A file cannot be read.", [f"{path}: {error}"], "Mend the path or the file.") from None
+        raise ImportRefused("A file cannot be read.", [f"{path}: {error}"], "Correct the path or the file.") from None
     if not isinstance(content, kind):
         problem = f"{path}: got {show(content)}, expected {KINDS[kind]} at the top level"
-        raise ImportRefused("A file is not of the released form.", [problem], "Give the released file.")
+        raise ImportRefused("A file does not have the released form.", [problem], "Give the released file.")
     return content
 
 

@@ -15,7 +15,7 @@ from ...config.problem import listed
 from ...engines.interface import FinishReason
 from ...engines.local.encoding import media_token_ids
 from ...formats.fields import read_columns
-from ...formats.texts.layout import is_cut, wears_layout, wrap
+from ...formats.texts.layout import has_layout, is_cut, wrap
 from ...trainers.rollouts.records import POLICY, Rollout
 from .candidates import REFUSALS, Candidates
 
@@ -157,9 +157,9 @@ def _problems(number: int, entry: Mapping[str, Any], *, needs_logprob: bool, tem
             f"{where}.logprob`: got nothing, expected log q of the text with `external_ratio: behavior`; write it "
             "(`synth` with `pipeline: external` does), or set `external_ratio: plain` or `shaped`."
         )
-    elif needs_logprob and not wears_layout(entry["text"]):
+    elif needs_logprob and not has_layout(entry["text"]):
         found.append(
-            f"{where}.text`: got a text without <think>…</think><answer>…</answer>, expected one that wears the layout "
+            f"{where}.text`: got a text without <think>…</think><answer>…</answer>, expected one with this layout "
             "with `external_ratio: behavior`: its `logprob` is not that of the wrapped text."
         )
     recorded = entry.get("logprob_temperature")

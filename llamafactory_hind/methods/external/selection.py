@@ -65,7 +65,7 @@ def select(rewards: Sequence[float], external: Sequence[bool], choice: Selection
 def select_groups(
     candidates: Sequence[Candidates], scores: Scores, choice: SelectionRule
 ) -> tuple[Annotation, Annotation | None]:
-    """Return the groups to learn from, with advantages of 0 as yet, and the candidates passed over.
+    """Return the groups to learn from, with advantages of 0 as yet, and the candidates not selected.
 
     Groups of `append` differ in size: tables are NaN behind a group's end. With the ratio `behavior` the stream `behavior_logp` is
     log q of external actions, and 0 for the policy's.

@@ -12,7 +12,7 @@ from ...trainers.rollouts.records import Rollout, Scores, padded
 from ..external.candidates import Candidates
 
 
-HINTED = "hinted"  # source of a completion that the policy wrote with a hint in sight
+HINTED = "hinted"  # source of a completion that the policy wrote with a hint in its prompt
 REFUSALS = ("cut", "special_token", "leak", "wrong")
 NAN = float("nan")
 
@@ -144,7 +144,7 @@ def _join_scores(rollouts: list[Rollout], scores: Scores, accepted: Sequence[Seq
 def _metrics(triggered: Sequence[bool], by_place: dict[int, HintSearch]) -> dict[str, torch.Tensor]:
     """Return one number a prompt (N,).
 
-    `hints/triggered` (0 or 1) and `hints/tokens` (written by the student with a hint in sight) are of all prompts, the others of
+    `hints/triggered` (0 or 1) and `hints/tokens` (written by the student with a hint in its prompt) are of all prompts, the others of
     those that were explored (a group of right completions takes none): `rescued` (0 or 1), `injected`, `attempts`, `written`
     completions, `hint_failed`, and refusals by reason.
     """

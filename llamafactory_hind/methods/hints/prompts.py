@@ -84,7 +84,7 @@ def _with_last_turn(file: PromptFile, feature: Mapping[str, Any], more: Mapping[
         **columns_of(feature),
         **{f"{kind.removesuffix('s')}_count": number for kind, number in before.items()},
         "question": turns[-1]["content"],
-        "media": "",  # placeholders stand in the turns already
+        "media": "",  # placeholders are in the turns already
         **more,
     }
     asked = [*turns[:-1], {**turns[-1], "content": file.render(variables, row=row)}]
@@ -142,6 +142,6 @@ def check_rows(dataset: Any, prompts: HintPrompts, *, has_teacher: bool) -> int:
     if problems:
         raise ValueError(
             f"Prompts for hints that cannot be rendered, {len(problems)} in all:{listed(problems)}\n"
-            "Mend the rows or the prompt files, or set `hint_samples: 0` to do without hints."
+            "Correct the rows or the prompt files, or set `hint_samples: 0` to do without hints."
         )
     return hints

@@ -10,7 +10,7 @@ from .pairing import Fact, gain, is_helpful
 
 
 def usable(record: Mapping[str, Any]) -> bool:
-    """Say whether a text can stand in a pair: whole, not empty, without media placeholders."""
+    """Say whether a text can be in a pair: whole, not empty, without media placeholders."""
     return (
         bool(record["text"])
         and record["finish_reason"] == FinishReason.STOP

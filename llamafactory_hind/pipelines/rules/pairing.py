@@ -17,7 +17,7 @@ class Fact:
         confidence: mean log-probability a token under the model that wrote it, temperature 1.
         value: how much it helps, in the unit of the rule: nats (`gain`), VQA accuracy (`outcome`), 0 or 1 (`lexical`).
         helpful: whether that is enough.
-        usable: whether it may stand in a pair.
+        usable: whether it may be in a pair.
     """
 
     text: str

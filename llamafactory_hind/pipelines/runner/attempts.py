@@ -6,7 +6,7 @@ from ...engines.interface import Engine, Request, Sampling
 from .rows import Row
 
 
-Attempt = dict[str, str]  # `text`, stripped, and `finish_reason`, as they stand in the journal
+Attempt = dict[str, str]  # `text`, stripped, and `finish_reason`, as they are in the journal
 
 
 async def write_until(

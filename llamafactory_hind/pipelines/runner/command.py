@@ -55,7 +55,7 @@ def build_arguments(given: Mapping[str, Any], *, calling: bool = False) -> tuple
         if _fits(value, types[key]):
             usable[key] = value
         else:
-            problems.append(Problem(key, value, " or ".join(_describe(types[key])), "Mend the value."))
+            problems.append(Problem(key, value, " or ".join(_describe(types[key])), "Correct the value."))
     arguments = pipeline.Arguments(**usable)
     problems += _foreign_problems(foreign, set(entries), arguments.engine)
     problems += _keys_of_other_engine(usable, entries, arguments.engine)
@@ -112,7 +112,7 @@ def _foreign_problems(foreign: Mapping[str, Any], ours: set[str], engine: str) -
             continue
         kind, least = SERVER_MEDIA_KEYS[key]
         if not fits(value, kind) or value < least:
-            yield Problem(key, value, f"{describe(kind)[0]}, {least} or more", "Mend the value.")
+            yield Problem(key, value, f"{describe(kind)[0]}, {least} or more", "Correct the value.")
     rest = {key: value for key, value in foreign.items() if key not in SERVER_MEDIA_KEYS}
     if rest:
         unknown = {problem.key: problem for problem in _unknown_keys(rest, ours)}

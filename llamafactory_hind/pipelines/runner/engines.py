@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 
 REMEDIES = {  # capability that an engine lacks -> what to do
-    "scores": "Take `engine: hf`, or a rule that needs no log-probabilities of given texts.",
-    "adapters": "Start the server with the adapter under a model name of its own, and give that name.",
+    "scores": "Use `engine: hf`, or a rule that needs no log-probabilities of given texts.",
+    "adapters": "Start the server with the adapter under its own model name, and give that name.",
 }
 
 
@@ -71,7 +71,7 @@ class EnginePool:
             call_store=calls,
         )
         if self.concurrent and calls is None:
-            raise ValueError("calls: got None, expected the record of calls: they are paid for.")
+            raise ValueError("calls: got None, expected the record of calls, because calls are paid for.")
         self._usages: dict[str, list[Usage]] = {}
         self._engines: list[Engine] = []
 
@@ -139,7 +139,7 @@ class SeparateRequests:
     """An engine of concurrent calls, asked for each request by itself: where one fails, the others are finished and recorded.
 
     Args:
-        engine: it has a record of calls, or they would be paid for in vain.
+        engine: it has a record of calls, or they would be paid for and lost.
     """
 
     def __init__(self, engine: Engine) -> None:

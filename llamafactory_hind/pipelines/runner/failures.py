@@ -87,8 +87,8 @@ class FailureLog:
             return
         raise RunStopped(
             f"{len(self.failed)} of {self.finished} rows failed ({len(self.failed) / self.finished:.0%}, `max_failure_rate` is "
-            f"{self.max_rate:g}). The commonest reasons:\n{self.reasons()}\nMend them and start the same command again: what is "
-            f"finished is kept, failed rows are tried again. Every one is in {self.path}."
+            f"{self.max_rate:g}). The most frequent reasons:\n{self.reasons()}\nCorrect them and start the same command "
+            f"again: finished rows are kept, failed rows are tried again. All of them are in {self.path}."
         )
 
     def reasons(self) -> str:

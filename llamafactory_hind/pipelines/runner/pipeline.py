@@ -8,7 +8,7 @@ from .engines import EnginePool
 from .rows import HINDSIGHT, Row
 
 
-Entries = Mapping[str, Mapping[str, Any]]  # what stands behind the output's name -> its entry in `dataset_info.json`
+Entries = Mapping[str, Mapping[str, Any]]  # what is added to the output's name -> its entry in `dataset_info.json`
 
 
 class Worker(Protocol):

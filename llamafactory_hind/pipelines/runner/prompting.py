@@ -81,7 +81,7 @@ def _describe_fault(errors: Sequence[PromptError]) -> Problem:
     rows = first_of([error.row for error in errors], separator="; ")
     place = f"{first.file}, line {first.line}"
     if first.variable is None:
-        return Problem(place, first.reason, "a prompt that renders", f"Mend the prompt or the row: {rows}.")
+        return Problem(place, first.reason, "a prompt that renders", f"Correct the prompt or the row: {rows}.")
     near = nearest(first.variable, first.known)
     remedy = f"The nearest known variable is `{near}`. " if near and near != first.variable else ""
     remedy += f"Known: {', '.join(sorted(first.known))}. Missing in {rows}."

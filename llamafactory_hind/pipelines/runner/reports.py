@@ -38,7 +38,7 @@ def _table(content: Mapping[str, Any], title: str) -> Table:
 
 
 def _lines(content: Mapping[str, Any], indent: str = "") -> Iterator[tuple[str, str]]:
-    """Yield a line for each value; the values of a mapping stand indented below its name."""
+    """Yield a line for each value; the values of a mapping are indented below its name."""
     for name, value in content.items():
         title = indent + name.replace("_", " ")
         if isinstance(value, Mapping):

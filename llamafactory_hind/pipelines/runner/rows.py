@@ -25,7 +25,7 @@ class Row:
 
     Attributes:
         id: its own, else `file:number`.
-        file: where it stands; `number` counts from 1.
+        file: where it is; `number` counts from 1.
         fields: the row under our names, paths of media as they were written.
         media: kind -> paths that can be opened.
     """

@@ -128,7 +128,7 @@ def run_pipeline(
         print(f"\n{kept} of {len(keys)} rows are finished and kept in {journal.path}. {again}", file=sys.stderr)
         raise
     if not done and log.failed:
-        raise RunStopped(f"every row failed. The commonest reasons:\n{log.reasons()}\nSee {log.path}.")
+        raise RunStopped(f"every row failed. The most frequent reasons:\n{log.reasons()}\nSee {log.path}.")
 
 
 def merge_pipeline(

@@ -53,7 +53,7 @@ def open_shards(stack: ExitStack, output: str, shards: int) -> list[Shard]:
 def join_shards(
     shards: Sequence[Shard], keys: Sequence[str], rows: Sequence[Row]
 ) -> tuple[list[tuple[Row, Journal, str]], list[Failure]]:
-    """Return where each row's result stands, in the order of the rows, and the rows that failed in their shard.
+    """Return where each row's result is, in the order of the rows, and the rows that failed in their shard.
 
     Raises:
         ConfigError: shards are missing, incomplete or were made with other parameters; all of them are listed.
@@ -76,7 +76,7 @@ def _absent(shard: Shard) -> Problem | None:
     if shard.journal is None:
         return Problem(f"shard {shard.number}", str(shard.output), "a shard with its journal", remedy)
     if not shard.output.exists():
-        remedy = f"Run it to its end with `shard: {shard.number}/n`."
+        remedy = f"Run it to the end with `shard: {shard.number}/n`."
         return Problem(f"shard {shard.number}", "no output", f"the finished {shard.output}", remedy)
     return None
 
@@ -94,6 +94,6 @@ def _blame(shards: Sequence[Shard], missing: Sequence[tuple[str, Row]]) -> list[
             problems.append(Problem(f"shard {shard.number}", f"{len(ids)} others: {first_of(ids)}", expected, remedy))
     unknown = [row.id for _, row in missing if row.id not in other]
     if unknown and all(shard.journal for shard in shards):
-        remedy = "Run the shards to their ends, over the same `dataset` and `max_samples`."
+        remedy = "Run all shards to the end, with the same `dataset` and `max_samples`."
         problems.append(Problem("merge", f"{len(unknown)} rows in no shard: {first_of(unknown)}", "every row", remedy))
     return problems

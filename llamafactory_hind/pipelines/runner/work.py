@@ -161,7 +161,7 @@ async def _try_group(loop: WorkLoop, group: Sequence[str]) -> dict[str, Any]:
         raise
     except Exception as error:  # one bad row must not cost the others
         reason = f"{type(error).__name__}: {error}"
-        loop.progress.say(f"a group of {len(group)} rows failed, they are tried one by one: {reason}")
+        loop.progress.say(f"a group of {len(group)} rows failed together, each is now tried alone: {reason}")
     results: dict[str, Any] = {}
     for key in group:
         try:

@@ -102,7 +102,9 @@ class Reward:
         parameters = self.parameters
         takes_all = any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters.values())
         own = parameters.get(COMPLETIONS)
-        if own is not None and own.kind in NAMED:  # any place will do, as in TRL's f(prompts, completions, **columns)
+        if (
+            own is not None and own.kind in NAMED
+        ):  # any place is allowed, as in TRL's f(prompts, completions, **columns)
             positional, named, first = [], {COMPLETIONS: completions}, COMPLETIONS
         else:
             first = next((name for name, one in parameters.items() if one.kind in POSITIONAL), "")
@@ -146,7 +148,9 @@ def read_reply(result: Any, count: int) -> Reply:
 def _missing(name: str, columns: Mapping[str, Any]) -> str:
     near = nearest(name, columns)
     hint = f"; did you mean `{near}`?" if near else ""
-    return f"it wants an argument `{name}`, and the rows have no such column (they have {', '.join(sorted(columns))}){hint}"
+    return (
+        f"it has an argument `{name}`, and the rows have no such column (they have {', '.join(sorted(columns))}){hint}"
+    )
 
 
 def _typed(value: Any) -> str:

@@ -64,7 +64,7 @@ def _load_file(path: Path, spec: str) -> ModuleType:
         content = path.read_bytes()
     except OSError as error:
         reason = error.strerror or error
-        raise ValueError(f"reward {spec!r}: cannot read {path} ({reason}); mend the path.") from None
+        raise ValueError(f"reward {spec!r}: cannot read {path} ({reason}); correct the path.") from None
     digest = hashlib.sha256(os.fsencode(path) + b"\0" + content).hexdigest()[:16]
     name = f"llamafactory_hind_reward_{path.stem}_{digest}"
     if name in sys.modules:
@@ -77,7 +77,7 @@ def _load_file(path: Path, spec: str) -> ModuleType:
         description.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         del sys.modules[name]
-        remedy = "a file stands alone: for imports of your own, make a package and write `package.module:function`"
+        remedy = "a file cannot import files beside it: make a package and write `package.module:function`"
         hint = f"; {remedy}" if isinstance(error, ImportError) else ""
         raise ValueError(f"reward {spec!r}: {path} cannot be imported: {_described(error)}{hint}.") from error
     return module

@@ -10,7 +10,13 @@ from transformers import LlamaConfig, Qwen2Config
 from transformers.models.llama import LlamaForCausalLM
 from transformers.models.qwen2 import Qwen2ForCausalLM
 
-from llamafactory_hind.engines.local.attention import ALL_LAYERS, AttentionKind, attention_kinds, why_not_packed
+from llamafactory_hind.engines.local.attention import (
+    ALL_LAYERS,
+    AttentionKind,
+    attention_kinds,
+    why_not_cached,
+    why_not_packed,
+)
 from llamafactory_hind.engines.local.packing import (
     PADDING,
     PROMPT,
@@ -167,7 +173,7 @@ def test_what_cannot_be_modelled_is_refused_from_the_config(changes: dict[str, A
     assert reason in why_not_packed(model)
 
 
-def test_models_with_a_state_or_without_positions_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_models_with_a_state_or_without_positions_are_refused() -> None:
     class Stateful(Qwen2ForCausalLM):
         _is_stateful = True
 
@@ -175,6 +181,8 @@ def test_models_with_a_state_or_without_positions_are_refused(monkeypatch: pytes
         def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> None: ...
 
     assert "layers with a state" in why_not_packed(Stateful(Qwen2Config(**SIZES)))
+    assert "layers with a state" in why_not_cached(Stateful(Qwen2Config(**SIZES)))
+    assert why_not_cached(model_of()) is None
     assert "Placed takes no `position_ids`" in why_not_packed(Placed(Qwen2Config(**SIZES)))
 
 
@@ -191,7 +199,20 @@ def test_windows_need_masks_that_the_library_takes(monkeypatch: pytest.MonkeyPat
     assert why_not_packed(model_of()) is None
 
 
-def test_windows_of_code_from_a_hub_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("model_type", ["gemma3", "paligemma"])
+def test_bidirectional_media_need_the_rules_of_transformers_5(
+    model_type: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = model_of()
+    monkeypatch.setattr(type(model.config), "model_type", model_type)
+    assert why_not_packed(model) is None
+    assert why_not_cached(model) is None
+    monkeypatch.setattr("transformers.__version__", "4.57.1")
+    for why in (why_not_packed, why_not_cached):
+        assert why(model) == "its bidirectional media need transformers 5"
+
+
+def test_windows_of_code_from_a_hub_are_refused() -> None:
     from transformers import PreTrainedModel
 
     class Remote(PreTrainedModel):

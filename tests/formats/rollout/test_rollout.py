@@ -169,9 +169,9 @@ def test_bad_rows_name_file_row_and_field(setup: FormatSetup, change: dict, said
         ([{"role": "user", "content": "x"}] * 2, "field `messages[1].role`: got 'user', expected role 'assistant'"),
         (
             [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}],
-            "field `messages`: got 2 turns, expected a user's turn at the end",
+            "field `messages`: got 2 turns, expected a user turn at the end",
         ),
-        ([{"role": "system", "content": "x"}], "field `messages`: got 1 turns, expected a user's turn at the end"),
+        ([{"role": "system", "content": "x"}], "field `messages`: got 1 turns, expected a user turn at the end"),
         ([{"role": "user", "content": None}], "field `messages[0].content`: got nothing, expected non-empty text"),
     ],
 )
@@ -195,7 +195,7 @@ def test_bad_rows_are_skipped_when_asked(setup: FormatSetup) -> None:
         ({"columns": {"question": "q"}}, "columns.question: unknown field"),
         ({"columns": {"prompt": 3}}, "columns.prompt: got 3, expected the name of a column"),
         ({"columns": ["prompt"]}, "expected a mapping"),
-        ({"ranking": True}, "prompts for rollouts are no pairs"),
+        ({"ranking": True}, "rollouts use prompts, not pairs"),
         ({"skip_bad_rows": 1}, "skip_bad_rows: got 1, expected true or false"),
     ],
 )

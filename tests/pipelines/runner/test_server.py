@@ -405,7 +405,8 @@ def test_a_server_without_logprobs_stops_a_pipeline_that_needs_them_at_once(tmp_
 def test_neither_torch_nor_the_host_is_loaded(tmp_path: Path, run_python: Any) -> None:
     write_dataset(tmp_path, text_rows(3))
     code = (
-        COMMAND + "; print('loaded:', sorted({'torch', 'llamafactory', 'transformers', 'numpy'} & set(sys.modules)))"
+        COMMAND
+        + "; print('loaded:', sorted({'torch', 'llamafactory', 'transformers', 'datasets', 'pandas', 'scipy'} & set(sys.modules)))"
     )
     with OpenAIServer() as server:
         done = run_python("-c", code, *words(tmp_path, server.url), cwd=ROOT)

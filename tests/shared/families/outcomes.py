@@ -102,22 +102,20 @@ def _scored(ways: Ways, way: str, expected: torch.Tensor, slopes: dict[str, torc
     largest = max(float(one.norm()) for one in slopes.values())
     differences = [own.get(name, torch.zeros_like(slope)) - slope for name, slope in slopes.items()]
     gradient = max(float(one.norm()) for one in differences) / largest
-    return Outcome(float((logps - expected).abs().max()), gradient)
+    return Outcome(float((logps.detach() - expected).abs().max()), gradient)
 
 
 @torch.no_grad()
 def _written(ways: Ways) -> Outcome:
     """Write two completions a prompt with the prompt computed once; compare with one pass over each text."""
-    reason = why_not_cached(ways.model)
-    if reason is not None:
-        return Outcome(None, reason=reason)
     model: PreTrainedModel = ways.model.eval()
-    rows = 2 * len(ways.batch.prompts)
+    prompts = ways.batch.prompts[: 1 if ways.family.padding_counts else None]
+    rows = 2 * len(prompts)
     uniforms = torch.rand(rows, STEPS, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
     sampler = TokenSampler(temperatures=torch.ones(rows), uniforms=uniforms, banned=range(86, 96), top_k=0, top_p=1.0)
     try:
         written = decode_shared(
-            model, ways.prompts(ways.batch.prompts), repeats=2, sampler=sampler, stop_ids=[7, 8], max_new_tokens=STEPS
+            model, ways.prompts(prompts), repeats=2, sampler=sampler, stop_ids=[7, 8], max_new_tokens=STEPS
         )
     except PASSING_ERRORS as error:
         return Outcome(None, reason=_words(error))
@@ -128,7 +126,9 @@ def _written(ways: Ways) -> Outcome:
 
 
 def _words(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".splitlines()[0]
+    """Return a refusal as it is, an error of the library with its type, in one line without bars."""
+    text = str(error) if type(error) is ValueError else f"{type(error).__name__}: {error}"
+    return text.splitlines()[0].replace("|", "/")
 
 
 def packed_error(ways: Ways) -> float:

@@ -50,6 +50,7 @@ class Family:
         attention: `flash_attn` of the test, None for what the library picks.
         pictures: how its pictures are given (`rows.PICTURES`), None for a text model.
         features: what its attention has beside a causal mask, for the page.
+        padding_counts: padding on the left changes what the library's own `generate` writes; it is left out there.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Family:
     attention: str | None = None
     pictures: str | None = None
     features: str = ""
+    padding_counts: bool = False
 
 
 @torch.no_grad()
@@ -68,7 +70,7 @@ def build(family: Family, seed: int = 0) -> PreTrainedModel:
     settings = {name: value for name, value in settings.items() if value is not DROPPED}
     config = AutoConfig.for_model(family.model_type, **copy.deepcopy(settings))
     kind = AutoModelForImageTextToText if family.pictures else AutoModelForCausalLM
-    model = kind.from_config(config, dtype=torch.float32, attn_implementation=family.attention)
+    model = kind.from_config(config, attn_implementation=family.attention).float()
     for name, parameter in model.named_parameters():
         _fill(name, parameter)
     return model.train()

@@ -84,6 +84,7 @@ TEXTS = [
         "llama4_text",
         {**CHUNKS, "attn_temperature_tuning": True, "floor_scale": 8, "attn_scale": 0.5},
         features="chunks, layers differ, `attn_temperature_tuning`",
+        padding_counts=True,
     ),
     Family("Mistral", "mistral", SLIDING, features="window"),
     Family("Phi-3", "phi3", {**SLIDING, "rope_theta": 10000.0}, features="window"),
