@@ -37,19 +37,13 @@ ELSEWHERE = {
 
 
 def read_rows(args: "HostArguments", template: Any, tokenizer_module: dict[str, Any]) -> dict[str, Any]:
-    """Return the host's data module of a stage.
-
-    Raises:
-        ValueError: the tokenised copy is another run's, and no `dataset` says what to make a new one from.
-    """
+    """Return the host's data module of a stage."""
     path = args.data.tokenized_path
     if path is not None:
         made_from = _made_from(args, template, tokenizer_module)
         with args.training.main_process_first(desc="check the tokenised rows"):
             if args.training.should_save:
-                _set_aside_if_stale(
-                    Path(path), made_from, can_rebuild=bool(args.data.dataset or args.data.eval_dataset)
-                )
+                _set_aside_if_stale(Path(path), made_from)
     module = get_dataset(
         template, args.model, args.data, args.training, stage=args.finetuning.stage, **tokenizer_module
     )
@@ -58,7 +52,7 @@ def read_rows(args: "HostArguments", template: Any, tokenizer_module: dict[str, 
     return module
 
 
-def _set_aside_if_stale(folder: Path, made_from: dict[str, str], *, can_rebuild: bool) -> None:
+def _set_aside_if_stale(folder: Path, made_from: dict[str, str]) -> None:
     """Move a tokenised copy that was made from something else out of the way, with one line."""
     if not folder.is_dir() or not any(folder.iterdir()):
         return
@@ -70,11 +64,6 @@ def _set_aside_if_stale(folder: Path, made_from: dict[str, str], *, can_rebuild:
     if not changed:
         return
     why = f"{', '.join(changed)} changed" if before else f"it has no {FILE}"
-    if not can_rebuild:
-        raise ValueError(
-            f"tokenized_path: {folder} was not made by this configuration ({why}), expected rows of this run: name the `dataset` "
-            "that it is made from, so that it is made again, or take the configuration that made it."
-        )
     aside, number = folder.with_name(folder.name + ".stale"), 1
     while aside.exists():
         aside, number = folder.with_name(f"{folder.name}.stale-{number}"), number + 1

@@ -126,7 +126,7 @@ def explorer(setup: RolloutSetup, **changes: Any) -> HintExplorer:
         setup.loaded,
         batch_size=OPTIONS.prompts_at_once(hints.prompts_at_once),
         adapters=None,
-        gives_logps=hints.needs_logprob,
+        gives_logps=False,
     )
     made = {
         "teachers": None,
