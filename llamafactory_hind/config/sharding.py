@@ -36,13 +36,13 @@ def sharding_problem(sharding: Sharding, rows: str, key: str, value: object) -> 
         value: its value.
     """
     remedy = WHY_NOT[rows].get(sharding)
-    return (remedy and Problem(key, value, f"no {NAMES[sharding]}", remedy)) or None
+    return None if remedy is None else Problem(key, value, f"no {NAMES[sharding]}", remedy)
 
 
 def sharding_problems(settings: Mapping[str, Any], environ: Mapping[str, str], rows: str) -> Iterator[Problem]:
     """Find what a configuration and a launcher's environment ask for that a stage with such rows cannot do."""
-    for asked in (*_asked_by_settings(settings), *_asked_by_environment(environ)):
-        problem = sharding_problem(*asked[:1], rows, *asked[1:])
+    for sharding, key, value in (*_asked_by_settings(settings), *_asked_by_environment(environ)):
+        problem = sharding_problem(sharding, rows, key, value)
         if problem is not None:
             yield problem
     if settings.get("fsdp_config") and not settings.get("fsdp"):

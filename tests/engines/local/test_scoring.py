@@ -98,7 +98,9 @@ def test_the_gradient_comes_in_through_the_models_output(kind: str) -> None:
     """FSDP gathers weights when a gradient reaches an output: it must do so before the head's own backward pass."""
     model, (inputs, labels) = tiny(kind), batch()
     order: list[str] = []
-    model.register_forward_hook(lambda *parts: parts[2].logits.register_hook(lambda _: order.append("output")) and None)
+    model.register_forward_hook(
+        lambda *parts: parts[2].logits.register_hook(lambda _: order.append("output")) and None
+    )
     logps = token_logprobs(model, inputs, labels)
     model.get_output_embeddings().weight.register_hook(lambda _: order.append("head"))
     logps.sum().backward()
