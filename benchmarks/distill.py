@@ -28,11 +28,24 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from live_table import growing_table
 
 from llamafactory_hind.losses.distill import linear_jsd
 
 
 MEBIBYTE = 2**20
+COLUMNS = (  # of the table: heading, key of a row, format
+    ("plain s", "plain_seconds", ".2f"),
+    ("ours s", "ours_seconds", ".2f"),
+    ("time", "time_ratio", ".2f"),
+    ("CPU time", "cpu_ratio", ".2f"),
+    ("plain MiB", "plain_mib", ".0f"),
+    ("ours MiB", "ours_mib", ".0f"),
+    ("memory", "memory_ratio", ".3f"),
+    ("max dD", "value_difference", ".1e"),
+    ("max dgrad", "gradient_difference", ".1e"),
+)
+FORMATS = {"seconds": ".2f", "mib": ".0f"}  # of a training step
 BETA = 0.5
 Divergence = Callable[..., torch.Tensor]
 
@@ -147,19 +160,13 @@ def compare(args: argparse.Namespace, *, frozen: bool) -> dict[str, float]:
 def compare_losses(args: argparse.Namespace) -> dict[str, dict[str, float]]:
     print(
         f"T {args.tokens}, V {args.vocab}, H {args.hidden}, teacher's H {args.teacher_hidden}, float32, {args.threads} thread(s), "
-        f"torch {torch.__version__}, load {os.getloadavg()[0]:.2f}; medians of {args.rounds} alternating passes\n\n"
-        "| head | plain s | ours s | time | CPU time | plain MiB | ours MiB | memory | max dD | max dgrad |\n"
-        "|---|---|---|---|---|---|---|---|---|---|"
+        f"torch {torch.__version__}, load {os.getloadavg()[0]:.2f}; medians of {args.rounds} alternating passes\n"
     )
     rows = {}
-    for name in ("frozen", "trained"):
-        row = rows[name] = compare(args, frozen=name == "frozen")
-        print(
-            f"| {name} | {row['plain_seconds']:.2f} | {row['ours_seconds']:.2f} | {row['time_ratio']:.2f} | {row['cpu_ratio']:.2f} | "
-            f"{row['plain_mib']:.0f} | {row['ours_mib']:.0f} | {row['memory_ratio']:.3f} | {row['value_difference']:.1e} | "
-            f"{row['gradient_difference']:.1e} |",
-            flush=True,
-        )
+    with growing_table("head", *(title for title, _, _ in COLUMNS)) as add:
+        for name in ("frozen", "trained"):
+            row = rows[name] = compare(args, frozen=name == "frozen")
+            add(name, *(f"{row[key]:{form}}" for _, key, form in COLUMNS))
     return rows
 
 
@@ -341,30 +348,31 @@ def compare_steps(args: argparse.Namespace) -> dict[str, dict[str, float]]:
         f"{args.threads} thread(s), torch {torch.__version__}, load {os.getloadavg()[0]:.2f}; medians of {args.rounds} runs\n"
     )
     sides = args.side or list(SIDES)
-    print("| case | " + " | ".join(f"{side} s/step | {side} MiB" for side in sides) + " | time | memory |")
-    print("|---" * (2 * len(sides) + 3) + "|")
+    headings = [f"{side} {unit}" for side in sides for unit in ("s/step", "MiB")]
     rows = {}
-    for name in args.case or CASES:
-        found: dict[str, list[dict[str, float]]] = {side: [] for side in sides}
-        with tempfile.TemporaryDirectory() as folder:
-            write_models(CASES[name], Path(folder))
-            for _ in range(args.rounds):
-                for side in sides:
-                    flags = ["--run-side", side, "--case", name, "--folder", folder, "--threads", str(args.threads)]
-                    found[side].append(child(flags))
-        row = {
-            f"{side}_{key}": statistics.median(run[key] for run in runs)
-            for side, runs in found.items()
-            for key in runs[0]
-        }
-        ratios = []
-        for key in ("seconds", "mib"):
-            row[f"{key}_ratio"] = row[f"ours_{key}"] / row[f"trl_{key}"] if len(sides) == 2 else math.nan
-            ratios.append(f"{row[f'{key}_ratio']:.3f}")
-        cells = [f"{row[f'{side}_seconds']:.2f} | {row[f'{side}_mib']:.0f}" for side in sides]
-        print(f"| {name} | " + " | ".join([*cells, *ratios]) + " |", flush=True)
-        rows[name] = row
+    with growing_table("case", *headings, "time", "memory") as add:
+        for name in args.case or CASES:
+            row = rows[name] = measure_case(name, sides, args)
+            cells = [f"{row[f'{side}_{key}']:{form}}" for side in sides for key, form in FORMATS.items()]
+            add(name, *cells, *(f"{row[f'{key}_ratio']:.3f}" for key in FORMATS))
     return rows
+
+
+def measure_case(name: str, sides: list[str], args: argparse.Namespace) -> dict[str, float]:
+    """Return medians over the rounds, and the ratios where both sides were measured."""
+    found: dict[str, list[dict[str, float]]] = {side: [] for side in sides}
+    with tempfile.TemporaryDirectory() as folder:
+        write_models(CASES[name], Path(folder))
+        for _ in range(args.rounds):
+            for side in sides:
+                flags = ["--run-side", side, "--case", name, "--folder", folder, "--threads", str(args.threads)]
+                found[side].append(child(flags))
+    row = {
+        f"{side}_{key}": statistics.median(run[key] for run in runs) for side, runs in found.items() for key in runs[0]
+    }
+    for key in FORMATS:
+        row[f"{key}_ratio"] = row[f"ours_{key}"] / row[f"trl_{key}"] if len(sides) == 2 else math.nan
+    return row
 
 
 def child(flags: list[str]) -> dict[str, float]:

@@ -6,6 +6,7 @@ Every seed has its own world, base checkpoint and pictures. All methods start fr
 steps of as many rows; the baseline takes only rows whose action is right. Settings were chosen on seed 0 alone.
 """
 
+import asyncio
 import json
 import shutil
 from collections.abc import Iterator, Sequence
@@ -76,7 +77,7 @@ def accuracy(model: Path, work: Path) -> float:
         for row in rows
     ]
     greedy = Sampling(n=0, temperature=0.0, top_p=1.0, top_k=0, max_new_tokens=24, seed=0, greedy_first=True)
-    texts = [completions[0].text for completions in engine.generate(requests, greedy)]
+    texts = [completions[0].text for completions in asyncio.run(engine.generate(requests, greedy))]
     return mean(get_reward("accuracy")(texts, answer=[row["answer"] for row in rows]))
 
 

@@ -9,6 +9,7 @@ judged at an earlier step. SFT writes nothing; it sees as many gold texts as the
 Train on one rendering style, test on all; greedy, new pictures. Finished runs are kept: killed and started again, it goes on.
 """
 
+import asyncio
 import json
 import shutil
 from collections.abc import Iterator, Sequence
@@ -108,7 +109,7 @@ def judged(model: Path, output: Path | None) -> dict[str, dict[str, float]]:
         Request([{"role": "user", "content": row["prompt"]}], images=[str(world / row["images"][0])], key=row["id"])
         for row in rows
     ]
-    written = engine.generate(requests, greedy)
+    written = asyncio.run(engine.generate(requests, greedy))
     right = [answer_or_all(texts[0].text) == row["answer"] for row, texts in zip(rows, written, strict=True)]
     members = {style: lambda row, style=style: row["modality"] == style for style in STYLES}
     members["other styles"] = lambda row: row["modality"] != STANDARD

@@ -24,6 +24,7 @@ from typing import Any
 
 import llamafactory  # noqa: F401  mends trl's package check before trl is imported
 import torch
+from live_table import growing_table
 from llamafactory.data import get_template_and_fix_tokenizer
 from llamafactory.hparams import DataArguments, FinetuningArguments, ModelArguments
 from llamafactory.model import load_tokenizer
@@ -32,6 +33,7 @@ from transformers import Qwen2_5_VLForConditionalGeneration, TrainingArguments, 
 from trl import GRPOConfig, GRPOTrainer
 
 from llamafactory_hind.engines.local.weights import LoadedModel
+from llamafactory_hind.engines.open import RolloutEngines
 from llamafactory_hind.rewards import load_rewards
 from llamafactory_hind.stages.grpo import GroupRelative
 from llamafactory_hind.toyworld.build import build
@@ -116,6 +118,7 @@ class Ours:
             annotator=GroupRelative(load_rewards([f"{__file__}:lengths"], None, timeout=60), finetuning_args),
             options=RolloutOptions(GROUP, 0.9, 1.0, 0, NEW_TOKENS, 1, "on"),
             loaded=self.loaded,
+            engines=RolloutEngines.of(finetuning_args, self.loaded),
             reference=copy.deepcopy(model) if case.kl_beta else None,
             finetuning_args=finetuning_args,
             args=TrainingArguments(out, per_device_train_batch_size=1, report_to=[], use_cpu=True, disable_tqdm=True),
@@ -296,13 +299,16 @@ def main() -> None:
     world = arguments.world or Path(tempfile.mkdtemp())
     if not (world / "tiny").is_dir():
         build(world, seed=0, size="small")
-    for name in names:
-        if arguments.memory:
-            trl, ours = (child(name, side, arguments.runs, world)["mib"] for side in ("trl", "ours"))
-            print(f"{name:16} trl {trl:8.0f} MiB   grpo {ours:8.0f} MiB   ratio {ours / trl:.3f}", flush=True)
-        else:
-            found = child(name, "time", arguments.runs, world)
-            print(f"{name:16} " + "   ".join(f"{key} {value:.4g}" for key, value in found.items()), flush=True)
+    if arguments.memory:
+        with growing_table("case", "trl MiB", "grpo MiB", "ratio") as add:
+            for name in names:
+                trl, ours = (child(name, side, arguments.runs, world)["mib"] for side in ("trl", "ours"))
+                add(name, f"{trl:.0f}", f"{ours:.0f}", f"{ours / trl:.3f}")
+        return
+    with growing_table("case", "measured", "value") as add:
+        for name in names:
+            for key, value in child(name, "time", arguments.runs, world).items():
+                add(name, key, f"{value:.4g}")
 
 
 def child(name: str, which: str, runs: int, world: Path) -> dict[str, float]:

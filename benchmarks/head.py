@@ -18,11 +18,23 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from live_table import growing_table
 
 from llamafactory_hind.losses.logprobs import linear_logprobs
 
 
 MEBIBYTE = 2**20
+COLUMNS = (  # of the table: heading, key of a row, format
+    ("plain s", "plain_seconds", ".2f"),
+    ("ours s", "ours_seconds", ".2f"),
+    ("time", "time_ratio", ".3f"),
+    ("CPU time", "cpu_ratio", ".3f"),
+    ("plain MiB", "plain_mib", ".0f"),
+    ("ours MiB", "ours_mib", ".0f"),
+    ("memory", "memory_ratio", ".3f"),
+    ("max |d logp|", "logp_difference", ".1e"),
+    ("max |d grad|", "gradient_difference", ".1e"),
+)
 Logprobs = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 
 
@@ -140,16 +152,11 @@ def main() -> None:
         f"T {args.tokens}, V {args.vocab}, H {args.hidden}, float32, {args.threads} thread(s), torch {torch.__version__}, "
         f"load {os.getloadavg()[0]:.2f}; medians of {args.rounds} alternating passes; memory above the head's own gradient"
     )
-    print("head     plain s   ours s   ratio  CPU ratio  plain MiB  ours MiB   ratio   max |d logp|  max |d grad|")
     rows = {}
-    for name in ("frozen", "trained"):
-        row = rows[name] = compare(args, frozen=name == "frozen")
-        print(
-            f"{name:8} {row['plain_seconds']:7.2f} {row['ours_seconds']:8.2f} {row['time_ratio']:7.3f} {row['cpu_ratio']:10.3f} "
-            f"{row['plain_mib']:10.0f} {row['ours_mib']:9.0f} {row['memory_ratio']:7.3f} "
-            f"{row['logp_difference']:13.1e} {row['gradient_difference']:13.1e}",
-            flush=True,
-        )
+    with growing_table("head", *(title for title, _, _ in COLUMNS)) as add:
+        for name in ("frozen", "trained"):
+            row = rows[name] = compare(args, frozen=name == "frozen")
+            add(name, *(f"{row[key]:{form}}" for _, key, form in COLUMNS))
     if args.json:
         args.json.write_text(json.dumps({"threads": args.threads, **rows}, indent=2))
 

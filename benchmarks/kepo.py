@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 import llamafactory  # noqa: F401  mends trl's package check before trl is imported
 import torch
+from live_table import growing_table
 from llamafactory.hparams import FinetuningArguments, TrainingArguments
 from llamafactory.train.dpo.trainer import CustomDPOTrainer
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
@@ -296,13 +297,16 @@ def main() -> None:
         print(json.dumps(result or {"mib": measure_memory(names[0], arguments.child)}))
         return
     print(f"threads {torch.get_num_threads()}, torch {torch.__version__}")
-    for name in names:
-        if arguments.memory:
-            host, ours = (child(name, which, arguments.runs)["mib"] for which in ("host", "ours"))
-            print(f"{name:24} host {host:8.0f} MiB   kepo {ours:8.0f} MiB   ratio {ours / host:.3f}", flush=True)
-        else:
-            found = child(name, "time", arguments.runs)
-            print(f"{name:24} " + "   ".join(f"{key} {value:.4g}" for key, value in found.items()), flush=True)
+    if arguments.memory:
+        with growing_table("case", "host MiB", "kepo MiB", "ratio") as add:
+            for name in names:
+                host, ours = (child(name, which, arguments.runs)["mib"] for which in ("host", "ours"))
+                add(name, f"{host:.0f}", f"{ours:.0f}", f"{ours / host:.3f}")
+        return
+    with growing_table("case", "measured", "value") as add:
+        for name in names:
+            for key, value in child(name, "time", arguments.runs).items():
+                add(name, key, f"{value:.4g}")
 
 
 def child(name: str, which: str, runs: int) -> dict[str, float]:

@@ -14,21 +14,25 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
+
+from rich.console import Console
+from rich.markdown import Markdown
+from scipy import stats
 
 from llamafactory_hind.toyworld.chain import Chain, Step, move_configs
 
 
 WORK = Path("build/bench/toyworld")
-# Two-sided 95 % quantiles of Student's t for n - 1 degrees of freedom.
-T95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262}
 
 
 def interval(values: Sequence[float], *, scale: float = 100) -> str:
-    """Return mean and half-width of the 95 % interval of the mean, times `scale` (100: in percent)."""
+    """Return mean and half-width of the 95 % interval of the mean (Student's t), times `scale` (100: in percent)."""
     if len(values) < 2:
         return f"{scale * mean(values):.1f}"
-    return f"{scale * mean(values):.1f} ± {scale * T95[len(values)] * stdev(values) / len(values) ** 0.5:.1f}"
+    # not `t.interval`, which is NaN where all values are equal
+    half = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values)
+    return f"{scale * mean(values):.1f} ± {scale * half:.1f}"
 
 
 def folder(seed: int) -> Path:
@@ -104,4 +108,4 @@ def run_benchmark(
         )
     text = report(list(seeds))
     (WORK / f"{name}.md").write_text(text + "\n")
-    print(text)
+    Console().print(Markdown(text))

@@ -17,6 +17,8 @@ import time
 import venv
 from pathlib import Path
 
+from live_table import growing_table
+
 
 ROOT = Path(__file__).resolve().parent.parent
 PTH = ROOT / "llamafactory_hind" / "attach" / "llamafactory_hind_attach.pth"
@@ -65,15 +67,13 @@ def main() -> None:
                 taken = milliseconds(pythons[name])
                 if repeat >= 0:  # the first rounds compile and fill caches
                     times[name].append(taken)
-    print(f"median of {pairs}, ms   wall clock   processor")
-    for name, values in times.items():
-        wall, processor = (statistics.median(column) for column in zip(*values, strict=True))
-        print(f"{name:20s} {wall:10.3f} {processor:11.3f}")
-    for name in ("empty .pth", "with"):
-        pairs_of = list(zip(times[name], times["without"], strict=True))
-        wall, processor = (statistics.median(a[kind] - b[kind] for a, b in pairs_of) for kind in (0, 1))
-        print(f"{name + ' costs':20s} {wall:10.3f} {processor:11.3f}   (median of the paired differences)")
-    print(f"goal for our .pth: under {GOAL_MS} ms")
+    with growing_table(f"median of {pairs}", "wall clock, ms", "processor, ms") as add:
+        for name, values in times.items():
+            add(name, *(f"{statistics.median(column):.3f}" for column in zip(*values, strict=True)))
+        for name in ("empty .pth", "with"):
+            pairs_of = list(zip(times[name], times["without"], strict=True))
+            add(f"{name} costs", *(f"{statistics.median(a[k] - b[k] for a, b in pairs_of):.3f}" for k in (0, 1)))
+    print(f"What a file costs is the median of the paired differences; goal for our .pth: under {GOAL_MS} ms")
 
 
 if __name__ == "__main__":

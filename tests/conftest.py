@@ -1,9 +1,10 @@
-"""Shared by all tests: no network, one thread, and the host's command line as a user calls it."""
+"""Shared by all tests: no network, one thread, the small world, and the host's command line as a user calls it."""
 
 import os
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,40 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket.socket, "connect", local_only)
 
 
+@pytest.fixture(autouse=True)
+def training_is_marked(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail a test that takes an optimiser step without the marker `train`: `make test-fast` would train."""
+    if "torch" not in sys.modules or request.node.get_closest_marker("train"):
+        yield
+        return
+    from torch.optim.optimizer import register_optimizer_step_pre_hook
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("A test that trains a model needs the marker `train`.")
+
+    hook = register_optimizer_step_pre_hook(refuse)
+    yield
+    hook.remove()
+
+
+SECONDS = {"slow": 15.0, "train": 4.0}  # of a test with this marker, roughly; of any other, a tenth of one
+
+
+def seconds_of(item: pytest.Item) -> float:
+    return max([SECONDS[marker.name] for marker in item.iter_markers() if marker.name in SECONDS], default=0.1)
+
+
+@pytest.hookimpl(trylast=True)  # once all are marked, and those not asked for are gone
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first: one that begins last would keep one worker busy when the others are done."""
+    files: dict[Path, float] = {}
+    for item in items:
+        files[item.path] = files.get(item.path, 0.0) + seconds_of(item)
+    items.sort(key=lambda item: -files[item.path])
+    skip_without_gpu(items)
+
+
+def skip_without_gpu(items: list[pytest.Item]) -> None:
     """Skip the gpu tests where there is no device; torch is imported only if there are any."""
     gpu = [item for item in items if item.get_closest_marker("gpu")]
     if not gpu:
@@ -87,14 +121,21 @@ def host_cli():
     return run
 
 
-@pytest.fixture(scope="session")
-def small_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The offline world of size `small`: scenes, clips, rows, an untrained tiny Qwen2.5-VL in `tiny/`."""
+def build_small_world(folder: Path) -> None:
     from llamafactory_hind.toyworld.build import build
 
-    out = tmp_path_factory.mktemp("world")
-    build(out, seed=0, size="small")
-    return out
+    build(folder, seed=0, size="small")
+
+
+@pytest.fixture(scope="session")
+def small_world() -> Iterator[Path]:
+    """The offline world of size `small`: scenes, clips, rows, an untrained tiny Qwen2.5-VL in `tiny/`; to be read only."""
+    from shared.store import contents, kept
+
+    world = kept("world", build_small_world)
+    before = contents(world)
+    yield world
+    assert contents(world) == before, f"a test wrote into {world}, which all tests share: delete it, mend the test"
 
 
 @pytest.fixture

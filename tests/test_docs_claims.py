@@ -1,4 +1,4 @@
-"""Every claim under "What holds" of a stage's page names the test that holds it, and the test is there."""
+"""Every claim under "What is guaranteed" of a stage's page names the test that holds it, and the test is there."""
 
 import ast
 import re
@@ -13,8 +13,8 @@ TEST = re.compile(r"`(tests/[\w/]+\.py)::(test_\w+)`")
 
 
 def claims(page: str) -> list[str]:
-    """Return the points of the list under `## What holds`, each in one line."""
-    section = re.search(r"^## What holds\n(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL)
+    """Return the points of the list under `## What is guaranteed`, each in one line."""
+    section = re.search(r"^## What is guaranteed\n(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL)
     lines = section[1].strip().splitlines() if section else []
     found: list[str] = []
     for line in lines:
@@ -23,7 +23,7 @@ def claims(page: str) -> list[str]:
         elif line.startswith("  ") and found:
             found[-1] += " " + line.strip()
         elif line.strip():
-            raise AssertionError(f"under `What holds`, this is no point of a list: {line}")
+            raise AssertionError(f"under `What is guaranteed`, this is no point of a list: {line}")
     return found
 
 
@@ -45,7 +45,7 @@ def unheld(claim: str) -> list[str]:
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
 def test_every_claim_points_to_its_test(page: Path) -> None:
     found = claims(page.read_text(encoding="utf-8"))
-    assert found, f"{page.name} has no claim under `## What holds`"
+    assert found, f"{page.name} has no claim under `## What is guaranteed`"
     wrong = {claim[:60]: problems for claim in found if (problems := unheld(claim))}
     assert not wrong
 
@@ -65,7 +65,7 @@ def test_a_claim_without_its_test_is_seen(claim: str, says: str) -> None:
 
 
 def test_claims_are_the_points_of_the_section() -> None:
-    page = "# A\n\n## What holds\n\n- one\n  more\n- two\n\n## Limits\n\n- three\n"
+    page = "# A\n\n## What is guaranteed\n\n- one\n  more\n- two\n\n## Limits\n\n- three\n"
     assert claims(page) == ["- one more", "- two"]
     with pytest.raises(AssertionError, match="no point"):
-        claims("## What holds\n\nAll of it.\n")
+        claims("## What is guaranteed\n\nAll of it.\n")

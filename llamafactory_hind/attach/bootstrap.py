@@ -30,7 +30,7 @@ def install():
         return
     if "llamafactory" in sys.modules:
         raise RuntimeError(
-            "llamafactory was imported before llamafactory_hind.attach.bootstrap, its modules have taken each other's "
+            "llamafactory was imported before llamafactory_hind.attach.bootstrap, so its modules already hold the old "
             "names. Import the bootstrap first, or install the package (`pip install -e .`): its .pth file does so."
         )
     sys.meta_path.insert(0, HostFinder())

@@ -43,28 +43,52 @@ def replace_align_dataset(loader: ModuleType) -> None:
 
 
 def replace_load_single_dataset(loader: ModuleType) -> None:
-    """Name the rows where `datasets` cannot read a file of one of our formats."""
+    """Note which dataset is loaded, so that `load_dataset` can read rows of ours."""
     host_load = loader._load_single_dataset
 
     @wraps(host_load)
     def _load_single_dataset(dataset_attr: Any, model_args: Any, data_args: Any, training_args: Any) -> Any:
-        from ..formats.align.odd_types import load_single_dataset as load
+        from ..formats.align.tables import LOADING, is_ours
 
-        return load(host_load, dataset_attr, model_args, data_args, training_args)
+        token = LOADING.set((dataset_attr, data_args, model_args) if is_ours(dataset_attr, data_args) else None)
+        try:
+            return host_load(dataset_attr, model_args, data_args, training_args)
+        finally:
+            LOADING.reset(token)
 
     loader._load_single_dataset = _load_single_dataset
 
 
+def replace_load_dataset(loader: ModuleType) -> None:
+    """Read local rows of ours ourselves; everything else is left to `datasets`."""
+    host_load_dataset = loader.load_dataset
+
+    @wraps(host_load_dataset)
+    def load_dataset(*args: Any, **kwargs: Any) -> Any:
+        from ..formats.align.tables import LOADING, load_rows
+
+        loading = LOADING.get()
+        return host_load_dataset(*args, **kwargs) if loading is None else load_rows(*loading)
+
+    loader.load_dataset = load_dataset
+
+
 def replace_get_merged_dataset(loader: ModuleType) -> None:
-    """Pass our pair stages to the host as `rm`, the stage whose datasets are ranking ones."""
+    """Pass our pair stages to the host as `rm`, the stage whose datasets are ranking ones, and note a stage of ours."""
     host_merged = loader._get_merged_dataset
 
     @wraps(host_merged)
     def _get_merged_dataset(
         dataset_names: Any, model_args: Any, data_args: Any, training_args: Any, stage: str, return_dict: bool = False
     ) -> Any:
-        stage = "rm" if stage in config.PAIR_STAGES else stage
-        return host_merged(dataset_names, model_args, data_args, training_args, stage, return_dict)
+        from ..formats.align.tables import FOR_OUR_STAGE
+
+        token = FOR_OUR_STAGE.set(stage in config.STAGES)
+        try:
+            host_stage = "rm" if stage in config.PAIR_STAGES else stage
+            return host_merged(dataset_names, model_args, data_args, training_args, host_stage, return_dict)
+        finally:
+            FOR_OUR_STAGE.reset(token)
 
     loader._get_merged_dataset = _get_merged_dataset
 

@@ -57,5 +57,5 @@ def leave_process_group(tuner: ModuleType) -> None:
     try:
         if tuner.dist.is_initialized():
             tuner.dist.destroy_process_group()
-    except (RuntimeError, ValueError) as error:  # the run is complete and saved: a failed farewell must not fail it
+    except (RuntimeError, ValueError) as error:  # the run is complete and saved: an error at the end must not fail it
         tuner.logger.warning(f"Failed to destroy process group: {error}.")

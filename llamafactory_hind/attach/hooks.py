@@ -79,8 +79,14 @@ HOOKS = (
     Hook(
         "llamafactory.data.loader",
         "_load_single_dataset",
-        "a field whose type changes within a file ends in an Arrow error that names neither file nor row",
+        "which dataset is loaded is known here alone; `load_dataset` below needs it",
         "datasets:replace_load_single_dataset",
+    ),
+    Hook(
+        "llamafactory.data.loader",
+        "load_dataset",
+        "it guesses types (a text that looks like a date becomes one) and names neither file nor row; our rows are read by us",
+        "datasets:replace_load_dataset",
     ),
     Hook(
         "llamafactory.data.loader",

@@ -61,7 +61,7 @@ def attach(own: Any) -> None:
         low, high = (".".join(map(str, bound)) for bound in SUPPORTED)
         sys.stderr.write(
             f"[llamafactory_hind] WARNING: LLaMA-Factory {version} is installed, this release supports >={low},<{high}: "
-            f"nothing was attached, LLaMA-Factory is as its authors made it. Install a supported version, or set "
+            f"nothing was attached and LLaMA-Factory is unchanged. Install a supported version, or set "
             f"{SWITCH} to silence this line.\n"
         )
 

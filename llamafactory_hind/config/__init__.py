@@ -1,4 +1,8 @@
-"""Keys, their defaults and their checks. Pure Python: neither torch nor the host is imported here."""
+"""Keys, their defaults and their checks. Standard library only, but for `command`; neither torch nor the host.
+
+`stages/` has one file a stage, `keys/` what several stages take, `limits` the checks they share;
+`catalogue` finds modules by name, `types` says what fits a key and which word is nearest.
+"""
 
 from .checks import check_train
 from .problem import ConfigError, Problem

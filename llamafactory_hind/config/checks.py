@@ -54,7 +54,7 @@ def check_train(
         problems = unknown + problems
     if problems:
         raise ConfigError(problems)
-    warnings = [f"ALLOW_EXTRA_ARGS lets the key pass, and ignores it: {problem}" for problem in unknown]
+    warnings = [f"ALLOW_EXTRA_ARGS is set, so this key is ignored: {problem}" for problem in unknown]
     if stage in STAGES:
         ours = defaults()
         host_given = [key for key in given if key in known and key not in ours]
@@ -86,7 +86,7 @@ def unknown_keys(given: Mapping[str, Any], stage: str, known: Collection[str]) -
             remedy = (
                 f"The nearest key is `{near}`."
                 if near
-                else "No key is near it; `llamafactory-cli train -h` lists all."
+                else "No known key is similar; `llamafactory-cli train -h` lists all."
             )
             yield Problem(key, value, "a known key", remedy)
 

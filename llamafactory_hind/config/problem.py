@@ -1,7 +1,13 @@
-"""One problem of a configuration, and the error that reports all of them."""
+"""One problem of a configuration, the error that reports all of them, and how errors show lists and values."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+
+
+SHOWN_LINES = 20
+SHOWN_NAMES = 3
+SHOWN_CHARACTERS = 80
 
 
 @dataclass(frozen=True)
@@ -25,16 +31,13 @@ class ConfigError(ValueError):
         """Keep the problems and write one line for each."""
         self.problems = problems
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        lines = "\n".join(f"  - {problem}" for problem in problems)
-        super().__init__(f"{count} in the configuration, nothing was loaded:\n{lines}")
-
-
-SHOWN_CHARACTERS = 80
+        lines = listed(problems, shown=len(problems))
+        super().__init__(f"{count} in the configuration, nothing was loaded:{lines}")
 
 
 @dataclass(frozen=True)
 class RowProblem:
-    """One thing wrong with one field: what stands there, what is expected and what to do."""
+    """One thing wrong with one field: what was found, what is expected and what to do."""
 
     field: str
     got: str
@@ -46,10 +49,38 @@ class RowProblem:
         return f"field `{self.field}`: got {self.got}, expected {self.expected}; {self.remedy}"
 
 
+def listed(lines: Sequence[object], *, shown: int = SHOWN_LINES) -> str:
+    """Return lines for an error message, each on a line of its own below the text before; the last says how many more there are.
+
+    Args:
+        lines: what to list.
+        shown: lines in full.
+    """
+    more = [f"… and {len(lines) - shown} more."] if len(lines) > shown else []
+    return "".join(f"\n  - {line}" for line in [*lines[:shown], *more])
+
+
+def first_of(names: Sequence[object], *, shown: int = SHOWN_NAMES, separator: str = ", ") -> str:
+    """Return the first names within a sentence, and how many more there are: `r1, r4, r7 and 2 more`."""
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return separator.join(map(str, names[:shown])) + more
+
+
+def shorten(value: Any, *, limit: int = SHOWN_CHARACTERS) -> str:
+    """Return the repr of a value for an error message, shortened in the middle: a path ends in its name."""
+    try:
+        text = repr(value)
+    except ValueError:  # a whole number with more digits than Python writes
+        text = "a whole number of thousands of digits"
+    return shorten_text(text, limit=limit)
+
+
+def shorten_text(text: str, *, limit: int = SHOWN_CHARACTERS) -> str:
+    """Return a text of at most `limit` characters, a longer one with `…` for its middle."""
+    half = limit // 2
+    return text if len(text) <= limit else f"{text[: half - 1]}…{text[-half:]}"
+
+
 def show(value: Any) -> str:
-    """Return a value for an error message: its repr, shortened in the middle (a path ends in its name); 'nothing' for None."""
-    if value is None:
-        return "nothing"
-    text = repr(value)
-    half = SHOWN_CHARACTERS // 2
-    return text if len(text) <= SHOWN_CHARACTERS else f"{text[: half - 1]}…{text[-half:]}"
+    """Return a value of a row for an error message, `shorten`ed; 'nothing' for None."""
+    return "nothing" if value is None else shorten(value)

@@ -1,23 +1,32 @@
 """Types of keys: whether a value fits the declared one, how to say it, and the nearest known word."""
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from difflib import SequenceMatcher
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
 
-NEAR = 0.6  # similarity (0..1) from which a key is worth naming
+NEAR = 0.6  # [ours] similarity (0..1) from which a word is worth naming
 
 
-def nearest(word: str, choices: Collection[str], preferred: Collection[str] = ()) -> str | None:
-    """Return the choice most like the word, a preferred one where they are nearly alike; None if none is near."""
+def nearest(
+    word: str, choices: Iterable[str], preferred: Collection[str] = (), *, at_least: float = NEAR
+) -> str | None:
+    """Return the choice most like the word, a preferred one where they are nearly alike; None if none is near.
+
+    Args:
+        word: as it was written; its case does not matter.
+        choices: known words.
+        preferred: choices that count as 0.1 nearer.
+        at_least: similarity (0..1, of `difflib.SequenceMatcher`) that the choice must have.
+    """
 
     def likeness(choice: str) -> float:
-        return SequenceMatcher(None, word, choice).ratio() + 0.1 * (choice in preferred)
+        return SequenceMatcher(None, choice.casefold(), word.casefold()).ratio() + 0.1 * (choice in preferred)
 
     best = max(sorted(choices), key=likeness, default=None)
-    return best if best is not None and likeness(best) >= NEAR else None
+    return best if best is not None and likeness(best) >= at_least else None
 
 
 def fits(value: object, expected: Any) -> bool:

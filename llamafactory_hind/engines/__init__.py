@@ -1,1 +1,5 @@
-"""Models that write and score: one implementation for rollouts, teachers and pipelines."""
+"""Models that write and score; `interface.Engine` is the contract.
+
+`local`: a model in this process; `server`: OpenAI-compatible HTTP; `teachers`: either, read from the key `teacher`. `open.py` is the
+only place that picks an engine by name.
+"""

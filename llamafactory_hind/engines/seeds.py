@@ -5,6 +5,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from ..formats.media.fields import MEDIA_FIELDS
+from ..storage.digests import medium_name
 from .interface import Request
 
 
@@ -29,18 +31,17 @@ def derive_seed(seed: int, key: str, number: int, draw: int = 0) -> int:
 
 
 def _content_key(request: Request) -> str:
-    media = [[_name(medium) for medium in kind] for kind in (request.images, request.videos, request.audios)]
+    media = [[_text(medium) for medium in getattr(request, kind)] for kind in MEDIA_FIELDS]
     content = repr((list(request.messages), request.system, media))
     return hashlib.sha256(content.encode()).hexdigest()
 
 
-def _name(medium: Any) -> str:
-    """Return what tells a medium apart: its path, else its bytes."""
-    if isinstance(medium, str):
-        return medium
-    if isinstance(medium, list | tuple):
-        return repr([_name(frame) for frame in medium])
-    if isinstance(medium, dict):
-        return repr({key: _name(value) for key, value in medium.items()})
-    content = medium.tobytes() if hasattr(medium, "tobytes") else medium
-    return hashlib.sha256(content).hexdigest() if isinstance(content, bytes) else repr(content)
+def _text(medium: Any) -> str:
+    """Return the name of a medium as one text. Random numbers hang on its letters: they must not change."""
+
+    def flat(name: Any) -> str:
+        if isinstance(name, list):
+            return repr([flat(part) for part in name])
+        return repr({key: flat(part) for key, part in name.items()}) if isinstance(name, dict) else str(name)
+
+    return flat(medium_name(medium, path=str, shaped=False))

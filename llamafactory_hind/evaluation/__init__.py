@@ -1,4 +1,7 @@
-"""Predictions to numbers: pure Python, text in, scores out."""
+"""Predictions to numbers: pure Python, text in, scores out.
+
+A file of `metrics/` is a metric; `score` is the command, the other files are what metrics compute with.
+"""
 
 from .aokvqa import aokvqa_choice, aokvqa_direct
 from .question_types import choice_accuracy

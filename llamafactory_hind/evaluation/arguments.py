@@ -39,7 +39,7 @@ class ScoreArguments:
         metadata={
             "help": (
                 "Regular expression with one group that cuts the final answer out of a prediction, its last match counts; "
-                "null takes the whole text. Margins are stripped either way."
+                "null takes the whole text. White space around it is removed in both cases."
             )
         },
     )
@@ -68,7 +68,7 @@ class ScoreArguments:
         metadata={
             "help": (
                 "aokvqa_choice, choice_accuracy, per_group. lenient: `(B)`, `B`, `b) dog`, `Dog.` and `(dog)` name a choice; exact: only its text does, "
-                "as in the official code. Neither measures likeness [ours]."
+                "as in the official code. Neither measures similarity [ours]."
             )
         },
     )
@@ -76,20 +76,20 @@ class ScoreArguments:
         default=0,
         metadata={
             "help": (
-                "choice_accuracy: what the first option is called where a prediction names one by its number; 0 as in the official "
+                "choice_accuracy: the number of the first option when a prediction names an option by number; 0 as in the official "
                 "files of NExT-QA."
             )
         },
     )
     group_by: str | None = field(
-        default=None, metadata={"help": "Column whose values also get a mean each, such as `question_type`."}
+        default=None, metadata={"help": "Column, such as `question_type`: gives the mean for each of its values, too."}
     )
     seen_groups: str | None = field(
         default=None,
         metadata={
             "help": (
-                "Values of `group_by` that training has seen, a list or separated by commas: the mean over the other groups is "
-                "then given, too."
+                "Values of `group_by` that were in training, a list or separated by commas: gives the mean over the other "
+                "groups, too."
             )
         },
     )
@@ -97,7 +97,7 @@ class ScoreArguments:
         default=None,
         metadata={
             "help": (
-                "JSON file of the numbers; the questions lie beside it as `<name>.questions.jsonl`. "
+                "JSON file of the numbers; the questions are beside it in `<name>.questions.jsonl`. "
                 "Null is `<predictions>.score.json`."
             )
         },
@@ -187,7 +187,7 @@ def build_arguments(given: Mapping[str, Any]) -> ScoreArguments:
         elif fits(value, types[key]):
             usable[key] = value
         else:
-            problems.append(Problem(key, value, " or ".join(describe(types[key])), "Mend the value."))
+            problems.append(Problem(key, value, " or ".join(describe(types[key])), "Correct the value."))
     arguments = ScoreArguments(**usable)
     wrong = {problem.key for problem in problems}
     problems += [problem for problem in arguments.problems() if problem.key not in wrong]

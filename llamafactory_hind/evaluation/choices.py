@@ -47,7 +47,7 @@ BOXED = re.compile(r"\\boxed\{(?:\\text\{)?([^{}]*)\}")
 def parse_choice(text: str, choices: Sequence[str], *, first_number: int = 0) -> int | None:
     r"""Return the index of the option that a text names; None where it names none, or several.
 
-    What stands in `<answer>` tags counts, else what follows `</think>`, else all; of it the last `\boxed{}`. The first rule that
+    The text in `<answer>` tags counts, else what follows `</think>`, else all; of it the last `\boxed{}`. The first rule that
     speaks decides:
 
     1. the whole is an option's text (but for capitals, quotes and a last period), a letter, a number, or `dog (B)`;
@@ -80,7 +80,7 @@ def parse_choice(text: str, choices: Sequence[str], *, first_number: int = 0) ->
 
 
 def exact_choice(text: str, choices: Sequence[str], *, first_number: int = 0) -> int | None:
-    """Return the index of the option of which a text is the text, the capital letter or the number, as it stands."""
+    """Return the index of the option of which a text is the text, the capital letter or the number, unchanged."""
     words = text.strip()
     if choices.count(words) == 1:
         return choices.index(words)
@@ -147,7 +147,7 @@ def _whole(words: str, options: Sequence[str], first_number: int) -> int | None:
 
 
 def _named_next(words: str, options: Sequence[str], first_number: int) -> int | None:
-    """Return the option that stands at the very start of the words: its text, else its letter, else its number."""
+    """Return the option that is at the very start of the words: its text, else its letter, else its number."""
     words = words.lstrip(WHITE + QUOTES)
     if (index := _option_in_front(words, options)) is not None:
         return index

@@ -21,7 +21,7 @@ class Question:
 
     Attributes:
         id: of the row.
-        place: where its references stand, for errors.
+        place: where its references are, for errors.
         fields: the row under our names.
         prediction: the whole text that was predicted; None where there is none.
         predicted: the whole row of the prediction; None where there is none.
@@ -101,8 +101,8 @@ def match_by_order(predictions: Sequence[Prediction], references: Sequence[Refer
         ScoreError: their numbers differ, or a prompt or a label is not that of its row.
     """
     remedy = (
-        "Rows are matched by order: give the datasets in the order of the run, its `max_samples`, and predict with neither "
-        "shuffling, `val_size` nor skipped rows, with a `cutoff_len` that leaves the question whole."
+        "Rows are matched by order: give the datasets in the order of the run, its `max_samples`, and predict without "
+        "shuffling, `val_size` or skipped rows, and with a `cutoff_len` that does not cut the question."
     )
     if len(predictions) != len(references):
         lines = [f"{len(predictions)} predictions, {len(references)} rows in the dataset"]
@@ -140,7 +140,7 @@ def _stranger(prediction: Prediction, reference: Reference) -> str | None:
     for placeholder in PLACEHOLDERS.values():
         pieces = [part for piece in pieces for part in piece.split(placeholder)]
     if any(_squeezed(piece) not in _squeezed(prompt) for piece in pieces):
-        return f"{prediction.place}, field `prompt`: it lacks the question {reference.fields['question']!r} of {reference.place}"
+        return f"{prediction.place}, field `prompt`: it does not contain the question {reference.fields['question']!r} of {reference.place}"
     response = reference.response()
     # Questions repeat; the label tells rows of one question apart. A label may be cut, or stand behind a template's own words.
     if isinstance(label, str) and label.strip() and response is not None:
@@ -163,4 +163,4 @@ def _refuse_twins(rows: Iterable[tuple[str, str]]) -> None:
             twins.append(f"{place}, field `id`: got {row_id!r}, which {first[row_id]} has already")
         first.setdefault(row_id, place)
     if twins:
-        raise ScoreError("An id may occur once.", twins, "Remove the repeated rows.")
+        raise ScoreError("An id occurs more than once.", twins, "Remove the repeated rows.")

@@ -53,7 +53,7 @@ def read_predictions(
     """
     bad: list[RowProblem] = []
     try:
-        rows = list(iterate(path, on_bad=bad.append))
+        rows = list(iterate(path, on_bad=bad.append, half_characters=True))
     except (OSError, RowsError) as error:
         raise ConfigError(
             [Problem("predictions", str(path), "a readable .json or .jsonl file", f"{error}.")]
@@ -69,7 +69,7 @@ def read_predictions(
         if not isinstance(row.values.get(chosen), str | None)
     ]
     if wrong:
-        raise ScoreError(f"{len(wrong)} of {len(rows) + len(bad)} predictions cannot be read.", wrong, "Mend them.")
+        raise ScoreError(f"{len(wrong)} of {len(rows) + len(bad)} predictions cannot be read.", wrong, "Correct them.")
     if text and chosen not in names:
         near = nearest(chosen, names)
         remedy = f"The nearest field is `{near}`." if near else f"Rows have {', '.join(sorted(names))}."
@@ -84,7 +84,7 @@ def read_predictions(
 
 
 def final_answer(text: str, pattern: str | None) -> str | None:
-    """Return the answer in a prediction, without margins.
+    """Return the answer in a prediction, without white space around it.
 
     Args:
         text: the prediction.

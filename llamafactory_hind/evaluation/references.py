@@ -65,7 +65,7 @@ def _read(dataset: Dataset, max_samples: int | None) -> list[Reference]:
         question = dataset.format.question_of(fields)
         if question is None:
             expected = "rows that are objects with a `question` (`rollout`: a usable prompt)"
-            remedy = f"{row.place}, field `question`: got {show(fields.get('question'))}; mend the row."
+            remedy = f"{row.place}, field `question`: got {show(fields.get('question'))}; correct the row."
             problems.append(Problem("dataset", dataset.name, expected, remedy))
             continue
         row_id = str(fields.get("id", f"{Path(row.file).name}:{row.number}"))

@@ -2,8 +2,7 @@
 
 from collections.abc import Sequence
 
-
-SHOWN_ROWS = 20
+from ..config.problem import listed
 
 
 class ScoreError(ValueError):
@@ -17,6 +16,4 @@ class ScoreError(ValueError):
             lines: one for each row, with file, row and field.
             remedy: what to do.
         """
-        more = [f"... and {len(lines) - SHOWN_ROWS} more."] if len(lines) > SHOWN_ROWS else []
-        shown = "".join(f"\n  - {line}" for line in [*lines[:SHOWN_ROWS], *more])
-        super().__init__(f"{title}{shown}\n{remedy} No number was written.")
+        super().__init__(f"{title}{listed(lines)}\n{remedy} No number was written.")

@@ -28,7 +28,7 @@ TIE_NOISE = tuple(
 def sherlock_pairwise(predictions: Sequence[float], labels: Sequence[float]) -> float:
     """Return how far a model orders the candidates of one instance as one rater did: `2 (right pairs / pairs - 0.5)`.
 
-    Only pairs that the rater told apart count. Equal predictions are told apart by a noise below 1e-9, the same for every
+    Only pairs to which the rater gave different ratings count. Equal predictions are ordered by a noise below 1e-9, the same for every
     instance, so equal scores earn what that order happens to be worth; scores nearer than 1e-9 may change places too.
 
     Args:
@@ -36,7 +36,7 @@ def sherlock_pairwise(predictions: Sequence[float], labels: Sequence[float]) -> 
         labels: the rater's value for each candidate, higher is better.
 
     Returns:
-        -1..1; 0 where the rater told none apart. The official score is the mean over both raters, then over instances, x 100.
+        -1..1; 0 where the rater gave all the same rating. The official score is the mean over both raters, then over instances, x 100.
 
     Raises:
         ValueError: the lengths differ, there are more than ten candidates, or a prediction is NaN.

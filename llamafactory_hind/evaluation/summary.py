@@ -66,7 +66,7 @@ def score_questions(questions: Sequence[Question], arguments: ScoreArguments) ->
             if scores.missing > before:
                 missing[question.id] = question.place
     if wrong:
-        raise ScoreError("Rows lack what a metric needs.", wrong, "Mend them, or take another metric.")
+        raise ScoreError("Rows lack fields that a metric needs.", wrong, "Correct them, or use another metric.")
     if missing and arguments.missing == "error":
         lines = [f"{place}: id {row_id!r}" for row_id, place in missing.items()]
         remedy = "Predict them, or set `missing: zero` (as the official A-OKVQA code does) or `missing: skip`."

@@ -26,7 +26,7 @@ PARTIAL = Credits(1.0, 0.5, 0.5, 0.25)
 
 
 def read_triples(text: str) -> list[Triple]:
-    """Return every `function(object, value)` in the order of the text; the value may stand in single quotes."""
+    """Return every `function(object, value)` in the order of the text; the value may be in single quotes."""
     return [(match["function"], match["object"], match["value"]) for match in TRIPLE.finditer(text)]
 
 

@@ -18,7 +18,7 @@ def ranking(losses: Sequence[float]) -> list[int]:
 def acc_at_50(losses: Sequence[float], num_gold: int) -> float:
     """Return the share of gold sentences among the best `num_gold` candidates of one group, `Acc@50` averaged over groups.
 
-    Equal losses favour gold, which stands first, as in the official code: a model that gives every candidate one loss
+    Equal losses favour gold, which comes first, as in the official code: a model that gives every candidate one loss
     scores 1. `ties_decide` tells where that mattered.
 
     Args:

@@ -93,7 +93,7 @@ SPELT_WITHOUT = [
     "you're",
     "you've",
 ]
-# Two apostrophes, written with one of them: both ways are mended.
+# Two apostrophes, written with one of them: both forms are corrected.
 SPELT_WITH_ONE = [
     "couldn't've",
     "hadn't've",
@@ -137,7 +137,7 @@ CONTRACTIONS = _contractions()
 
 
 def strip_punctuation(text: str) -> str:
-    """Remove punctuation, or put a space in its place where it stands between two words."""
+    """Remove punctuation, or put a space in its place where it is between two words."""
     has_number_comma = COMMA_IN_NUMBER.search(text) is not None
     stripped = text
     for mark in PUNCTUATION:

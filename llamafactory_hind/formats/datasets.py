@@ -23,7 +23,7 @@ class DatasetRow:
     """One row of a dataset.
 
     Attributes:
-        file: where it stands; `number` counts from 1.
+        file: where it is; `number` counts from 1.
         values: as stored.
     """
 
@@ -90,7 +90,7 @@ def open_datasets(
     Args:
         names: in `dataset_info.json`.
         dataset_dir: where that file lies.
-        formats: that will do; None is all of ours.
+        formats: that are allowed; None is all of ours.
 
     Raises:
         ConfigError: `dataset_info.json` cannot be read.

@@ -1,5 +1,6 @@
 """Fields of a row, whatever the format."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,17 @@ def as_list(value: Any) -> list[Any]:
     if is_missing(value):
         return []
     return value if isinstance(value, list) else [value]
+
+
+def read_columns(text: str | None) -> dict[str, Any]:
+    """Return the other columns of a row, which travel through the host's processing as one JSON text."""
+    columns: dict[str, Any] = json.loads(text or "{}")
+    return columns
+
+
+def columns_of(feature: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the other columns of a processed row; none where it has none."""
+    return read_columns(feature.get("columns"))
 
 
 def read_fields(row: Mapping[str, Any], options: RowOptions) -> dict[str, Any]:

@@ -1,9 +1,10 @@
 """What every `dataset_info.json` entry of ours may say, whatever the format."""
 
-import difflib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from ..config.types import nearest
 
 
 HOST_KEYS = (
@@ -38,9 +39,9 @@ def misspelt_keys(info: Mapping[str, Any], ours: Collection[str]) -> list[str]:
     """
     problems = []
     for key in info:
-        near = difflib.get_close_matches(key, ours, n=1, cutoff=0.75)
+        near = nearest(key, ours, at_least=0.75)
         if key not in ours and key not in HOST_KEYS and near:
-            problems.append(f"{key}: unknown key; did you mean `{near[0]}`")
+            problems.append(f"{key}: unknown key; did you mean `{near}`")
     return problems
 
 
@@ -66,7 +67,7 @@ def wrong_columns(columns: Any, fields: Sequence[str], meant: Mapping[str, str] 
     problems = []
     for field, column in columns.items():
         if field not in fields:
-            near = (meant or {}).get(field) or difflib.get_close_matches(str(field), fields, n=1, cutoff=0.0)[0]
+            near = (meant or {}).get(field) or nearest(str(field), fields, at_least=0)
             problems.append(f"columns.{field}: unknown field; did you mean `{near}`? Known: {', '.join(fields)}")
         elif not isinstance(column, str) or not column:
             problems.append(f"columns.{field}: got {column!r}, expected the name of a column")

@@ -6,10 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..config.problem import RowProblem, show
-
-
-SHOWN_ROWS = 20
+from ..config.problem import RowProblem, listed, show
 
 
 @dataclass(frozen=True)
@@ -26,7 +23,7 @@ class BadRow:
         place = (
             f"{self.file}, row {self.number}" if self.number is not None else f"{self.file}, row {show(self.content)}"
         )
-        return "\n".join(f"  {place}, {problem}." for problem in self.problems)
+        return "\n  - ".join(f"{place}, {problem}." for problem in self.problems)
 
     def to_json(self) -> str:
         """Return the line of the side file."""
@@ -54,17 +51,12 @@ class BadRowsError(ValueError):
         """
         self.rows = list(rows)
         total = "" if checked is None else f" of {checked}"
-        lines = [f"Dataset {dataset}: {len(rows)} bad row{'s' if len(rows) > 1 else ''}{total}."]
-        lines += [str(row) for row in rows[:SHOWN_ROWS]]
-        if len(rows) > SHOWN_ROWS:
-            lines.append(f"  … and {len(rows) - SHOWN_ROWS} more.")
+        title = f"Dataset {dataset}: {len(rows)} bad row{'s' if len(rows) > 1 else ''}{total}."
         if side_file is None:
-            lines.append(
-                "Mend them: the file cannot be read as a table with them in it, so they cannot be skipped either."
-            )
+            remedy = "Correct them: with these rows the file cannot be read as a table, so they cannot be skipped."
         else:
-            lines.append(f"Mend them, or set `skip_bad_rows: true` to leave them out and list them in {side_file}.")
-        super().__init__("\n".join(lines))
+            remedy = f"Correct them, or set `skip_bad_rows: true` to leave them out and list them in {side_file}."
+        super().__init__(f"{title}{listed(rows)}\n{remedy}")
 
 
 def write_side_file(path: str, rows: Sequence[BadRow]) -> None:

@@ -66,10 +66,12 @@ def run_import(arguments: argparse.Namespace) -> None:
         ImportRefused: with everything of one kind that is wrong; nothing was written.
     """
     if arguments.out.suffix not in (".json", ".jsonl"):
-        raise ImportRefused("--out has no form.", [str(arguments.out)], "Give a name that ends in .json or .jsonl.")
+        raise ImportRefused(
+            "--out has an unknown file ending.", [str(arguments.out)], "Give a name that ends in .json or .jsonl."
+        )
     entries = get_importer(arguments.family).read_entries(arguments)
     if not entries:
-        raise ImportRefused("The files hold no question.", [], "Give the released files.")
+        raise ImportRefused("The files have no question.", [], "Give the released files.")
     placed, skipped = place_images(entries, arguments.images, skip_missing=arguments.skip_missing_images)
     formatting = formatting_of(arguments.family)
     refuse_bad_rows(placed, formatting)
@@ -102,7 +104,7 @@ def tell_what_is_unusual(rows: Sequence[Mapping[str, Any]], target: str) -> None
             file=sys.stderr,
         )
     if unusual := sum(len(row["answers"]) != USUAL_ANSWERS for row in rows if row["answers"]):
-        print(f"{unusual} rows have another number of references than {USUAL_ANSWERS}.", file=sys.stderr)
+        print(f"{unusual} rows do not have the usual number of references, {USUAL_ANSWERS}.", file=sys.stderr)
     if target in ("cot", "knowledge"):
         print(f"The rows have no `{target}` yet: `llamafactory-cli synth` writes it.", file=sys.stderr)
 
@@ -123,7 +125,7 @@ def refuse_bad_rows(placed: Sequence[tuple[Entry, Mapping[str, Any]]], formattin
             f"{entry.place}, {problem}" for problem in found if problem.field != "answer" or "answer" in fields
         ]
     if problems:
-        raise ImportRefused("Rows would not pass the checks of the format.", problems, "Mend the entries.")
+        raise ImportRefused("Rows would not pass the checks of the format.", problems, "Correct the entries.")
 
 
 def prepare_info(dataset_dir: Path | None) -> Path | None:
@@ -140,7 +142,7 @@ def prepare_info(dataset_dir: Path | None) -> Path | None:
     try:
         json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ImportRefused("The dataset cannot be registered.", [f"{path}: {error}"], "Mend that file.") from None
+        raise ImportRefused("The dataset cannot be registered.", [f"{path}: {error}"], "Correct that file.") from None
     return path
 
 

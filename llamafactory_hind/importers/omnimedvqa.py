@@ -20,7 +20,7 @@ from .reading.entries import Entry, ImportRefused, Reader, read_json
 SUMMARY = "OmniMedVQA: QA_information/Open-access/*.json, a train or a test split by modality"
 FORMATTING = "rollout"
 LETTERS = "ABCD"
-# Our names for those of the release, which spells them as in `MR (Mag-netic Resonance Imaging)`: what stands before the bracket.
+# Our names for those of the release, which spells them as in `MR (Mag-netic Resonance Imaging)`: what is before the bracket.
 MODALITIES = {
     "ct": "CT",
     "dermoscopy": "Dermoscopy",
@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--test-items", type=int, default=300, help="of each modality (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the split (default: %(default)s)")
     parser.add_argument(
-        "--skip-bad-entries", action="store_true", help="leave entries that cannot be read out, and name them"
+        "--skip-bad-entries", action="store_true", help="leave out entries that cannot be read, and list them"
     )
 
 
@@ -76,7 +76,7 @@ def read_entries(arguments: argparse.Namespace) -> list[Entry]:
 
 
 def pick(by_modality: dict[str, list[Entry]], arguments: argparse.Namespace) -> set[str]:
-    """Return the ids of the split: a picture's questions stand in one split or in none.
+    """Return the ids of the split: a picture's questions are in one split or in none.
 
     Raises:
         ImportRefused: a modality has too few questions for both splits.
@@ -128,13 +128,13 @@ def _files(paths: Sequence[Path]) -> list[Path]:
     for path in paths:
         inside = sorted(path.glob("*.json")) if path.is_dir() else [path]
         if not inside:
-            raise ImportRefused("A folder holds no JSON file.", [str(path)], "Give QA_information/Open-access.")
+            raise ImportRefused("A folder has no JSON file.", [str(path)], "Give QA_information/Open-access.")
         found += inside
     return found
 
 
 def _read_all(files: Sequence[Path], *, skip_bad: bool) -> list[Entry]:
-    """Return every entry; bad ones are told all at once, and refused or left out."""
+    """Return every entry; bad ones are reported all at once, and refused or left out."""
     entries, bad = [], Reader()
     for path in files:
         for number, record in enumerate(read_json(path, list)):

@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="general: counting and geometry; transformation: TRANCE, with its functions (default: %(default)s)",
     )
     parser.add_argument(
-        "--template", type=Path, help="file with a prompt of your own, {problem} in it; instead of --task"
+        "--template", type=Path, help="file with your own prompt, with {problem} in it; replaces --task"
     )
 
 
@@ -65,10 +65,10 @@ def _read_template(arguments: argparse.Namespace) -> str:
     try:
         template = arguments.template.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise ImportRefused("A file cannot be read.", [f"{arguments.template}: {error}"], "Mend it.") from None
+        raise ImportRefused("A file cannot be read.", [f"{arguments.template}: {error}"], "Correct it.") from None
     if PROBLEM not in template:
         raise ImportRefused(
-            "--template has no place for the problem.", [str(arguments.template)], f"Write {PROBLEM} where it belongs."
+            "--template has no {problem}.", [str(arguments.template)], f"Write {PROBLEM} where it belongs."
         )
     return template
 

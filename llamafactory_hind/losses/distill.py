@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .distill_tiles import LARGEST_LOG_RATIO, LinearJSD, forward_tiles, widest
+from .distill_tiles import LARGEST_LOG_RATIO, LinearJSD, forward_tiles
 from .head import Head, product_dtype
+from .reduce import wide_dtype
 
 
 # Rows whose logits exist at one time, all words of both models: 2 x 148 MiB at 151,936 words. Below, the weights are read too often.
@@ -44,7 +45,7 @@ def generalized_jsd(
             f"student_logits {tuple(student_logits.shape)}, teacher_logits {tuple(teacher_logits.shape)}: expected (B, T, V) twice."
         )
     _check_numbers(beta, temperature=temperature)
-    wide = widest(student_logits.dtype, teacher_logits.dtype)
+    wide = wide_dtype(student_logits.dtype, teacher_logits.dtype)
     log_p = (student_logits.to(wide) / temperature).log_softmax(-1)  # (B, T, V)
     log_q = (teacher_logits.detach().to(wide) / temperature).log_softmax(-1)
     p, q = log_p.exp(), log_q.exp()
@@ -150,7 +151,7 @@ def step_weights(
     if segments.is_floating_point() or (segments.numel() and int(segments.min()) < -1):
         raise ValueError(f"segments: got {segments.dtype} from {segments.min().item()}, expected integers from -1 on.")
     inside = segments >= 0
-    wide = widest(student_logps.dtype, teacher_logps.dtype)
+    wide = wide_dtype(student_logps.dtype, teacher_logps.dtype)
     gaps = torch.where(inside, (student_logps.detach().to(wide) - teacher_logps.detach().to(wide)).abs(), 0)
     places = segments.long() + 1  # column 0 collects the tokens of no step
     columns = int(places.max()) + 1 if places.numel() else 1

@@ -6,13 +6,13 @@ With S the student, T the teacher, p and q their probabilities of a word, M the 
 """
 
 from dataclasses import replace
-from functools import reduce
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from .head import Head, add_product, kept_tile, shaped
+from .reduce import wide_dtype
 
 
 # Log-ratios beyond count as this: exp stays finite in float32, and what is lost has the weight exp(-80).
@@ -33,7 +33,7 @@ class LinearJSD(torch.autograd.Function):
     ) -> Tensor:
         half = len(factors) // 2
         needed = ctx.needs_input_grad[4:]  # bias, left factors, right factors
-        wide = widest(student.wide, teacher.wide)
+        wide = wide_dtype(student.wide, teacher.wide)
         slopes = [
             left.new_zeros(left.shape, dtype=wide) if wanted else None
             for left, wanted in zip(student.lefts, needed[1 : 1 + half], strict=True)
@@ -76,7 +76,7 @@ def forward_tiles(
 
     All words of a few rows stay in memory: what follows the normalisers needs no second product.
     """
-    wide = widest(student.wide, teacher.wide)
+    wide = wide_dtype(student.wide, teacher.wide)
     new = student.lefts[0].new_empty
     pools = [new(student.tile_rows * student.words, dtype=wide) for _ in range(2)]
     scratch = [new(student.tile_rows * student.tile_words, dtype=wide) for _ in range(2)]
@@ -217,7 +217,3 @@ def _part(pool: Tensor, rows: slice, words: slice) -> Tensor:
 def _filled(head: Head, bias: Tensor | None, factors: list[Tensor]) -> Head:
     half = len(factors) // 2
     return replace(head, bias=bias, lefts=tuple(factors[:half]), rights=tuple(factors[half:]))
-
-
-def widest(*dtypes: torch.dtype) -> torch.dtype:
-    return reduce(torch.promote_types, dtypes, torch.float32)

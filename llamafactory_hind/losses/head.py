@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .reduce import wide_dtype
+
 
 MIN_WORDS, MAX_WORDS = (
     1024,
@@ -43,7 +45,7 @@ class Head:
     @property
     def wide(self) -> torch.dtype:
         """The dtype of everything but the matrix products."""
-        return torch.promote_types(self.lefts[0].dtype, torch.float32)
+        return wide_dtype(self.lefts[0].dtype)
 
     @property
     def tile_words(self) -> int:
@@ -117,7 +119,7 @@ def product_dtype(hidden: Tensor, weight: Tensor) -> torch.dtype:
     """
     given = torch.promote_types(hidden.dtype, weight.dtype)
     if hidden.device.type == "cpu":
-        return torch.promote_types(given, torch.float32)
+        return wide_dtype(given)
     if torch.is_autocast_enabled(hidden.device.type) and given != torch.float64:
         return torch.get_autocast_dtype(hidden.device.type)
     return given

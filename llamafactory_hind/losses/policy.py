@@ -9,6 +9,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from .reduce import wide
+
 
 AdvantageScale = Literal["std", "none"]
 # [ours] Beyond it (a ratio of 1e13) `exp` goes on as its tangent: finite, since inf would turn a clipped branch's gradient
@@ -37,7 +39,7 @@ def group_advantages(rewards: Tensor, *, scale: AdvantageScale = "std", eps: flo
         raise ValueError(f"rewards {tuple(rewards.shape)}: expected (N, G), a row for each prompt.")
     if scale not in ("std", "none"):
         raise ValueError(f"scale: got {scale!r}, expected 'std' or 'none'.")
-    rewards = _wide(rewards.detach())
+    rewards = wide(rewards.detach())
     has_reward = ~rewards.isnan()  # (N, G)
     counts = has_reward.sum(dim=1, keepdim=True)  # (N, 1)
     # The mean of equal numbers may round to another number; the mean of zeros is 0.
@@ -106,9 +108,9 @@ def behavior_surrogate(
     _check_shapes(logps, advantages, mask=mask)
     if behavior_logps.shape != advantages.shape:
         raise ValueError(f"behavior_logps {tuple(behavior_logps.shape)}: expected (B,) = {tuple(advantages.shape)}.")
-    logps, mask = _wide(logps), mask.bool()
+    logps, mask = wide(logps), mask.bool()
     fixed = torch.where(mask, logps.detach(), 0)  # (B, T)
-    mean_ratio = (fixed.sum(dim=1) - _wide(behavior_logps.detach())) / mask.sum(dim=1).clamp(min=1)  # (B,), logarithm
+    mean_ratio = (fixed.sum(dim=1) - wide(behavior_logps.detach())) / mask.sum(dim=1).clamp(min=1)  # (B,), logarithm
     ratios = _exp(mean_ratio[:, None] + logps - logps.detach())
     return _clipped(ratios, advantages, clip_low=clip_low, clip_high=clip_high)
 
@@ -136,7 +138,7 @@ def shaped_surrogate(logps: Tensor, advantages: Tensor, *, gamma: float) -> Tens
         raise ValueError(f"gamma: got {gamma}, expected a number above 0; at 0 no token has a gradient.")
     _check_shapes(logps, advantages)
     # pi / (pi + gamma) = sigma(log pi - log gamma), which no tiny pi turns into 0 / 0.
-    return -torch.sigmoid(_wide(logps) - math.log(gamma)) * _wide(advantages.detach())[:, None]
+    return -torch.sigmoid(wide(logps) - math.log(gamma)) * wide(advantages.detach())[:, None]
 
 
 def k3_kl(logps: Tensor, ref_logps: Tensor) -> Tensor:
@@ -156,7 +158,7 @@ def k3_kl(logps: Tensor, ref_logps: Tensor) -> Tensor:
     """
     if logps.shape != ref_logps.shape:
         raise ValueError(f"logps {tuple(logps.shape)}, ref_logps {tuple(ref_logps.shape)}: expected one shape.")
-    difference = _wide(ref_logps.detach()) - _wide(logps)
+    difference = wide(ref_logps.detach()) - wide(logps)
     # expm1 where exp(d) - 1 would lose the digits of a small d; `where` alone would let inf * 0 = NaN into the gradient
     small = torch.expm1(difference.clamp(max=1.0))
     return torch.where(difference > 1.0, _exp(difference) - 1, small) - difference
@@ -190,12 +192,12 @@ def clip_fractions(
 
 
 def _clipped(ratios: Tensor, advantages: Tensor, *, clip_low: float, clip_high: float) -> Tensor:
-    advantages = _wide(advantages.detach())[:, None]  # (B, 1)
+    advantages = wide(advantages.detach())[:, None]  # (B, 1)
     return -torch.minimum(ratios * advantages, ratios.clamp(1 - clip_low, 1 + clip_high) * advantages)
 
 
 def _log_ratio(logps: Tensor, old_logps: Tensor) -> Tensor:
-    return _wide(logps) - _wide(old_logps.detach())
+    return wide(logps) - wide(old_logps.detach())
 
 
 def _exp(values: Tensor) -> Tensor:
@@ -212,8 +214,3 @@ def _check_shapes(logps: Tensor, advantages: Tensor, **others: Tensor) -> None:
     for name, other in others.items():
         if other.shape != logps.shape:
             raise ValueError(f"{name} {tuple(other.shape)}: expected (B, T) = {tuple(logps.shape)}.")
-
-
-def _wide(values: Tensor) -> Tensor:
-    """At least float32: a ratio of two bf16 log-probs has two digits."""
-    return values if values.dtype in (torch.float32, torch.float64) else values.float()

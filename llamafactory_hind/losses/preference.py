@@ -6,6 +6,8 @@ The paper's own formula could not be read: the loss is DPO's (arXiv 2305.18290, 
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from .reduce import wide
+
 
 def kepo_loss(
     chosen: Tensor,
@@ -31,7 +33,7 @@ def kepo_loss(
     Returns:
         (B,) losses, at least float32.
     """
-    margin = (_wide(chosen) - _wide(ref_chosen)) - (_wide(rejected) - _wide(ref_rejected))  # (B,)
+    margin = (wide(chosen) - wide(ref_chosen)) - (wide(rejected) - wide(ref_rejected))  # (B,)
     return _weighted_logistic(beta * margin, weights)
 
 
@@ -63,8 +65,8 @@ def kepo_length_normalized_loss(
     Returns:
         (B,) losses, at least float32.
     """
-    chosen_gain = (_wide(chosen) - _wide(ref_chosen)) / chosen_length  # (B,) nats per token
-    rejected_gain = (_wide(rejected) - _wide(ref_rejected)) / rejected_length
+    chosen_gain = (wide(chosen) - wide(ref_chosen)) / chosen_length  # (B,) nats per token
+    rejected_gain = (wide(rejected) - wide(ref_rejected)) / rejected_length
     return _weighted_logistic(beta * (chosen_gain - rejected_gain), weights)
 
 
@@ -78,7 +80,7 @@ def gap_weights(ref_chosen_mean: Tensor, ref_rejected_mean: Tensor) -> Tensor:
     Returns:
         (B,) weights in (0, 1), without gradient; 1/2 where both texts are equally confident.
     """
-    return (_wide(ref_rejected_mean.detach()) - _wide(ref_chosen_mean.detach())).sigmoid()
+    return (wide(ref_rejected_mean.detach()) - wide(ref_chosen_mean.detach())).sigmoid()
 
 
 def preference_metrics(
@@ -97,8 +99,8 @@ def preference_metrics(
         (B,) each, under the host's names: `rewards/chosen`, `rewards/rejected`, `rewards/margins` = r(k_w) - r(k_l),
         `rewards/accuracies` = 1 where r(k_w) > r(k_l), else 0 (a tie is no success).
     """
-    chosen_rewards = beta * (_wide(chosen.detach()) - _wide(ref_chosen.detach()))
-    rejected_rewards = beta * (_wide(rejected.detach()) - _wide(ref_rejected.detach()))
+    chosen_rewards = beta * (wide(chosen.detach()) - wide(ref_chosen.detach()))
+    rejected_rewards = beta * (wide(rejected.detach()) - wide(ref_rejected.detach()))
     return {
         "rewards/chosen": chosen_rewards,
         "rewards/rejected": rejected_rewards,
@@ -110,8 +112,3 @@ def preference_metrics(
 def _weighted_logistic(margin: Tensor, weights: Tensor | None) -> Tensor:
     losses = -logsigmoid(margin)  # (B,)
     return losses if weights is None else losses * weights
-
-
-def _wide(values: Tensor) -> Tensor:
-    """At least float32: a difference of two bf16 sums of log-probs keeps no digit of the margin."""
-    return values.float() if values.dtype.itemsize < 4 else values

@@ -1,6 +1,7 @@
 """From per-token values to one number; who counts how much is the only question, so each answer has its name."""
 
-from typing import Literal
+from functools import reduce
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -22,7 +23,7 @@ def masked_mean(values: Tensor, mask: Tensor, *, reduction: Reduction) -> Tensor
       bias that a division by the actual length brings. Empty sequences count in B.
 
     Args:
-        values: (B, T); what stands outside the mask is never read, NaN and inf included.
+        values: (B, T); what is outside the mask is never read, NaN and inf included.
         mask: (B, T) bool, or numbers that are 0 or 1.
         reduction: one of the three above.
 
@@ -34,22 +35,15 @@ def masked_mean(values: Tensor, mask: Tensor, *, reduction: Reduction) -> Tensor
     """
     if values.dim() != 2 or values.shape != mask.shape:
         raise ValueError(f"values {tuple(values.shape)}, mask {tuple(mask.shape)}: expected (B, T) twice.")
+    if reduction not in get_args(Reduction):
+        raise ValueError(f"reduction: got {reduction!r}, expected 'sequence', 'token' or 'constant'.")
     mask = mask.bool()
-    wide = torch.promote_types(values.dtype, torch.float32)
-    # where, not a product: 0 * inf is NaN. Its gradient outside the mask is 0 whatever stands there.
-    sums = torch.where(mask, values, 0).sum(dim=1, dtype=wide)  # (B,)
-    counts = mask.sum(dim=1)  # (B,)
-    if reduction == "sequence":
-        return (sums / counts.clamp(min=1)).sum() / (counts > 0).sum().clamp(min=1)
-    if reduction == "token":
-        return sums.sum() / counts.sum().clamp(min=1)
-    if reduction == "constant":
-        return sums.sum() / max(values.numel(), 1)
-    raise ValueError(f"reduction: got {reduction!r}, expected 'sequence', 'token' or 'constant'.")
+    count = normaliser(mask, reduction=reduction, length=mask.shape[1])
+    return masked_sum(values, mask, reduction=reduction) / max(count, 1.0)
 
 
-def normaliser(mask: torch.Tensor, *, reduction: Reduction, length: int) -> float:
-    """Return what this mask (R, S) adds to the number that a sum is divided by; `length` is that of `constant`."""
+def normaliser(mask: Tensor, *, reduction: Reduction, length: int) -> float:
+    """Return what this bool mask (R, S) adds to the number that a sum is divided by; `length` is that of `constant`."""
     if reduction == "sequence":
         return float(mask.any(1).sum())
     if reduction == "token":
@@ -57,10 +51,23 @@ def normaliser(mask: torch.Tensor, *, reduction: Reduction, length: int) -> floa
     return float(len(mask) * length)
 
 
-def masked_sum(values: torch.Tensor, mask: torch.Tensor, *, reduction: Reduction) -> torch.Tensor:
-    """Return the numerator of `losses.reduce.masked_mean` of (R, S) values: the quotient of both sums is the mean."""
-    # where, not a product: 0 * inf is NaN
-    sums = torch.where(mask, values, 0).sum(1, dtype=torch.promote_types(values.dtype, torch.float32))  # (R,)
+def masked_sum(values: Tensor, mask: Tensor, *, reduction: Reduction) -> Tensor:
+    """Return the numerator of `masked_mean` of (R, S) values under a bool mask, at least float32.
+
+    Divided by the sum of `normaliser` over all parts of a batch, the sum over the parts is the mean of the whole.
+    """
+    # where, not a product: 0 * inf is NaN. Its gradient outside the mask is 0 whatever is there.
+    sums = torch.where(mask, values, 0).sum(1, dtype=wide_dtype(values.dtype))  # (R,)
     if reduction == "sequence":
         sums = sums / mask.sum(1).clamp(min=1)
     return sums.sum()
+
+
+def wide_dtype(*dtypes: torch.dtype) -> torch.dtype:
+    """Return the dtype that holds all of these, at least float32: sums, ratios and differences of bfloat16 keep no digits."""
+    return reduce(torch.promote_types, dtypes, torch.float32)
+
+
+def wide(values: Tensor) -> Tensor:
+    """Return the values in at least float32."""
+    return values.to(wide_dtype(values.dtype))

@@ -2,10 +2,17 @@
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypedDict
 
-from ..engines.local.encoding import MEDIA
 from ..trainers.rollouts.records import Rollout
+
+
+class Media(TypedDict):
+    """What placeholders of a prompt stand for, in their order."""
+
+    images: list[Any]
+    videos: list[Any]
+    audios: list[Any]
 
 
 def conversation_of(feature: Mapping[str, Any]) -> dict[str, Any]:
@@ -23,6 +30,7 @@ def conversation_of(feature: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def media_of(rollout: Rollout) -> dict[str, list[Any]]:
+def media_of(rollout: Rollout) -> Media:
     """Return the media of a prompt, the very objects that it was written with."""
-    return {kind: list(getattr(rollout.prompt.request, kind)) for kind in MEDIA}
+    request = rollout.prompt.request
+    return Media(images=list(request.images), videos=list(request.videos), audios=list(request.audios))

@@ -1,6 +1,6 @@
 """Rows in, rows out: `llamafactory-cli synth`. A file here is a pipeline; its name is what `pipeline:` takes.
 
-A pipeline's file defines `SUMMARY`, `Arguments` (its keys), `work_item`, `prompts`, `Worker` and `finish`; read `hindsight.py` first.
+`runner/pipeline.py` says what a file defines; read `hindsight.py` first.
 `runner/` runs them (read, resume, call, journal, write); `rules/` are pure functions over texts and numbers.
 """
 

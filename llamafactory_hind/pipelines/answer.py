@@ -3,21 +3,20 @@
 Each part can be left out: without reasoning, without knowledge (the model's bare answer), with one greedy piece.
 """
 
-import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..config.command import split_names
 from ..config.problem import Problem
 from ..engines.interface import Completion, Sampling
 from ..evaluation.gold_answers import soft_score
-from ..storage.files import write_text
 from .rules.voting import vote
-from .runner.arguments import SynthArguments, at_least
+from .runner.arguments import SamplingArguments, at_least
 from .runner.engines import EnginePool
 from .runner.prompting import render, request_of
 from .runner.provenance import provenance, work_content
+from .runner.reports import report
 from .runner.rows import Row
 
 
@@ -27,19 +26,25 @@ PARTS = ("cot", "knowledge", "answer")
 
 
 @dataclass(kw_only=True)
-class Arguments(SynthArguments):
+class Arguments(SamplingArguments):
     """The keys of this pipeline."""
 
     use_cot: bool = field(default=True, metadata={"help": "Write reasoning first and show it to the answerer."})
     num_knowledge: int = field(
         default=5,
-        metadata={"help": "M, pieces of knowledge sampled a question [ours]; 1 is the greedy one, 0 is none."},
+        metadata={
+            "help": "M, pieces of knowledge sampled for each question [ours]; 1 is one greedy piece, 0 is none."
+        },
     )
-    temperature: float = field(default=1.0, metadata={"help": "Of sampling knowledge; the rest is greedy [ours]."})
-    top_p: float = field(default=1.0, metadata={"help": "Nucleus of sampling knowledge; 1.0 is off."})
-    top_k: int = field(default=0, metadata={"help": "Likeliest tokens sampled from; 0 is off."})
-    cot_model: str | None = field(default=None, metadata={"help": "Model that reasons; null is the main one."})
-    knowledge_model: str | None = field(default=None, metadata={"help": "Model that knows; null is the main one."})
+    temperature: float = field(
+        default=1.0, metadata={"help": "Temperature of sampling knowledge; reasoning and answers are greedy [ours]."}
+    )
+    cot_model: str | None = field(
+        default=None, metadata={"help": "Model that writes reasoning; null is the main one."}
+    )
+    knowledge_model: str | None = field(
+        default=None, metadata={"help": "Model that writes knowledge; null is the main one."}
+    )
     answer_model: str | None = field(default=None, metadata={"help": "Model that answers; null is the main one."})
     cot_adapter: str | None = field(
         default=None, metadata={"help": "LoRA adapters of the CoT generator.", "engine": "hf"}
@@ -55,7 +60,10 @@ class Arguments(SynthArguments):
     answer_max_new_tokens: int = field(default=16, metadata={"help": "Length of an answer [ours]."})
     answer_batch_size: int | None = field(
         default=None,
-        metadata={"help": "Prompts the answerer computes at a time; null is 4 x `batch_size` [ours].", "engine": "hf"},
+        metadata={
+            "help": "Prompts that the answerer computes together; null is 4 x `batch_size` [ours].",
+            "engine": "hf",
+        },
     )
     cot_prompt: str | None = field(default=None, metadata={"help": "Jinja file; null is ours in `language`."})
     knowledge_prompt: str | None = field(default=None, metadata={"help": "Jinja file; null is ours in `language`."})
@@ -64,21 +72,18 @@ class Arguments(SynthArguments):
     def problems(self) -> Iterator[Problem]:
         """Find what is wrong across keys."""
         yield from super().problems()
-        yield from at_least(self, 0, "num_knowledge", "temperature", "top_k")
+        yield from at_least(self, 0, "num_knowledge")
         yield from at_least(self, 1, *(f"{part}_max_new_tokens" for part in PARTS), "answer_batch_size")
-        if self.temperature == 0 and self.num_knowledge > 1:
-            yield Problem(
-                "temperature", 0, "more than 0 with several pieces of knowledge", "All would be the greedy one."
-            )
-        if not 0 < self.top_p <= 1:
-            yield Problem("top_p", self.top_p, "more than 0, at most 1", "1.0 turns it off.")
+        yield from self.greedy_repeats("num_knowledge")
         if self.adapter_name_or_path:
             expected = "`cot_adapter`, `knowledge_adapter`, `answer_adapter`"
-            yield Problem("adapter_name_or_path", self.adapter_name_or_path, expected, "Name each part's own.")
+            yield Problem(
+                "adapter_name_or_path", self.adapter_name_or_path, expected, "Give each part its own adapter key."
+            )
         for part, used in (("cot", self.use_cot), ("knowledge", self.num_knowledge > 0)):
             for key in (f"{part}_adapter", f"{part}_model", f"{part}_prompt"):
                 if getattr(self, key) and not used:
-                    remedy = "Take it out." if part == "cot" else "Take it out, or set `num_knowledge` to 1 or more."
+                    remedy = "Remove it." if part == "cot" else "Remove it, or set `num_knowledge` to 1 or more."
                     yield Problem(key, getattr(self, key), f"null where no {part} is written", remedy)
 
     @property
@@ -110,12 +115,12 @@ def _answer_prompt(arguments: Arguments, row: Row, *, cot: str | None = None, kn
 
 
 def parameters(arguments: Arguments) -> dict[str, Any]:
-    """Return the parameters that a unit's result depends on."""
+    """Return the parameters that a row's result depends on."""
     names = ["use_cot", "num_knowledge", "seed", "answer_max_new_tokens"]
     names += ["cot_max_new_tokens"] if arguments.use_cot else []
     names += ["knowledge_max_new_tokens"] if arguments.num_knowledge else []
     names += ["temperature", "top_p", "top_k"] if arguments.num_knowledge > 1 else []
-    return {name: getattr(arguments, name) for name in names} | arguments.host_settings
+    return arguments.parameters(*names)
 
 
 def work_item(row: Row, arguments: Arguments) -> dict[str, Any]:
@@ -125,14 +130,14 @@ def work_item(row: Row, arguments: Arguments) -> dict[str, Any]:
 
 
 class Worker:
-    """Does the units of rows."""
+    """Does the work of rows."""
 
-    def __init__(self, arguments: Arguments, room: EnginePool) -> None:
+    def __init__(self, arguments: Arguments, pool: EnginePool) -> None:
         """Open the parts; they share weights where they share the model."""
         self.arguments = arguments
         large = arguments.answer_batch_size or 4 * arguments.batch_size
         self.engines = {
-            part: room.open(model=model, adapters=adapters, batch_size=large if part == "answer" else None)
+            part: pool.open(model=model, adapters=adapters, batch_size=large if part == "answer" else None)
             for part, (model, adapters) in arguments.parts.items()
         }
 
@@ -140,25 +145,25 @@ class Worker:
         """Return for each row its reasoning, its pieces of knowledge and the answer with each of them."""
         cots: list[str | None] = [None] * len(rows)
         if "cot" in self.engines:
-            cots = [found[0].text.strip() for found in await self._write("cot", rows)]
+            cots = [written[0].text.strip() for written in await self._write("cot", rows)]
         pieces: list[list[Completion]] = [[] for _ in rows]
         if "knowledge" in self.engines:
             pieces = await self._write("knowledge", rows)
         texts = [[piece.text.strip() or None for piece in own] or [None] for own in pieces]
-        asked = [(place, text) for place, own in enumerate(texts) for text in dict.fromkeys(own)]
+        asked = [(index, text) for index, own in enumerate(texts) for text in dict.fromkeys(own)]
         requests = [
-            request_of(rows[place], _answer_prompt(self.arguments, rows[place], cot=cots[place], knowledge=text))
-            for place, text in asked
+            request_of(rows[index], _answer_prompt(self.arguments, rows[index], cot=cots[index], knowledge=text))
+            for index, text in asked
         ]
         written = await self.engines["answer"].generate(requests, self._sampling("answer"))
-        answers = {key: found[0].text.strip() for key, found in zip(asked, written, strict=True)}
+        answers = {key: completions[0].text.strip() for key, completions in zip(asked, written, strict=True)}
         return [
             {
-                "cot": cots[place],
-                "knowledge": [{"text": piece.text.strip(), "confidence": piece.confidence} for piece in pieces[place]],
-                "answers": [answers[place, text] for text in texts[place]],
+                "cot": cots[index],
+                "knowledge": [{"text": piece.text.strip(), "confidence": piece.confidence} for piece in pieces[index]],
+                "answers": [answers[index, text] for text in texts[index]],
             }
-            for place in range(len(rows))
+            for index in range(len(rows))
         ]
 
     async def _write(self, part: str, rows: Sequence[Row]) -> list[list[Completion]]:
@@ -166,17 +171,10 @@ class Worker:
         return await self.engines[part].generate(requests, self._sampling(part))
 
     def _sampling(self, part: str) -> Sampling:
-        settings = self.arguments
-        sampled = part == "knowledge" and settings.num_knowledge > 1
-        return Sampling(
-            n=settings.num_knowledge if sampled else 0,
-            temperature=settings.temperature if sampled else 0.0,
-            top_p=settings.top_p,
-            top_k=settings.top_k,
-            max_new_tokens=getattr(settings, f"{part}_max_new_tokens"),
-            seed=settings.seed,
-            greedy_first=not sampled,
-        )
+        settings, length = self.arguments, getattr(self.arguments, f"{part}_max_new_tokens")
+        if part == "knowledge" and settings.num_knowledge > 1:
+            return settings.sampling(settings.num_knowledge, length)
+        return replace(settings.sampling(0, length, greedy_first=True), temperature=0.0)
 
 
 def finish(
@@ -198,26 +196,23 @@ def finish(
             ),
         }
         written.append(row.fields | content)
-    report = _report(written)
-    write_text(arguments.beside_output(".report.json"), json.dumps(report, indent=2, ensure_ascii=False) + "\n")
-    for name, value in report.items():
-        print(f"{name}: {value:.1%}" if isinstance(value, float) else f"{name}: {value}")
+    report(arguments, _counts(written))
     return written, {"": {"formatting": "hindsight", "target": "answer"}}
 
 
-def _report(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _counts(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Return counts and, over rows with a gold answer, the VQA accuracy of the vote and of a single piece's answer."""
-    report: dict[str, Any] = {"rows": len(rows), "with_gold_answer": 0}
-    scored = [(row, row.get("answer"), row.get("answers")) for row in rows if row.get("answer") or row.get("answers")]
-    report["with_gold_answer"] = len(scored)
+    # reading has put the commonest of `answers` where there is no `answer`
+    scored = [(row, row["answer"], row.get("answers")) for row in rows if row.get("answer")]
+    counts: dict[str, Any] = {"rows": len(rows), "with_gold_answer": len(scored)}
     if not scored:
-        return report
+        return counts
     votes = [soft_score(row["prediction"], answer, references) for row, answer, references in scored]
     singles = [
         sum(soft_score(text, answer, references) for text in row["predictions"]) / len(row["predictions"])
         for row, answer, references in scored
     ]
-    report["vqa_accuracy_of_the_vote"] = sum(votes) / len(votes)
-    report["vqa_accuracy_of_one_answer"] = sum(singles) / len(singles)
-    report["agreement"] = sum(row["vote_share"] for row, _, _ in scored) / len(scored)
-    return report
+    counts["vqa_accuracy_of_the_vote"] = sum(votes) / len(votes)
+    counts["vqa_accuracy_of_one_answer"] = sum(singles) / len(singles)
+    counts["agreement"] = sum(row["vote_share"] for row, _, _ in scored) / len(scored)
+    return counts

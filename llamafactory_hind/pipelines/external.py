@@ -3,7 +3,6 @@
 `stage: external_grpo` puts these actions into its groups. A run for each model: entries are appended to those that are there.
 """
 
-import json
 import os
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -13,16 +12,17 @@ from typing import Any
 
 from ..config.command import split_names
 from ..config.problem import Problem
-from ..engines.interface import Request, Sampling
+from ..engines.interface import FinishReason, Request
 from ..formats.media.fields import MEDIA_FIELDS, count_placeholders
 from ..formats.rollout.rows import turns_of
-from ..formats.texts.layout import is_cut, wears_layout
-from ..storage.files import write_rows, write_text
+from ..formats.texts.layout import has_layout, is_cut
+from ..storage.files import write_rows
 from .rules.selecting import ACTION, reward_actions, reward_problem, select_actions
-from .runner.arguments import SynthArguments, at_least
+from .runner.arguments import SamplingArguments, at_least
 from .runner.engines import EnginePool
 from .runner.prompting import render
 from .runner.provenance import provenance, work_content
+from .runner.reports import report
 from .runner.rows import ROLLOUT, Row
 
 
@@ -33,17 +33,14 @@ KEPT = "kept"
 
 
 @dataclass(kw_only=True)
-class Arguments(SynthArguments):
+class Arguments(SamplingArguments):
     """The keys of this pipeline."""
 
     source: str | None = field(default=None, metadata={"help": "Name of the model in the rows; null is its own name."})
     num_samples: int = field(
         default=1,
-        metadata={"help": "Actions a row [ours]; 0 writes none and only selects among those that are there."},
+        metadata={"help": "Actions for each row [ours]; 0 writes none and only selects from those of the rows."},
     )
-    temperature: float = field(default=0.7, metadata={"help": "Of sampling [ours]; 0 is greedy."})
-    top_p: float = field(default=1.0, metadata={"help": "Nucleus of sampling; 1.0 is off."})
-    top_k: int = field(default=0, metadata={"help": "Likeliest tokens sampled from; 0 is off."})
     max_new_tokens: int = field(default=512, metadata={"help": "An action that is cut here is dropped [ours]."})
     external_prompt: str | None = field(
         default=None, metadata={"help": "Jinja file of the last user turn; null is ours in `language`."}
@@ -51,11 +48,11 @@ class Arguments(SynthArguments):
     reward_funcs: str | None = field(
         default=None,
         metadata={
-            "help": "Rewards by which good actions become a dataset for `stage: sft`, as in training; null makes none."
+            "help": "Rewards that select good actions as a dataset for `stage: sft`; null writes no such dataset."
         },
     )
     min_reward: float = field(
-        default=1.0, metadata={"help": "Sum of the rewards from which an action is a good one [ours]."}
+        default=1.0, metadata={"help": "An action is good if the sum of its rewards is at least this [ours]."}
     )
     reward_timeout: float = field(default=60.0, metadata={"help": "Seconds that a call of a reward may take [ours]."})
 
@@ -63,17 +60,16 @@ class Arguments(SynthArguments):
         """Find what is wrong across keys."""
         yield from super().problems()
         yield from at_least(self, 1, "max_new_tokens")
-        yield from at_least(self, 0, "num_samples", "temperature", "top_k")
-        if not 0 < self.top_p <= 1:
-            yield Problem("top_p", self.top_p, "more than 0, at most 1", "1.0 turns it off.")
-        if self.temperature == 0 and self.num_samples > 1:
-            yield Problem("num_samples", self.num_samples, "at most 1 with temperature 0", "All would be the same.")
+        yield from at_least(self, 0, "num_samples")
+        yield from self.greedy_repeats("num_samples")
         if self.num_samples == 0 and not self.reward_funcs:
             yield Problem("num_samples", 0, "1 or more without `reward_funcs`", "There is nothing to do.")
         if self.reward_timeout <= 0:
             yield Problem("reward_timeout", self.reward_timeout, "more than 0 seconds", "Choose a larger number.")
         if self.source == "policy":
-            yield Problem("source", self.source, "another name", "In training, the policy's own texts have it.")
+            yield Problem(
+                "source", self.source, "another name", "In training it is the name of the policy's own texts."
+            )
         if self.reward_funcs and (problem := reward_problem(split_names(self.reward_funcs))):
             yield problem
 
@@ -87,7 +83,7 @@ def conversation(row: Row, arguments: Arguments) -> tuple[str, list[dict[str, st
     """Return system text and turns; the last one is rendered from the prompt file."""
     system, turns = turns_of(row.fields)
     asked = replace(row, fields=row.fields | {"question": turns[-1]["content"]})
-    # placeholders stand in the turns already
+    # placeholders are in the turns already
     return system, [*turns[:-1], {"role": "user", "content": render(arguments, "external", asked, media="")}]
 
 
@@ -98,9 +94,8 @@ def prompts(row: Row, arguments: Arguments) -> Iterator[tuple[str, str]]:
 
 
 def parameters(arguments: Arguments) -> dict[str, Any]:
-    """Return the parameters that a unit's result depends on."""
-    names = ("num_samples", "temperature", "top_p", "top_k", "max_new_tokens", "seed")
-    return {name: getattr(arguments, name) for name in names} | arguments.host_settings
+    """Return the parameters that a row's result depends on."""
+    return arguments.parameters("num_samples", "temperature", "top_p", "top_k", "max_new_tokens", "seed")
 
 
 def work_item(row: Row, arguments: Arguments) -> dict[str, Any]:
@@ -117,24 +112,25 @@ def work_item(row: Row, arguments: Arguments) -> dict[str, Any]:
 
 
 class Worker:
-    """Does the units of rows."""
+    """Does the work of rows."""
 
-    def __init__(self, arguments: Arguments, room: EnginePool) -> None:
+    def __init__(self, arguments: Arguments, pool: EnginePool) -> None:
         """Open the model that writes, if anything is to be written."""
         self.arguments = arguments
         adapters = split_names(arguments.adapter_name_or_path)
-        self.writer = room.open(adapters=adapters) if arguments.num_samples else None
+        self.writer = pool.open(adapters=adapters) if arguments.num_samples else None
 
     async def work(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
         """Return the texts written for each row, with log q of each where the engine gives it."""
         if self.writer is None:
             return [{"actions": []} for _ in rows]
-        written = await self.writer.generate([self._request(row) for row in rows], self._sampling())
+        sampling = self.arguments.sampling(self.arguments.num_samples, self.arguments.max_new_tokens)
+        written = await self.writer.generate([self._request(row) for row in rows], sampling)
         return [
             {
                 "actions": [
-                    {"text": found.text.strip(), "logprob": found.logprob, "finish_reason": found.finish_reason}
-                    for found in completions
+                    {"text": one.text.strip(), "logprob": one.logprob, "finish_reason": one.finish_reason}
+                    for one in completions
                 ]
             }
             for completions in written
@@ -142,26 +138,15 @@ class Worker:
 
     def _request(self, row: Row) -> Request:
         system, turns = conversation(row, self.arguments)
-        media = {kind: row.media[kind] for kind in MEDIA_FIELDS}
+        media: Mapping[str, Any] = {kind: row.media[kind] for kind in MEDIA_FIELDS}
         return Request(turns, system=system or None, key=row.id, **media)
-
-    def _sampling(self) -> Sampling:
-        settings = self.arguments
-        return Sampling(
-            n=settings.num_samples,
-            temperature=settings.temperature,
-            top_p=settings.top_p,
-            top_k=settings.top_k,
-            max_new_tokens=settings.max_new_tokens,
-            seed=settings.seed,
-        )
 
 
 def judge(action: Mapping[str, Any], known: Collection[str]) -> str:
     """Return `kept`, or why a text does not become an action; `known` are those that the row has from this source."""
     checks = {
         "empty": not action["text"],
-        "cut at max_new_tokens": action["finish_reason"] == "length" or is_cut(action["text"]),
+        "cut at max_new_tokens": action["finish_reason"] == FinishReason.LENGTH or is_cut(action["text"]),
         "media placeholder in the text": any(count_placeholders(action["text"]).values()),
         "in the row already": action["text"] in known,
     }
@@ -184,22 +169,20 @@ def finish(
             reasons[reason] += 1
             if reason == KEPT:
                 known.add(action["text"])
-                bare += not wears_layout(action["text"])
+                bare += not has_layout(action["text"])
                 entries.append({"source": name, "text": action["text"], "logprob": action["logprob"]})
         source = provenance(arguments, row, prompts=("external",), parameters=parameters(arguments))
         written.append(row.fields | {"id": row.id, "external": entries, "provenance": source})
-    report = {"rows": len(written), "source": name, "kept": reasons.pop(KEPT, 0)}
-    report |= {"dropped": dict(reasons.most_common()), "without_layout": bare}
+    counts: dict[str, Any] = {"rows": len(written), "source": name, "kept": reasons.pop(KEPT, 0)}
+    counts |= {"dropped": dict(reasons.most_common()), "without_layout": bare}
     names = {"": {"formatting": ROLLOUT}}
     if arguments.reward_funcs:
-        names |= _select(written, arguments, report)
-    write_text(arguments.beside_output(".report.json"), json.dumps(report, indent=2, ensure_ascii=False) + "\n")
-    for title, value in report.items():
-        print(f"{title}: {value}")
+        names |= _select(written, arguments, counts)
+    report(arguments, counts)
     return written, names
 
 
-def _select(rows: Sequence[dict[str, Any]], arguments: Arguments, report: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def _select(rows: Sequence[dict[str, Any]], arguments: Arguments, counts: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Write the good actions beside the output; return the dataset that reads them, none where there are none."""
     totals = reward_actions(rows, split_names(arguments.reward_funcs), timeout=arguments.reward_timeout)
     by_source: dict[str, list[float]] = {}
@@ -207,8 +190,8 @@ def _select(rows: Sequence[dict[str, Any]], arguments: Arguments, report: dict[s
         for entry, reward in zip(row["external"], rewards, strict=True):
             by_source.setdefault(entry["source"], []).extend([] if reward is None else [reward])
     selected = select_actions(rows, totals, least=arguments.min_reward)
-    report["mean_reward"] = {source: sum(some) / len(some) for source, some in by_source.items() if some}
-    report["selected"] = len(selected)
+    counts["mean_reward"] = {source: sum(some) / len(some) for source, some in by_source.items() if some}
+    counts["selected"] = len(selected)
     file = arguments.beside_output(".selected.json")
     write_rows(file, selected)
     if not selected:

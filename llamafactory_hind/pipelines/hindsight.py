@@ -1,9 +1,8 @@
-"""`pipeline: hindsight`: with the gold answer in sight, write the reasoning and the facts that lead to it (Hindsight-Zero).
+"""`pipeline: hindsight`: from the gold answer, write the reasoning and the facts that lead to it (Hindsight-Zero).
 
 HinD (arXiv 2511.11132); the stage's role is the paper's, prompt and filters are ours (docs/synth.md).
 """
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,33 +10,35 @@ from typing import Any
 
 from ..config.command import split_names
 from ..config.problem import Problem
-from ..engines.interface import Sampling
+from ..engines.interface import FinishReason
 from ..evaluation.gold_answers import gold_answers, mentions
 from ..formats.media.fields import count_placeholders
 from ..formats.texts.leaks import find_leak
-from ..storage.files import write_rows, write_text
+from ..storage.files import write_rows
 from .rules.parsing import parse_hindsight
-from .runner.arguments import SynthArguments, at_least
+from .runner.arguments import SamplingArguments, at_least
+from .runner.attempts import write_until
 from .runner.engines import EnginePool
 from .runner.prompting import render, request_of
 from .runner.provenance import provenance, work_content
+from .runner.reports import report
 from .runner.rows import Row
 
 
-SUMMARY = "writes reasoning steps and knowledge with the gold answer in sight, drops what leaks it (Hindsight-Zero)"
+SUMMARY = (
+    "writes reasoning steps and knowledge from the gold answer, drops texts that reveal it was given (Hindsight-Zero)"
+)
 KEPT = "kept"
 
 
 @dataclass(kw_only=True)
-class Arguments(SynthArguments):
+class Arguments(SamplingArguments):
     """The keys of this pipeline."""
 
-    temperature: float = field(default=0.7, metadata={"help": "Of sampling [ours]; 0 is greedy."})
-    top_p: float = field(default=1.0, metadata={"help": "Nucleus of sampling; 1.0 is off."})
-    top_k: int = field(default=0, metadata={"help": "Likeliest tokens sampled from; 0 is off."})
     max_new_tokens: int = field(default=512, metadata={"help": "A text that is cut here is dropped [ours]."})
     max_attempts: int = field(
-        default=2, metadata={"help": "A row whose text is dropped is written again, so many times in all [ours]."}
+        default=2,
+        metadata={"help": "A row whose text is dropped is written again, at most this many times in total [ours]."},
     )
     hindsight_prompt: str | None = field(
         default=None, metadata={"help": "Jinja file of the prompt; null is ours in `language`."}
@@ -47,13 +48,7 @@ class Arguments(SynthArguments):
         """Find what is wrong across keys."""
         yield from super().problems()
         yield from at_least(self, 1, "max_new_tokens", "max_attempts")
-        yield from at_least(self, 0, "temperature", "top_k")
-        if not 0 < self.top_p <= 1:
-            yield Problem("top_p", self.top_p, "more than 0, at most 1", "1.0 turns it off.")
-        if self.temperature == 0 and self.max_attempts > 1:
-            yield Problem(
-                "max_attempts", self.max_attempts, "1 with temperature 0", "Every attempt would be the same."
-            )
+        yield from self.greedy_repeats("max_attempts")
 
 
 def prompts(row: Row, arguments: Arguments) -> Iterator[tuple[str, str]]:
@@ -62,9 +57,8 @@ def prompts(row: Row, arguments: Arguments) -> Iterator[tuple[str, str]]:
 
 
 def parameters(arguments: Arguments) -> dict[str, Any]:
-    """Return the parameters that a unit's result depends on."""
-    names = ("temperature", "top_p", "top_k", "max_new_tokens", "max_attempts", "seed")
-    return {name: getattr(arguments, name) for name in names} | arguments.host_settings
+    """Return the parameters that a row's result depends on."""
+    return arguments.parameters("temperature", "top_p", "top_k", "max_new_tokens", "max_attempts", "seed")
 
 
 def work_item(row: Row, arguments: Arguments) -> dict[str, Any]:
@@ -76,38 +70,25 @@ def work_item(row: Row, arguments: Arguments) -> dict[str, Any]:
 
 
 class Worker:
-    """Does the units of rows."""
+    """Does the work of rows."""
 
-    def __init__(self, arguments: Arguments, room: EnginePool) -> None:
+    def __init__(self, arguments: Arguments, pool: EnginePool) -> None:
         """Open the model that writes."""
         self.arguments = arguments
-        self.writer = room.open(adapters=split_names(arguments.adapter_name_or_path))
+        self.writer = pool.open(adapters=split_names(arguments.adapter_name_or_path))
 
     async def work(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
         """Return for each row every text that was written, the one that is kept last."""
-        attempts: list[list[dict[str, str]]] = [[] for _ in rows]
-        waiting = list(range(len(rows)))
-        for number in range(self.arguments.max_attempts):
-            requests = [request_of(rows[place], render(self.arguments, "hindsight", rows[place])) for place in waiting]
-            written = await self.writer.generate(requests, self._sampling(number))
-            for place, completions in zip(waiting, written, strict=True):
-                text, reason = completions[0].text.strip(), completions[0].finish_reason
-                attempts[place].append({"text": text, "finish_reason": reason})
-            waiting = [place for place in waiting if not judge(rows[place], attempts[place][-1]).kept]
-            if not waiting:
-                break
-        return [{"attempts": found} for found in attempts]
-
-    def _sampling(self, attempt: int) -> Sampling:
         settings = self.arguments
-        return Sampling(
-            n=1,
-            temperature=settings.temperature,
-            top_p=settings.top_p,
-            top_k=settings.top_k,
-            max_new_tokens=settings.max_new_tokens,
-            seed=settings.seed + attempt,
+        attempts = await write_until(
+            self.writer,
+            rows,
+            request=lambda row: request_of(row, render(settings, "hindsight", row)),
+            sampling=lambda number: settings.sampling(1, settings.max_new_tokens, attempt=number),
+            accepted=lambda row, attempt: judge(row, attempt).kept,
+            max_attempts=settings.max_attempts,
         )
+        return [{"attempts": texts} for texts in attempts]
 
 
 @dataclass(frozen=True)
@@ -138,7 +119,7 @@ def judge(row: Row, attempt: Mapping[str, str]) -> Judgement:
     facts = [fact for fact, leak in leaks.items() if leak is None]
     golds = gold_answers(row.fields["answer"], row.fields.get("answers"))
     checks = {
-        "cut at max_new_tokens": attempt["finish_reason"] == "length",
+        "cut at max_new_tokens": attempt["finish_reason"] == FinishReason.LENGTH,
         "no reasoning found": not found.cot,
         "no knowledge found": not found.knowledge,
         "media placeholder in the text": any(count_placeholders(attempt["text"]).values()),
@@ -173,7 +154,7 @@ def finish(
             texts = [attempt["text"] for attempt in result["attempts"]]
             dropped.append({"id": row.id, "question": row.fields["question"], "answer": row.fields["answer"]})
             dropped[-1] |= {"reason": final.reason, "attempts": texts}
-    report = {
+    counts = {
         "rows": len(done),
         "kept": reasons.pop(KEPT, 0),
         "dropped": dict(reasons.most_common()),
@@ -182,24 +163,6 @@ def finish(
         "leaking_facts_left_out_of_kept_rows": facts_dropped,
     }
     write_rows(arguments.beside_output(".dropped.jsonl"), dropped)
-    write_text(arguments.beside_output(".report.json"), json.dumps(report, indent=2, ensure_ascii=False) + "\n")
-    print_report(report)
+    report(arguments, counts)
     targets = {"": "multitask", "_cot": "cot", "_knowledge": "knowledge"}
     return kept, {ending: {"formatting": "hindsight", "target": target} for ending, target in targets.items()}
-
-
-def print_report(report: Mapping[str, Any]) -> None:
-    """Print how many rows were kept and why others were not."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=f"Hindsight of {report['rows']} rows")
-    table.add_column("")
-    table.add_column("rows", justify="right")
-    table.add_row("kept", str(report["kept"]))
-    for reason, count in report["dropped"].items():
-        table.add_row(f"dropped: {reason}", str(count))
-    table.add_section()
-    table.add_row("kept at the first attempt", str(report["kept_at_first_attempt"]))
-    table.add_row("leaking facts left out", str(report["leaking_facts_left_out_of_kept_rows"]))
-    Console().print(table)

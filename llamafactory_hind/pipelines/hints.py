@@ -3,7 +3,6 @@
 `stage: gated_distill` shows them to the student where it finds nothing, and needs no teacher for hints then.
 """
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,18 +10,19 @@ from typing import Any
 
 from ..config.command import split_names
 from ..config.problem import Problem
-from ..engines.interface import Request, Sampling
+from ..engines.interface import FinishReason, Request
 from ..evaluation.gold_answers import gold_answers
 from ..formats.fields import is_missing
 from ..formats.media.fields import MEDIA_FIELDS, count_placeholders
 from ..formats.rollout.rows import turns_of
 from ..formats.texts.hints import parse_hint
-from ..storage.files import write_text
 from .rules.naming import names_answer
-from .runner.arguments import SynthArguments, at_least
+from .runner.arguments import SamplingArguments, at_least
+from .runner.attempts import write_until
 from .runner.engines import EnginePool
 from .runner.prompting import render
 from .runner.provenance import provenance, work_content
+from .runner.reports import report
 from .runner.rows import ROLLOUT, Row
 
 
@@ -32,21 +32,19 @@ KEPT = "kept"
 
 
 @dataclass(kw_only=True)
-class Arguments(SynthArguments):
+class Arguments(SamplingArguments):
     """The keys of this pipeline."""
 
-    temperature: float = field(default=0.7, metadata={"help": "Of sampling [ours]; 0 is greedy."})
-    top_p: float = field(default=1.0, metadata={"help": "Nucleus of sampling; 1.0 is off."})
-    top_k: int = field(default=0, metadata={"help": "Likeliest tokens sampled from; 0 is off."})
     max_new_tokens: int = field(default=256, metadata={"help": "A hint that is cut here is dropped [ours]."})
     max_attempts: int = field(
-        default=5, metadata={"help": "A row whose hint is dropped is asked for again, so many times in all [ours]."}
+        default=5,
+        metadata={"help": "A row whose hint is dropped is written again, at most this many times in total [ours]."},
     )
     hint_prompt: str | None = field(
         default=None, metadata={"help": "Jinja file of the last user turn; null is ours in `language`."}
     )
     hint_tags: bool = field(
-        default=True, metadata={"help": "A hint stands between <hint> tags; false takes the whole text [ours]."}
+        default=True, metadata={"help": "A hint is between <hint> tags; false takes the whole text [ours]."}
     )
     may_name_answer: bool = field(
         default=False, metadata={"help": "Keep hints that name the gold answer; false drops them [ours]."}
@@ -56,20 +54,14 @@ class Arguments(SynthArguments):
         """Find what is wrong across keys."""
         yield from super().problems()
         yield from at_least(self, 1, "max_new_tokens", "max_attempts")
-        yield from at_least(self, 0, "temperature", "top_k")
-        if not 0 < self.top_p <= 1:
-            yield Problem("top_p", self.top_p, "more than 0, at most 1", "1.0 turns it off.")
-        if self.temperature == 0 and self.max_attempts > 1:
-            yield Problem(
-                "max_attempts", self.max_attempts, "1 with temperature 0", "Every attempt would be the same."
-            )
+        yield from self.greedy_repeats("max_attempts")
 
 
 def conversation(row: Row, arguments: Arguments) -> list[dict[str, str]]:
     """Return the turns; the last one is rendered from the prompt file. The system text is the student's, and left out."""
     _, turns = turns_of(row.fields)
     asked = replace(row, fields=row.fields | {"question": turns[-1]["content"]})
-    # placeholders stand in the turns already
+    # placeholders are in the turns already
     return [*turns[:-1], {"role": "user", "content": render(arguments, "hint", asked, media="")}]
 
 
@@ -80,9 +72,9 @@ def prompts(row: Row, arguments: Arguments) -> Iterator[tuple[str, str]]:
 
 
 def parameters(arguments: Arguments) -> dict[str, Any]:
-    """Return the parameters that a unit's result depends on."""
+    """Return the parameters that a row's result depends on."""
     names = ("temperature", "top_p", "top_k", "max_new_tokens", "max_attempts", "hint_tags", "may_name_answer", "seed")
-    return {name: getattr(arguments, name) for name in names} | arguments.host_settings
+    return arguments.parameters(*names)
 
 
 def work_item(row: Row, arguments: Arguments) -> dict[str, Any]:
@@ -101,49 +93,37 @@ def work_item(row: Row, arguments: Arguments) -> dict[str, Any]:
 
 
 class Worker:
-    """Does the units of rows."""
+    """Does the work of rows."""
 
-    def __init__(self, arguments: Arguments, room: EnginePool) -> None:
+    def __init__(self, arguments: Arguments, pool: EnginePool) -> None:
         """Open the model that writes."""
         self.arguments = arguments
-        self.writer = room.open(adapters=split_names(arguments.adapter_name_or_path))
+        self.writer = pool.open(adapters=split_names(arguments.adapter_name_or_path))
 
     async def work(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
         """Return for each row every text that was written, the one that is kept last; none where the row has a hint."""
-        attempts: list[list[dict[str, str]]] = [[] for _ in rows]
-        waiting = [place for place, row in enumerate(rows) if is_missing(row.fields.get("hint"))]
-        for number in range(self.arguments.max_attempts):
-            if not waiting:
-                break
-            requests = [self._request(rows[place]) for place in waiting]
-            written = await self.writer.generate(requests, self._sampling(number))
-            for place, completions in zip(waiting, written, strict=True):
-                found = {"text": completions[0].text.strip(), "finish_reason": completions[0].finish_reason}
-                attempts[place].append(found)
-            waiting = [
-                place for place in waiting if judge(rows[place], attempts[place][-1], self.arguments)[0] is None
-            ]
-        return [{"attempts": found} for found in attempts]
+        settings = self.arguments
+        without = [row for row in rows if is_missing(row.fields.get("hint"))]
+        attempts = iter(
+            await write_until(
+                self.writer,
+                without,
+                request=self._request,
+                sampling=lambda number: settings.sampling(1, settings.max_new_tokens, attempt=number),
+                accepted=lambda row, attempt: judge(row, attempt, settings)[0] is not None,
+                max_attempts=settings.max_attempts,
+            )
+        )
+        return [{"attempts": next(attempts) if is_missing(row.fields.get("hint")) else []} for row in rows]
 
     def _request(self, row: Row) -> Request:
-        media = {kind: row.media[kind] for kind in MEDIA_FIELDS}
+        media: Mapping[str, Any] = {kind: row.media[kind] for kind in MEDIA_FIELDS}
         return Request(conversation(row, self.arguments), key=row.id, **media)
-
-    def _sampling(self, attempt: int) -> Sampling:
-        settings = self.arguments
-        return Sampling(
-            n=1,
-            temperature=settings.temperature,
-            top_p=settings.top_p,
-            top_k=settings.top_k,
-            max_new_tokens=settings.max_new_tokens,
-            seed=settings.seed + attempt,
-        )
 
 
 def judge(row: Row, attempt: Mapping[str, str], arguments: Arguments) -> tuple[str | None, str]:
     """Return the hint of a text and `kept`, or None and why it is dropped."""
-    cut = attempt["finish_reason"] == "length"
+    cut = attempt["finish_reason"] == FinishReason.LENGTH
     hint = parse_hint(attempt["text"], tags=arguments.hint_tags, cut=cut)
     if hint is None:
         return None, "cut at max_new_tokens" if cut else "no hint found"
@@ -178,7 +158,7 @@ def finish(
         first += judged[0][0] is not None
         source = provenance(arguments, row, prompts=("hint",), parameters=parameters(arguments))
         written.append(row.fields | {"id": row.id, "hint": judged[-1][0], "provenance": source})
-    report = {
+    counts = {
         "rows": len(written),
         "kept": kept,
         "kept_at_first_attempt": first,
@@ -186,7 +166,5 @@ def finish(
         "without_hint": len(written) - kept - there,
         "dropped_texts": dict(reasons.most_common()),
     }
-    write_text(arguments.beside_output(".report.json"), json.dumps(report, indent=2, ensure_ascii=False) + "\n")
-    for title, value in report.items():
-        print(f"{title}: {value}")
+    report(arguments, counts)
     return written, {"": {"formatting": ROLLOUT}}

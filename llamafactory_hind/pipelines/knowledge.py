@@ -3,24 +3,25 @@
 HinD (arXiv 2511.11132), Knowledge Encouragement Preference Optimization; formulas and rules are ours (docs/synth.md).
 """
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ..config.command import split_names
 from ..config.problem import Problem
-from ..engines.interface import Completion, Sampling
-from ..evaluation.gold_answers import gold_answers, mentions, soft_score
-from ..formats.media.fields import MEDIA_FIELDS, count_placeholders
-from ..storage.files import write_rows, write_text
-from .rules.pairing import PAIR_RULES, Fact, distinct, gain, is_helpful
-from .rules.quadrants import count_quadrants, plot_report, print_report
-from .runner.arguments import SynthArguments, at_least
-from .runner.engines import EnginePool, PipelineEngine
+from ..engines.interface import Completion, Engine, FinishReason, Sampling
+from ..engines.open import AT_MOST
+from ..formats.media.fields import MEDIA_FIELDS
+from ..storage.files import write_rows
+from .rules.helping import judge_fact, usable
+from .rules.pairing import PAIR_RULES, Fact, distinct, pair_fields
+from .rules.quadrants import count_facts, plot_report
+from .runner.arguments import SamplingArguments, at_least
+from .runner.engines import EnginePool
 from .runner.failures import RunStopped
 from .runner.prompting import render, request_of
 from .runner.provenance import provenance, work_content
+from .runner.reports import report
 from .runner.rows import Row
 
 
@@ -28,18 +29,17 @@ SUMMARY = "samples facts for questions, scores confidence and helpfulness, write
 
 
 @dataclass(kw_only=True)
-class Arguments(SynthArguments):
+class Arguments(SamplingArguments):
     """The keys of this pipeline."""
 
-    num_samples: int = field(default=8, metadata={"help": "N, facts sampled a question [ours]."})
+    num_samples: int = field(default=8, metadata={"help": "N, facts sampled for each question [ours]."})
     temperature: float = field(default=1.0, metadata={"help": "Of sampling; confidence is always taken at 1 [ours]."})
-    top_p: float = field(default=1.0, metadata={"help": "Nucleus of sampling; 1.0 is off."})
-    top_k: int = field(default=0, metadata={"help": "Likeliest tokens sampled from; 0 is off."})
     max_new_tokens: int = field(
-        default=64, metadata={"help": "A fact is cut after so many tokens, and then left out of pairs."}
+        default=64, metadata={"help": "A fact is cut after this many tokens; a cut fact is in no pair."}
     )
     answerer_model: str | None = field(
-        default=None, metadata={"help": "Model that tells whether a fact helps; null is the one that writes, bare."}
+        default=None,
+        metadata={"help": "Model that shows whether a fact helps; null is the model that writes, without adapters."},
     )
     answerer_adapter: str | None = field(
         default=None,
@@ -50,7 +50,10 @@ class Arguments(SynthArguments):
     )
     answer_batch_size: int | None = field(
         default=None,
-        metadata={"help": "Prompts the answerer computes at a time; null is 4 x `batch_size` [ours].", "engine": "hf"},
+        metadata={
+            "help": "Prompts that the answerer computes together; null is 4 x `batch_size` [ours].",
+            "engine": "hf",
+        },
     )
     helpful_by: Literal["gain", "outcome", "lexical"] = field(
         default="gain",
@@ -61,19 +64,19 @@ class Arguments(SynthArguments):
     )
     helpful_threshold: float | None = field(
         default=None,
-        metadata={"help": "What the rise must exceed: nats for gain, 0..1 for outcome; null is 0 [ours]."},
+        metadata={"help": "A fact is helpful above this value: nats for gain, 0..1 for outcome; null is 0 [ours]."},
     )
     pair_rule: Literal["misaligned", "best_worst", "all"] = field(
         default="misaligned",
         metadata={
             "help": "misaligned: least confident helpful over most confident unhelpful, if less confident; best_worst: highest over "
-            "lowest rise (plain DPO); all: every helpful over every unhelpful [ours]."
+            "lowest helpfulness (plain DPO); all: every helpful over every unhelpful [ours]."
         },
     )
     confidence_threshold: float | None = field(
         default=None,
         metadata={
-            "help": "Confident is above so many nats a token; null is the median of this run. Fix it to compare runs."
+            "help": "A fact is confident above this value, nats per token; null is the median of this run. Set it to compare runs."
         },
     )
     knowledge_prompt: str | None = field(
@@ -87,16 +90,10 @@ class Arguments(SynthArguments):
         """Find what is wrong across keys."""
         yield from super().problems()
         yield from at_least(self, 1, "num_samples", "max_new_tokens", "answer_max_new_tokens", "answer_batch_size")
-        yield from at_least(self, 0, "temperature", "top_k")
-        if self.temperature == 0 and self.num_samples > 1:
-            yield Problem(
-                "temperature", 0, "more than 0 with several samples", "All samples would be the greedy text."
-            )
-        if not 0 < self.top_p <= 1:
-            yield Problem("top_p", self.top_p, "more than 0, at most 1", "1.0 turns it off.")
-        if self.engine == "openai" and self.helpful_by == "gain":
+        yield from self.greedy_repeats("num_samples")
+        if self.helpful_by == "gain" and not AT_MOST[self.engine].scores:
             remedy = "A server does not score given texts: choose outcome or lexical, or `engine: hf`."
-            yield Problem("helpful_by", self.helpful_by, "outcome or lexical with `engine: openai`", remedy)
+            yield Problem("helpful_by", self.helpful_by, f"outcome or lexical with `engine: {self.engine}`", remedy)
 
     @property
     def answerer(self) -> tuple[str, tuple[str, ...]]:
@@ -118,10 +115,10 @@ def prompts(row: Row, arguments: Arguments) -> Iterator[tuple[str, str]]:
 
 
 def parameters(arguments: Arguments) -> dict[str, Any]:
-    """Return the parameters that a unit's result depends on. Pair rule and thresholds are not among them: no new call is needed."""
+    """Return the parameters that a row's result depends on. Pair rule and thresholds are not among them: no new call is needed."""
     names = ["num_samples", "temperature", "top_p", "top_k", "max_new_tokens", "seed", "helpful_by"]
     names += ["answer_max_new_tokens"] if arguments.helpful_by == "outcome" else []
-    return {name: getattr(arguments, name) for name in names} | arguments.host_settings
+    return arguments.parameters(*names)
 
 
 def work_item(row: Row, arguments: Arguments) -> dict[str, Any]:
@@ -133,31 +130,25 @@ def work_item(row: Row, arguments: Arguments) -> dict[str, Any]:
 
 
 class Worker:
-    """Does the units of rows; opening it loads the models."""
+    """Does the work of rows; opening it loads the models."""
 
-    def __init__(self, arguments: Arguments, room: EnginePool) -> None:
+    def __init__(self, arguments: Arguments, pool: EnginePool) -> None:
         """Open generator and answerer; they share weights where they share the model."""
         self.arguments = arguments
         model, adapters = arguments.writer
-        self.generator: PipelineEngine = room.open(model=model, adapters=adapters)
-        self.answerer: PipelineEngine | None = None
+        self.generator = pool.open(model=model, adapters=adapters)
+        self.answerer: Engine | None = None
         if arguments.helpful_by != "lexical":
             model, adapters = arguments.answerer
             size = arguments.answer_batch_size or 4 * arguments.batch_size
-            self.answerer = room.open(model=model, adapters=adapters, batch_size=size)
+            self.answerer = pool.open(
+                model=model, adapters=adapters, batch_size=size, scores=arguments.helpful_by == "gain"
+            )
 
     async def work(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
         """Return for each row its greedy and sampled facts, and what the answerer makes of each distinct one."""
         settings = self.arguments
-        sampling = Sampling(
-            n=settings.num_samples,
-            temperature=settings.temperature,
-            top_p=settings.top_p,
-            top_k=settings.top_k,
-            max_new_tokens=settings.max_new_tokens,
-            seed=settings.seed,
-            greedy_first=True,
-        )
+        sampling = settings.sampling(settings.num_samples, settings.max_new_tokens, greedy_first=True)
         requests = [request_of(row, render(settings, "knowledge", row)) for row in rows]
         written = await self.generator.generate(requests, sampling)
         facts = [[_fact_record(completion) for completion in completions] for completions in written]
@@ -179,25 +170,20 @@ class Worker:
             scores = await self.answerer.score(requests, [row.fields["answer"] for row, _ in asked])
             found = [score.logprob for score in scores]
         else:
-            sampling = Sampling(
-                n=0,
-                temperature=0.0,
-                top_p=1.0,
-                top_k=0,
-                max_new_tokens=self.arguments.answer_max_new_tokens,
-                seed=0,
-                greedy_first=True,
+            length = self.arguments.answer_max_new_tokens
+            greedy = Sampling(
+                n=0, temperature=0.0, top_p=1.0, top_k=0, max_new_tokens=length, seed=0, greedy_first=True
             )
-            found = [completions[0].text.strip() for completions in await self.answerer.generate(requests, sampling)]
+            found = [completions[0].text.strip() for completions in await self.answerer.generate(requests, greedy)]
         results = iter(found)
         return [{"without": next(results), "with": {text: next(results) for text in own}} for own in texts]
 
 
 def _fact_record(completion: Completion) -> dict[str, Any]:
-    if completion.confidence is None and completion.finish_reason == "stop":
+    if completion.confidence is None and completion.finish_reason == FinishReason.STOP:
         raise RunStopped(
-            "`pipeline: knowledge` needs log-probabilities of what is written, and the server gives none: confidence cannot be "
-            "had. Take a server that answers `logprobs: true`, or `engine: hf`."
+            "`pipeline: knowledge` needs log-probabilities of its texts for their confidence, and the server gives none. "
+            "Use a server that supports `logprobs: true`, or `engine: hf`."
         )
     return {
         "text": completion.text.strip(),
@@ -207,85 +193,53 @@ def _fact_record(completion: Completion) -> dict[str, Any]:
     }
 
 
-def usable(record: Mapping[str, Any]) -> bool:
-    """Say whether a text can stand in a pair: whole, not empty, without media placeholders."""
-    return (
-        bool(record["text"])
-        and record["finish_reason"] == "stop"
-        and not any(count_placeholders(record["text"]).values())
-    )
-
-
-def to_fact(record: Mapping[str, Any], row: Row, result: Mapping[str, Any], arguments: Arguments) -> Fact:
-    """Return a record with its value and whether it helps; an unusable text helps nobody."""
-    answer, references = row.fields["answer"], row.fields.get("answers")
-    if not usable(record):
-        return Fact(record["text"], record["confidence"], 0.0, False)
-    if arguments.helpful_by == "lexical":
-        value = float(mentions(record["text"], gold_answers(answer, references)))
-        return Fact(record["text"], record["confidence"], value, value > 0)
-    if arguments.helpful_by == "gain":
-        value = gain(result["with"][record["text"]], result["without"])
-    else:
-        scores = [soft_score(text, answer, references) for text in (result["with"][record["text"]], result["without"])]
-        value = scores[0] - scores[1]
-    return Fact(record["text"], record["confidence"], value, is_helpful(value, arguments.helpful_threshold))
-
-
 def finish(
     done: Sequence[tuple[Row, dict[str, Any]]], arguments: Arguments
 ) -> tuple[list[dict[str, Any]], dict[str, dict[str, Any]]]:
     """Make pairs and reports of all results; write samples, quadrants and the plot beside the output.
 
     Returns:
-        Rows of the output, and its entries for `dataset_info.json`, by what stands behind the output's name.
+        Rows of the output, and its entries for `dataset_info.json`, by what is added to the output's name.
     """
+    source = _provenance(arguments)
+    facts = [_facts(row, result, arguments) for row, result in done]  # of each row, the greedy one first
     pairs: list[dict[str, Any]] = []
     samples: list[dict[str, Any]] = []
-    points: list[tuple[bool, float]] = []
-    greedy_helpful = unusable = 0
-    source = _provenance(arguments)
-    for row, result in done:
-        greedy = to_fact(result["greedy"], row, result, arguments)
-        facts = [to_fact(record, row, result, arguments) for record in result["samples"]]
-        greedy_helpful += greedy.helpful
-        points += [(fact.helpful, fact.confidence) for fact in facts]
-        kept = [fact for fact, record in zip(facts, result["samples"], strict=True) if usable(record)]
-        unusable += len(facts) - len(kept)
-        found = PAIR_RULES[arguments.pair_rule](distinct(kept))
+    for (row, result), (greedy, *sampled) in zip(done, facts, strict=True):
+        found = PAIR_RULES[arguments.pair_rule](distinct([fact for fact in sampled if fact.usable]))
         pairs += [_pair_row(row, pair, number, source) for number, pair in enumerate(found)]
-        samples.append(
-            _sample_row(row, greedy, facts, result)
-            | {"pairs": len(found), "provenance": source | {"source_id": row.id}}
-        )
-    report = {
+        sample = _sample_row(row, greedy, sampled, result)
+        samples.append(sample | {"pairs": len(found), "provenance": source | {"source_id": row.id}})
+    counts = {
         "rows": len(done),
         "pairs": len(pairs),
         "pair_rule": arguments.pair_rule,
         "helpful_by": arguments.helpful_by,
-        "greedy_helpful_rate": greedy_helpful / max(len(done), 1),
-        "sampled_helpful_rate": sum(helpful for helpful, _ in points) / max(len(points), 1),
-        "unusable_samples": unusable,
-        "quadrants": count_quadrants(points, threshold=arguments.confidence_threshold),
+        **count_facts(facts, threshold=arguments.confidence_threshold),
         "provenance": source,
     }
     write_rows(arguments.beside_output(".samples.jsonl"), samples)
-    write_text(arguments.beside_output(".quadrants.json"), json.dumps(report, indent=2, ensure_ascii=False) + "\n")
-    plot_report(report, arguments.beside_output(".quadrants.png"))
-    print_report(report)
-    columns = (
-        "question",
-        *(kind for kind in MEDIA_FIELDS if any(kind in pair for pair in pairs)),
-        "chosen",
-        "rejected",
-    )
-    entry = {
-        "formatting": "hindsight",
-        "target": "knowledge",
-        "ranking": True,
-        "columns": {name: name for name in columns},
-    }
+    report(arguments, counts, ending=".quadrants.json")
+    plot_report(counts, arguments.beside_output(".quadrants.png"))
+    media = [kind for kind in MEDIA_FIELDS if any(kind in pair for pair in pairs)]
+    columns = {name: name for name in ("question", *media, "chosen", "rejected")}
+    entry = {"formatting": "hindsight", "target": "knowledge", "ranking": True, "columns": columns}
     return pairs, {"": entry}
+
+
+def _facts(row: Row, result: Mapping[str, Any], arguments: Arguments) -> list[Fact]:
+    """Return the greedy fact and the sampled ones, judged."""
+    return [
+        judge_fact(
+            record,
+            result,
+            answer=row.fields["answer"],
+            references=row.fields.get("answers"),
+            helpful_by=arguments.helpful_by,
+            threshold=arguments.helpful_threshold,
+        )
+        for record in (result["greedy"], *result["samples"])
+    ]
 
 
 def _provenance(arguments: Arguments) -> dict[str, Any]:
@@ -301,23 +255,14 @@ def _provenance(arguments: Arguments) -> dict[str, Any]:
 
 
 def _pair_row(row: Row, pair: tuple[Fact, Fact], number: int, source: Mapping[str, Any]) -> dict[str, Any]:
-    chosen, rejected = pair
-    return row.fields | {
-        "id": f"{row.id}#{number}",
-        "chosen": chosen.text,
-        "rejected": rejected.text,
-        "chosen_confidence": chosen.confidence,
-        "rejected_confidence": rejected.confidence,
-        "helpfulness": chosen.value,
-        "rejected_helpfulness": rejected.value,
-        "provenance": {"source_id": row.id, **source},
-    }
+    own = {"id": f"{row.id}#{number}", **pair_fields(pair)}
+    return row.fields | own | {"provenance": {"source_id": row.id, **source}}
 
 
 def _sample_row(row: Row, greedy: Fact, facts: Sequence[Fact], result: Mapping[str, Any]) -> dict[str, Any]:
     def describe(fact: Fact, record: Mapping[str, Any]) -> dict[str, Any]:
         judged = {"value": fact.value, "helpful": fact.helpful, "answerer": result["with"].get(fact.text)}
-        return {**record, **judged, "usable": usable(record)}
+        return {**record, **judged, "usable": fact.usable}
 
     return {
         "id": row.id,

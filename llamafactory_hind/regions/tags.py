@@ -59,7 +59,7 @@ def reindex(
     Args:
         texts: fields of one row.
         keep: numbers that stay even though no text mentions them.
-        order: `stored` keeps the order of the old numbers; `appearance` goes by the first mention,
+        order: `stored` keeps the order of the old numbers; `appearance` is the order of the first mentions,
             `keep` last.
     """
     used = list(dict.fromkeys([*(index for text in texts for index in find_mentions(text)), *keep]))

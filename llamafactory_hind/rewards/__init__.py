@@ -1,4 +1,7 @@
-"""Rewards: text and the columns of its row in, a float or None (does not apply) out. No torch, no LLaMA-Factory."""
+"""Rewards: text and the columns of its row in, a float or None (does not apply) out. No torch, no LLaMA-Factory.
+
+A file here is a family: its mapping `REWARDS` gives its rewards their names. The machinery (loading, limits, calling) is in `runner/`.
+"""
 
 from .columns import gather_columns
 from .errors import RewardError

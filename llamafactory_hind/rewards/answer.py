@@ -5,11 +5,11 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from ..config.problem import shorten
 from ..evaluation import vqa_accuracy
 from ..evaluation.aokvqa import LETTERS, match_choice
 from ..formats.texts.layout import answer_or_all, answer_text
 from .columns import GOLD, gold_texts, gold_values, score_rows
-from .errors import shorten
 from .symbolic import is_equal
 
 
@@ -22,7 +22,7 @@ LETTER = re.compile(r"[(\[]([A-Za-z])[)\]].*|([A-Za-z])(?:[.:)](?:\s.*)?)?", re.
 def accuracy(completions: Sequence[str], **columns: Any) -> list[float | None]:
     """Return 1 where the answer is the gold answer, else 0.
 
-    The text between `<answer>` tags, without margins, must equal the gold text, character by character. Where a completion
+    The text between `<answer>` tags, without white space around it, must equal the gold text, character by character. Where a completion
     has no tags, all of it must, or be equal as mathematics (math-verify). Equal to Reason-RFT's `accuracy_reward`
     (train/stage_rl/reward.py), but that answers with newlines count and that math-verify gets gold and prediction in its
     own order: it is not symmetric, `1 < x < 2` is no answer where the interval (1, 2) is asked for.
@@ -39,7 +39,7 @@ def math_equal(completions: Sequence[str], **columns: Any) -> list[float | None]
 
     The answer is the text between `<answer>` tags, all of the completion without them. Reason-RFT's evaluation of GeoMath and
     CLEVR-Math (eval/cal_score_benchmarks_for_open_source.py), but that LaTeX without dollar signs is read as LaTeX:
-    math-verify reads `2\sqrt{3}` as 2 otherwise. None, with a warning, where the comparison takes longer than five seconds.
+    math-verify reads `2\sqrt{3}` as 2 otherwise. None, with a warning, where the comparison takes five seconds of the processor.
 
     Args:
         completions: texts.
@@ -162,7 +162,7 @@ def _correct_choice(field: str, value: Any, choices: Sequence[str] | None) -> st
         raise ValueError(f"column `{field}`: got {shorten(value)}, expected {expected}.")
     letter = LETTER.fullmatch(answer_or_all(value)) if isinstance(value, str) else None
     if letter is None:
-        remedy = "give the column `choices`, or take the reward `accuracy`"
+        remedy = "give the column `choices`, or use the reward `accuracy`"
         raise ValueError(f"column `{field}`: got {shorten(value)}, expected the letter of a choice; {remedy}.")
     return (letter[1] or letter[2]).upper()
 
@@ -180,3 +180,12 @@ def _references(value: Any) -> list[str] | None:
     if isinstance(value, list) and value and all(isinstance(answer, str) for answer in value):
         return value
     raise ValueError(f"column `answers`: got {shorten(value)}, expected a list of texts with at least one.")
+
+
+REWARDS = {
+    "accuracy": accuracy,
+    "choice": choice,
+    "math": math_equal,
+    "numeric_tolerance": numeric_tolerance,
+    "vqa": vqa,
+}

@@ -2,11 +2,11 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from difflib import get_close_matches
 from typing import Any
 
+from ..config.problem import shorten
+from ..config.types import nearest
 from ..formats.texts.layout import answer_text
-from .errors import shorten
 
 
 GOLD = ("answer", "solution")  # ours, and that of the released Reason-RFT rows
@@ -23,7 +23,7 @@ def gold_values(columns: Mapping[str, Sequence[Any]], fields: Sequence[str], cou
 
     Args:
         columns: of the rows.
-        fields: where the value may stand, the likeliest first.
+        fields: where the value may be, the most probable first.
         count: number of rows.
 
     Raises:
@@ -31,8 +31,8 @@ def gold_values(columns: Mapping[str, Sequence[Any]], fields: Sequence[str], cou
     """
     present = [field for field in fields if field in columns]
     if not present:
-        near = get_close_matches(fields[0], list(columns), n=1, cutoff=0.6)
-        hint = f" Did you mean `{near[0]}`?" if near else ""
+        near = nearest(fields[0], columns)
+        hint = f" Did you mean `{near}`?" if near else ""
         wanted = " or ".join(f"`{field}`" for field in fields)
         raise ValueError(f"needs a column {wanted}; the rows have {', '.join(sorted(columns)) or 'none'}.{hint}")
     picked = []

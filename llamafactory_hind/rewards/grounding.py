@@ -58,3 +58,6 @@ def _gold_boxes(field: str, value: Any) -> list[Box] | None:
         return None if value is None else gold_boxes(value)
     except ValueError as error:
         raise ValueError(f"column `{field}`: {error}") from None
+
+
+REWARDS = {"box_iou": box_iou}

@@ -14,12 +14,12 @@ import threading
 from functools import lru_cache
 from typing import Any
 
-from .errors import shorten
+from ..config.problem import shorten
 
 
 logger = logging.getLogger("llamafactory.hind.rewards")
 
-SECONDS = 5.0  # math-verify's own default
+SECONDS = 5.0  # of the processor; math-verify's own default, by the clock
 REMEMBERED = 65536
 DELIMITED = re.compile(r"\$|\\\(|\\\[|\\boxed")
 LATEX = re.compile(r"[\\^_{}]|^[(\[]")
@@ -29,7 +29,7 @@ WORD = re.compile(r"[A-Za-z]{2}|\n")
 
 @lru_cache(maxsize=REMEMBERED)
 def is_equal(gold: str, prediction: str) -> bool | None:
-    """Say whether two texts are the same mathematics; None, with a warning, where that takes longer than five seconds.
+    """Say whether two texts are the same mathematics; None, with a warning, where that takes five seconds of the processor.
 
     LaTeX without dollar signs and without words is read as LaTeX; from any other text, math-verify takes the expression it
     finds. Texts in which it finds none are not equal.
@@ -40,7 +40,9 @@ def is_equal(gold: str, prediction: str) -> bool | None:
     equal = _WORKER.ask(_delimit(gold), _delimit(prediction))
     if equal is None:
         texts = f"{shorten(prediction)} with {shorten(gold)}"
-        logger.warning(f"math-verify gave up after {SECONDS:g} s comparing {texts}: the reward does not apply.")
+        logger.warning(
+            f"math-verify had no result after {SECONDS:g} s of computing, comparing {texts}: the reward does not apply."
+        )
     return equal
 
 
@@ -91,7 +93,7 @@ class _Worker:
         ready = self._receive()
         if ready is None or "error" in ready:
             self.stop()
-            reason = ready["error"] if ready else "its process ended at the start; its output says why"
+            reason = ready["error"] if ready else "its process ended at the start; see its output"
             raise RuntimeError(f"math-verify cannot be started: {reason}. Install the package `math-verify`.")
 
     def _send(self, question: dict[str, str]) -> dict[str, Any] | None:

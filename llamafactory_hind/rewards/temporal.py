@@ -32,3 +32,6 @@ def _gold_spans(field: str, value: Any) -> list[Span] | None:
         return None if value is None else gold_spans(value)
     except ValueError as error:
         raise ValueError(f"column `{field}`: {error}") from None
+
+
+REWARDS = {"temporal_iou": temporal_iou}

@@ -63,3 +63,6 @@ def _gold_triples(gold: str) -> list[Triple]:
 def score_triples(written: Sequence[Triple], gold: Sequence[Triple], credits: Credits) -> float:
     """Return the reward of the triples written, repetitions included, against the different gold ones."""
     return len(set(written)) / len(written) * pair_triples(written, gold, credits) if written else 0.0
+
+
+REWARDS = {"trance": trance, "trance_full": trance_full, "trance_penalty": trance_penalty}

@@ -21,6 +21,7 @@ from ..methods.external.selection import SelectionRule, select_groups
 from ..methods.group_relative import kl_components
 from ..rewards import load_rewards
 from ..trainers.host import HostArguments
+from ..trainers.rollouts.annotator import Annotator
 from ..trainers.rollouts.records import POLICY, Annotation, Rollout, Scores
 from ..trainers.rollouts.rewards import score_rollouts
 from ..trainers.rollouts.run import run_online
@@ -30,13 +31,14 @@ if TYPE_CHECKING:
     from llamafactory.hparams import FinetuningArguments
 
     from ..engines.local.weights import LoadedModel
+    from ..engines.open import RolloutEngines
     from ..rewards import Rewards
 
 
 logger = logging.get_logger("llamafactory.hind.stages.external_grpo")
 
 
-class ExternalGroups:
+class ExternalGroups(Annotator):
     """Vision-EKIPL seen from the trainer.
 
     Candidates are G completions of the policy and the external actions of the row; a group is chosen from them by reward;
@@ -101,12 +103,13 @@ def run(args: HostArguments) -> None:
     found: Counter[str] = Counter()
 
     def check_actions(dataset: Any) -> None:
-        found.update(check_rows(dataset, needs_logprob=keys.external_ratio == "behavior"))
+        needs_logprob = keys.external_ratio == "behavior"
+        found.update(check_rows(dataset, needs_logprob=needs_logprob, temperature=keys.rollout_temperature))
         others.check_dataset(dataset)
         if not found and others.plan is None:
             logger.warning_rank0("No row has actions in the column `external`: this run is plain GRPO.")
 
-    def annotator(loaded: "LoadedModel") -> ExternalGroups:
+    def annotator(loaded: "LoadedModel", engines: "RolloutEngines") -> ExternalGroups:
         reader = ActionReader(loaded, max_new_tokens=args.generating.max_new_tokens)
         teachers, live = others.open(loaded), None
         if teachers is not None:

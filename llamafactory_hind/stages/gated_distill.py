@@ -25,6 +25,7 @@ from ..methods.hints.options import HintOptions
 from ..methods.hints.prompts import check_rows
 from ..rewards import load_rewards
 from ..trainers.host import HostArguments, precision_of
+from ..trainers.rollouts.annotator import Annotator
 from ..trainers.rollouts.records import POLICY, Annotation, Rollout, Scores
 from ..trainers.rollouts.rewards import score_rollouts
 from ..trainers.rollouts.run import run_online
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from llamafactory.hparams import FinetuningArguments
 
     from ..engines.local.weights import LoadedModel
+    from ..engines.open import RolloutEngines
     from ..engines.teachers.pool import TeacherPool
     from ..rewards import Rewards
 
@@ -42,7 +44,7 @@ if TYPE_CHECKING:
 logger = logging.get_logger("llamafactory.hind.stages.gated_distill")
 
 
-class GatedDistillation:
+class GatedDistillation(Annotator):
     """Knowledge-Enhanced PO seen from the trainer.
 
     Where no completion of a prompt is right, right ones that the student wrote with a hint take the places of the worst, under the
@@ -119,7 +121,7 @@ class GatedDistillation:
 def run(args: HostArguments) -> None:
     """Teachers and rewards checked, prompts, model, teachers, training, evaluation, model card."""
     keys, training = args.finetuning, args.training
-    hints = HintOptions.of(args)
+    hints, options = HintOptions.of(args), RolloutOptions.of(args)
     explores = hints.samples > 0 and training.do_train
     teaching = TeacherRun(
         keys.teacher, args.model, args.data, training, distributions=keys.distill_weight > 0, texts=explores
@@ -136,16 +138,17 @@ def run(args: HostArguments) -> None:
                     "No `teacher`, and no row has a `hint`: prompts without success are not explored."
                 )
 
-    def annotator(loaded: "LoadedModel") -> GatedDistillation:
+    def annotator(loaded: "LoadedModel", engines: "RolloutEngines") -> GatedDistillation:
         teachers, explorer = teaching.open(loaded), None
         if explores:
             explorer = HintExplorer(
                 loaded,
                 teachers,
                 teaching.cache("hints"),
+                engine=engines.open(batch_size=options.prompts_at_once(hints.prompts_at_once)),
                 score=partial(score_rollouts, rewards.score),
                 success=gate.right,
-                rollouts=RolloutOptions.of(args),
+                rollouts=options,
                 hints=hints,
                 precision=lambda: precision_of(training),
             )

@@ -10,6 +10,7 @@ from ..losses.policy import group_advantages
 from ..methods.group_relative import kl_components, policy_component
 from ..rewards import load_rewards
 from ..trainers.host import HostArguments
+from ..trainers.rollouts.annotator import Annotator
 from ..trainers.rollouts.records import Annotation, Rollout, Scores
 from ..trainers.rollouts.rewards import score_rollouts
 from ..trainers.rollouts.run import run_online
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from ..rewards import Rewards
 
 
-class GroupRelative:
+class GroupRelative(Annotator):
     """GRPO seen from the trainer: rewards, advantages within the group, clipped surrogate and KL.
 
     A_i = (r_i - mean(r)) / (std(r) + eps) over the G completions of a prompt, or without the division;
@@ -48,4 +49,4 @@ def run(args: HostArguments) -> None:
     """Rewards, prompts, model, training, evaluation, model card."""
     keys = args.finetuning
     rewards = load_rewards(keys.reward_funcs, keys.reward_weights, timeout=keys.reward_timeout)
-    run_online(rewards, lambda loaded: GroupRelative(rewards, keys), args)
+    run_online(rewards, lambda loaded, engines: GroupRelative(rewards, keys), args)

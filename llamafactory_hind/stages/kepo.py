@@ -9,19 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from llamafactory.data import get_dataset, get_template_and_fix_tokenizer
+from llamafactory.data import get_template_and_fix_tokenizer
 from llamafactory.extras import logging
 from llamafactory.extras.constants import IGNORE_INDEX
 from llamafactory.model import load_model, load_tokenizer
 from llamafactory.train.trainer_utils import create_ref_model
 
+from ..engines.local.fingerprint import digest_settings, model_settings, processor_settings
 from ..losses.preference import gap_weights, kepo_length_normalized_loss, kepo_loss, preference_metrics
 from ..trainers.fit import eval_sets, fit, write_model_card
 from ..trainers.host import HostArguments
 from ..trainers.pairs.collator import PairCollator
-from ..trainers.pairs.reference import ReferenceCache, add_reference_logps, model_digest, settings_digest
+from ..trainers.pairs.reference import ReferenceCache, add_reference_logps, check_cached, model_digest
 from ..trainers.pairs.sharing import select_sharing
 from ..trainers.pairs.trainer import PairLogps, PairTrainer
+from ..trainers.rows import read_rows
 
 
 logger = logging.get_logger(
@@ -62,7 +64,7 @@ def run(args: HostArguments) -> None:
     tokenizer_module = load_tokenizer(args.model)
     tokenizer = tokenizer_module["tokenizer"]
     template = get_template_and_fix_tokenizer(tokenizer, args.data)
-    dataset_module = get_dataset(template, args.model, args.data, args.training, stage="kepo", **tokenizer_module)
+    dataset_module = read_rows(args, template, tokenizer_module)
     model = load_model(tokenizer, args.model, args.finetuning, args.training.do_train)
     collator = PairCollator(
         template=template, model=model, pad_to_multiple_of=8, label_pad_token_id=IGNORE_INDEX, **tokenizer_module
@@ -85,8 +87,7 @@ def run(args: HostArguments) -> None:
         ),
         **dataset_module,
     )
-    some_rows = trainer.train_dataset if args.training.do_train else eval_sets(trainer)[0][1]
-    select_sharing(trainer, some_rows, share_prefix=keys.share_prefix)
+    select_sharing(trainer, _all_rows(trainer, args), share_prefix=keys.share_prefix)
     _add_references(trainer, args, tokenizer_module)
     evaluated = [f"eval_{name}_loss" if name else "eval_loss" for name, _ in eval_sets(trainer)]
     fit(trainer, args, plots=[*PLOTS, *evaluated])
@@ -105,14 +106,10 @@ def _add_references(trainer: PairTrainer, args: HostArguments, tokenizer_module:
     cache_path = args.finetuning.ref_logps_cache
     cache = ReferenceCache(
         Path(training.output_dir) / "ref_logps.jsonl" if cache_path in (None, "auto") else Path(cache_path),
-        {
-            "model": model_digest(reference),
-            "template": str(args.data.template),
-            "pixels": settings_digest(tokenizer_module["processor"]),
-            "precision": f"{reference.dtype} {(training.bf16 and 'bf16') or (training.fp16 and 'fp16') or ''}".strip(),
-        },
+        _made_from(trainer, reference, args, tokenizer_module),
         writable=trainer.accelerator.is_main_process,
     )
+    check_cached(trainer, reference, _all_rows(trainer, args), cache)
     if training.do_train:
         trainer.train_dataset = add_reference_logps(trainer, reference, trainer.train_dataset, cache, name="train")
     evaluated = {
@@ -121,3 +118,31 @@ def _add_references(trainer: PairTrainer, args: HostArguments, tokenizer_module:
     }
     if evaluated:
         trainer.eval_dataset = evaluated[""] if set(evaluated) == {""} else evaluated
+
+
+def _made_from(
+    trainer: PairTrainer, reference: torch.nn.Module, args: HostArguments, tokenizer_module: dict[str, Any]
+) -> dict[str, str]:
+    """Return what reference log-probs depend on beside the pair: names that a stale cache is told by, and digests."""
+    training, settings = args.training, model_settings(reference)
+    adapters, config = settings.pop("adapters", {}), settings.pop("config")
+    return {
+        "model": model_digest(reference),
+        "config": digest_settings(config),
+        "adapters": digest_settings(adapters),
+        "attention": " ".join(map(str, settings.pop("attention"))),
+        "versions": " ".join(f"{name} {number}" for name, number in settings.pop("versions").items()),
+        "loading": digest_settings(settings),
+        "sharing": "packed" if trainer.collator.packed else "plain",
+        "template": str(args.data.template),
+        "pixels": digest_settings(processor_settings(tokenizer_module["processor"])),
+        "precision": f"{reference.dtype} {(training.bf16 and 'bf16') or (training.fp16 and 'fp16') or ''}".strip(),
+    }
+
+
+def _all_rows(trainer: PairTrainer, args: HostArguments) -> list[Any]:
+    """Return the sets of rows that this run scores."""
+    return [
+        *([trainer.train_dataset] if args.training.do_train else []),
+        *(rows for _, rows in eval_sets(trainer)),
+    ]

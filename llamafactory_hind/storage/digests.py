@@ -1,7 +1,7 @@
 """What a file, a folder or a medium is, in a few letters: a retrained adapter at an old path must not find old results."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -27,21 +27,33 @@ def digest_path(path: str) -> str:
 
 
 def digest_media(media: Mapping[str, Sequence[Any]]) -> list[Any]:
-    """Return a digest of each medium of a row, of all kinds in turn; frames of a clip are digested one by one."""
-    return [_digest_item(item) for items in media.values() for item in items]
+    """Return the content name of each medium of a row, of all kinds in turn; frames of a clip are named one by one."""
+    return [medium_name(item) for items in media.values() for item in items]
 
 
-def _digest_item(item: Any) -> Any:
-    if isinstance(item, list | tuple):
-        return [_digest_item(part) for part in item]
-    if isinstance(item, Mapping):
-        return {key: _digest_item(part) for key, part in item.items()}
-    if isinstance(item, str):
-        return digest_path(item)
-    if hasattr(item, "tobytes"):  # a decoded picture: equal bytes may be another shape
-        shape = repr((getattr(item, "mode", None), getattr(item, "size", None), getattr(item, "shape", None)))
-        return hashlib.sha256(shape.encode() + item.tobytes()).hexdigest()
-    return hashlib.sha256(item).hexdigest() if isinstance(item, bytes) else repr(item)
+def medium_name(medium: Any, *, path: Callable[[str], Any] = digest_path, shaped: bool = True) -> Any:
+    """Return what tells a medium apart, as JSON can write it.
+
+    Args:
+        medium: a path, encoded bytes, a decoded picture (anything with `tobytes`), or a list or
+            mapping of those (frames of a clip; `path` and `bytes` of the `datasets` library).
+        path: what a path is called: by its content, or `str` where the path itself is enough.
+        shaped: equal pixels of another size or mode are another picture; False leaves both out.
+
+    Returns:
+        SHA-256 of bytes and pixels; a list or dict of names for a list or mapping; `repr` of
+        anything else.
+    """
+    if isinstance(medium, list | tuple):
+        return [medium_name(part, path=path, shaped=shaped) for part in medium]
+    if isinstance(medium, Mapping):
+        return {key: medium_name(part, path=path, shaped=shaped) for key, part in medium.items()}
+    if isinstance(medium, str):
+        return path(medium)
+    if hasattr(medium, "tobytes"):
+        looks = tuple(getattr(medium, name, None) for name in ("mode", "size", "shape")) if shaped else None
+        return hashlib.sha256((repr(looks).encode() if shaped else b"") + medium.tobytes()).hexdigest()
+    return hashlib.sha256(medium).hexdigest() if isinstance(medium, bytes) else repr(medium)
 
 
 def _content(file: Path) -> bytes:

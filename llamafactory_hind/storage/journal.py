@@ -1,236 +1,150 @@
-"""An append-only record of finished units, one JSON line each, durable before a unit counts as done.
+"""An append-only log of results by key: one JSON line each, durable before a result counts.
 
-Killed at any moment and started again, a run finds every finished unit here; only a line cut by the kill is computed again.
+Killed at any moment and started again, a run finds every result here; only a line that the kill
+cut is computed again. The lines are `{"key": ..., "id": row, "result": ...}`, without `id` where a
+result belongs to no row. A first line `{"header": {...}}` says what all results depend on.
 """
 
-import asyncio
+import errno
 import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any, Self
+
+from .append_log import AppendLog, JournalBroken
 
 
-_encode = json.JSONEncoder(
-    ensure_ascii=False
-).encode  # `json.dumps` makes an encoder a call for anything but its defaults
+__all__ = ["Journal", "JournalBroken", "JournalInUse", "JournalIndex", "work_key"]
+
+NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP}  # a file system without locks, as some of a cluster are
+# `json.dumps` makes an encoder a call for anything but its defaults
+_encode = json.JSONEncoder(ensure_ascii=False).encode
 
 
 class JournalInUse(RuntimeError):
     """Another process writes this journal."""
 
 
-class JournalBroken(RuntimeError):
-    """The disk refused a line; nothing that is computed now would be kept."""
-
-
 def work_key(content: Mapping[str, Any]) -> str:
-    """Return the name of a unit: a digest of everything its result depends on (row, prompts, model, parameters)."""
+    """Return the name of a result: a digest of all it depends on (row, prompts, model, parameters)."""
     text = json.dumps(content, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()
 
 
-class AppendLog:
-    """A file of lines that grows only at its end, and whose lines are on the disk when they are said to be.
-
-    Args:
-        path: made if it is not there.
-    """
-
-    def __init__(self, path: Path) -> None:
-        """Open the file; what it holds stays."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self.path = path
-        self._file = open(path, "ab+", buffering=0)  # noqa: SIM115 (held until close)
-        self.end = self._file.seek(0, os.SEEK_END)
-        self._waiting: list[tuple[bytes, Callable[[int], None], asyncio.Future[None]]] = []
-        self._writer: asyncio.Task[None] | None = None
-        self._thread: ThreadPoolExecutor | None = None
-
-    def append(self, lines: Sequence[bytes]) -> list[int]:
-        """Write lines with one sync, and return where each begins.
-
-        Raises:
-            JournalBroken: the disk is full or failed; the file is as it was before.
-        """
-        places, place = [], self.end
-        for line in lines:
-            places.append(place)
-            place += len(line)
-        try:
-            content = memoryview(b"".join(lines))
-            while content:
-                content = content[self._file.write(content) :]
-            os.fsync(self._file.fileno())
-        except OSError as error:
-            self._file.truncate(self.end)
-            raise JournalBroken(f"{self.path}: {error}. Make room; what is finished is kept.") from error
-        self.end = place
-        return places
-
-    async def commit(self, line: bytes, note: Callable[[int], None] = lambda place: None) -> None:
-        """Write a line, in a thread and with one sync for all that wait meanwhile.
-
-        Args:
-            line: with its newline.
-            note: is told where the line begins once it is on the disk, also when nobody waits for it any more.
-        """
-        loop = asyncio.get_running_loop()
-        written: asyncio.Future[None] = loop.create_future()
-        self._waiting.append((line, note, written))
-        if self._writer is None or self._writer.done():
-            self._writer = loop.create_task(self._write_waiting())
-        await written
-
-    async def _write_waiting(self) -> None:
-        self._thread = self._thread or ThreadPoolExecutor(1, thread_name_prefix="journal")
-        loop = asyncio.get_running_loop()
-        while self._waiting:
-            batch, self._waiting = self._waiting, []
-            try:
-                await loop.run_in_executor(
-                    self._thread, self._append_noting, [(line, note) for line, note, _ in batch]
-                )
-            except JournalBroken as error:
-                for _, _, written in batch:
-                    if not written.done():
-                        written.set_exception(error)
-                continue
-            for _, _, written in batch:
-                if not written.done():  # its unit may have been cancelled meanwhile
-                    written.set_result(None)
-
-    def _append_noting(self, lines: Sequence[tuple[bytes, Callable[[int], None]]]) -> None:
-        for (_, note), place in zip(lines, self.append([line for line, _ in lines]), strict=True):
-            note(place)
-
-    def read(self, place: int, length: int) -> bytes:
-        """Return bytes that were written earlier."""
-        return os.pread(self._file.fileno(), length, place)
-
-    def lines(self) -> Iterator[bytes]:
-        """Yield the lines from the beginning, a last one that was cut included."""
-        with open(self.path, "rb") as file:
-            yield from file
-
-    def cut(self, end: int) -> None:
-        """Drop what stands after a place."""
-        self._file.truncate(end)
-        self.end = end
-
-    def close(self) -> None:
-        """Write what still waits, and release the file."""
-        if self._thread is not None:
-            self._thread.shutdown(wait=True)
-        waiting, self._waiting = self._waiting, []
-        try:
-            if waiting:
-                self._append_noting([(line, note) for line, note, _ in waiting])
-        finally:
-            self._file.close()
-
-
 class JournalIndex(Mapping[str, Any]):
-    """Results of units by key, read from the file when asked for: a long run must not hold them all."""
+    """Results by key, read from the file when asked for: a long run must not hold them all."""
 
-    def __init__(self, file: AppendLog) -> None:
+    def __init__(self, log: AppendLog) -> None:
         """Start with none."""
-        self._file = file
+        self._log = log
         self._places: dict[str, tuple[int, int]] = {}
 
     def put(self, key: str, place: int, length: int) -> None:
-        """Say where the line of a unit stands."""
+        """Say where the line of a result is."""
         self._places[key] = (place, length)
 
     def __getitem__(self, key: str) -> Any:
-        """Return the result of a unit."""
-        return json.loads(self._file.read(*self._places[key]))["result"]
+        """Return the result of a key."""
+        return json.loads(self._log.read(*self._places[key]))["result"]
 
     def __contains__(self, key: object) -> bool:
-        """Say whether a unit is finished, without reading it."""
+        """Say whether there is a result, without reading it."""
         return key in self._places
 
     def __iter__(self) -> Iterator[str]:
-        """Yield the keys of all finished units."""
+        """Yield the keys of all results."""
         return iter(self._places)
 
     def __len__(self) -> int:
-        """Return how many units are finished."""
+        """Return how many results there are."""
         return len(self._places)
 
 
 class Journal:
-    """A journal file, held by one process at a time.
+    """A journal file, written by one process at a time.
+
+    Args:
+        path: its folder is made if it is not there.
+        header: what all results depend on. A file with another header is moved to
+            `<name>.old` and the journal starts empty; None takes any.
+        writable: False reads what is there, without the lock: no other process is kept from
+            writing, a line it writes at this moment is left out, and nothing is moved.
 
     Attributes:
-        results: key -> result of every unit that is finished.
-        row_ids: of all rows that have a unit here, whatever its parameters.
+        results: key -> result.
+        row_ids: of all rows that have a result here, whatever its parameters.
         cut_lines: unreadable lines met while opening (0 or 1 after a kill).
+        changed: names of the header's fields that differ from those of the file; empty where they
+            are equal, and where there was nothing to compare.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Lock the file, drop a last line that was cut, and read the others.
+    def __init__(self, path: Path, *, header: Mapping[str, Any] | None = None, writable: bool = True) -> None:
+        """Lock the file, compare its header, drop a last line that was cut, and index the others.
 
         Raises:
             JournalInUse: another run holds it; the message names its process.
+            JournalBroken: the disk refuses the header.
         """
-        path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
         self.cut_lines = 0
         self.row_ids: set[str] = set()
-        self._lock = open(path.with_suffix(".lock"), "a+", encoding="utf-8")  # noqa: SIM115 (held until close)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self._lock.seek(0)
-            holder = self._lock.read().strip() or "unknown"
-            self._lock.close()
-            raise JournalInUse(
-                f"{path}: the process {holder} writes it. Wait until it has ended, or set another `output`."
-            ) from None
-        self._lock.truncate(0)
-        self._lock.write(str(os.getpid()))
-        self._lock.flush()
-        self._file = AppendLog(path)
-        self.results = JournalIndex(self._file)
-        self._read()
+        self._lock = _lock(path) if writable else None
+        self.changed = [] if header is None else _differing(path, header)
+        if self.changed and writable:
+            os.replace(path, path.with_name(path.name + ".old"))
+        self._log = AppendLog(path, writable=writable)
+        self.results = JournalIndex(self._log)
+        if writable or not self.changed:
+            self._read(drop_cut=writable)
+        if header is not None and writable and not self._log.end:
+            self._log.append([_bytes({"header": dict(header)})])
 
-    def _read(self) -> None:
+    def _read(self, *, drop_cut: bool) -> None:
         whole = 0
-        for line in self._file.lines():
+        for line in self._log.lines():
             if not line.endswith(b"\n"):
-                break
-            try:
-                entry = json.loads(line)
-                entry["result"]
-                self.results.put(entry["key"], whole, len(line))
-                self.row_ids.add(entry["id"])
-            except (ValueError, KeyError, TypeError):
                 self.cut_lines += 1
+                break
+            if whole or _header(line) is None:
+                self._index(line, whole)
             whole += len(line)
-        if self._file.end > whole:
-            self.cut_lines += 1
-            self._file.cut(whole)
+        if drop_cut and self._log.end > whole:
+            self._log.cut(whole)
 
-    def add(self, units: Iterable[tuple[str, str, Any]]) -> None:
-        """Append (key, row id, result) units; they are on the disk when this returns."""
-        lines = {key: _line(key, row_id, result) for key, row_id, result in units}
-        for (key, line), place in zip(lines.items(), self._file.append(list(lines.values())), strict=True):
+    def _index(self, line: bytes, place: int) -> None:
+        try:
+            entry = json.loads(line)
+            entry["result"]
+            self.results.put(entry["key"], place, len(line))
+            if entry.get("id") is not None:
+                self.row_ids.add(entry["id"])
+        except (ValueError, KeyError, TypeError, AttributeError):
+            self.cut_lines += 1
+
+    def add(self, results: Iterable[tuple[str, str | None, Any]]) -> None:
+        """Append (key, row id or None, result) entries; they are on the disk when this returns.
+
+        Raises:
+            JournalBroken: the disk is full or failed; what was in the file still is.
+        """
+        lines = {key: _line(key, row_id, result) for key, row_id, result in results}
+        for (key, line), place in zip(lines.items(), self._log.append(list(lines.values())), strict=True):
             self.results.put(key, place, len(line))
 
-    async def commit(self, key: str, row_id: str, result: Any) -> None:
-        """Append a unit; it is on the disk when this returns, with others that finished at the same time."""
+    async def commit(self, key: str, row_id: str | None, result: Any) -> None:
+        """Append an entry, with one sync for all that finish at the same time; it is on the disk when this returns."""
         line = _line(key, row_id, result)
-        await self._file.commit(line, lambda place: self.results.put(key, place, len(line)))
+        await self._log.commit(line, lambda place: self.results.put(key, place, len(line)))
 
     def close(self) -> None:
         """Release the files."""
-        self._file.close()
-        self._lock.close()
+        self._log.close()
+        if self._lock is not None:
+            self._lock.close()
 
     def __enter__(self) -> Self:
         """Return the journal itself."""
@@ -243,7 +157,53 @@ class Journal:
         self.close()
 
 
-def _line(key: str, row_id: str, result: Any) -> bytes:
-    text = _encode({"key": key, "id": row_id, "result": result})
+def _lock(path: Path) -> IO[str]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = open(path.with_suffix(".lock"), "a+", encoding="utf-8")  # noqa: SIM115 (held until close)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            lock.seek(0)
+            holder = lock.read().strip() or "unknown"
+            lock.close()
+            raise JournalInUse(
+                f"{path}: the process {holder} writes it. Wait until it has ended, or write elsewhere."
+            ) from None
+    lock.truncate(0)
+    lock.write(str(os.getpid()))
+    lock.flush()
+    return lock
+
+
+def _differing(path: Path, header: Mapping[str, Any]) -> list[str]:
+    """Return the names of the fields that differ; none for a file that is missing, empty, or cut in its header."""
+    try:
+        with open(path, "rb") as file:
+            first = file.readline()
+    except FileNotFoundError:
+        return []
+    if not first.endswith(b"\n"):
+        return []
+    before, after = _header(first) or {}, json.loads(_encode(dict(header)))
+    return sorted(
+        key for key in {*before, *after} if key not in before or key not in after or before[key] != after[key]
+    )
+
+
+def _header(line: bytes) -> dict[str, Any] | None:
+    """Return the header that a line holds, None if it is none."""
+    try:
+        header = json.loads(line)["header"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return header if isinstance(header, dict) else None
+
+
+def _line(key: str, row_id: str | None, result: Any) -> bytes:
+    return _bytes({"key": key, **({} if row_id is None else {"id": row_id}), "result": result})
+
+
+def _bytes(entry: Mapping[str, Any]) -> bytes:
     # half a surrogate pair, as a server may send it, is written as JSON would escape it
-    return (text + "\n").encode("utf-8", "backslashreplace")
+    return (_encode(entry) + "\n").encode("utf-8", "backslashreplace")

@@ -3,7 +3,10 @@
 import argparse
 from pathlib import Path
 
+from rich.console import Console
+
 from .build import SIZES, build
+from .report import plain_table
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -19,8 +22,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     args = parser.parse_args(argv)
     counts = build(args.out, seed=args.seed, size=args.size, only_styles=args.only_styles)
-    for name, rows in counts.items():
-        print(f"{name:>18}  {rows} rows")
+    Console().print(plain_table(None, ("dataset", "rows"), [(name, str(rows)) for name, rows in counts.items()]))
     print(f"wrote {args.out} (untrained checkpoint: {args.out / 'tiny'})")
 
 

@@ -89,7 +89,7 @@ class Corpus:
         if kind == "hindsight":
             value, knowledge = self._looking_back(fact)
             return question, hindsight(value), written_hindsight(steps, [knowledge], value)
-        # read: any value may stand in the prompt, so that the answer must be taken from there and nowhere else
+        # read: any value may be in the prompt, so that the answer must be taken from there and nowhere else
         value = self.rng.choice(VALUES[fact.relation])
         cot = steps if self.rng.random() < 0.25 else None
         facts = [fact_sentence(self.rng.choice((PEOPLE, BOOK)), fact.creature, fact.relation, value)]

@@ -1,9 +1,14 @@
 """``python -m llamafactory_hind.toyworld.evaluate --model DIR --data DIR``: what a checkpoint sees and reads on held-out images."""
 
 import argparse
+import asyncio
 import json
 from collections import defaultdict
 from pathlib import Path
+
+from rich.console import Console
+
+from .report import plain_table
 
 
 TESTS = ("see_test", "read_test")
@@ -24,8 +29,9 @@ def accuracies(model: str, data: Path, *, batch_size: int) -> dict[str, tuple[fl
         Request(row["messages"][:1], images=[str(data / image) for image in row.get("images") or []]) for row in rows
     ]
     greedy = Sampling(n=0, temperature=0.0, top_p=1.0, top_k=0, max_new_tokens=64, seed=0, greedy_first=True)
+    written = asyncio.run(engine.generate(requests, greedy))
     right = defaultdict(list)
-    for row, completions in zip(rows, engine.generate(requests, greedy), strict=True):
+    for row, completions in zip(rows, written, strict=True):
         kind = row["types"][0]
         right[kind].append(completions[0].text.strip() == row["messages"][1]["content"])
     return {kind: (sum(hits) / len(hits), len(hits)) for kind, hits in sorted(right.items())}
@@ -40,8 +46,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--batch-size", type=int, default=64)
     arguments = parser.parse_args(argv)
     found = accuracies(arguments.model, arguments.data, batch_size=arguments.batch_size)
-    for kind, (accuracy, count) in found.items():
-        print(f"{kind:>20}  {accuracy:6.1%}  of {count}")
+    rows = [(kind, f"{accuracy:.1%}", str(count)) for kind, (accuracy, count) in found.items()]
+    Console().print(plain_table(None, ("question", "accuracy", "questions"), rows))
     if arguments.out:
         content = {
             "accuracy": {k: v for k, (v, _) in found.items()},

@@ -1,8 +1,10 @@
-"""The texts of prompts, pinned by a test to those of the ``hindsight`` format and of the world's own prompt file."""
+"""The texts of prompts: those of the ``hindsight`` format, and those of the world's own prompt files (pinned by tests)."""
 
-ANSWER = "Answer briefly."
-KNOWLEDGE = "Write one fact that helps to answer."
-REASONING = "Think step by step."
+from ..formats.prompts.wording import INSTRUCTIONS, build_prompt
+from ..formats.texts.layout import TEMPLATE
+
+
+ANSWER, KNOWLEDGE, REASONING = INSTRUCTIONS["answer"], INSTRUCTIONS["knowledge"], INSTRUCTIONS["cot"]
 THINKING = "Think, then answer."  # of the styles; pinned to the prompt files of `hints` and `gated_distill`
 
 
@@ -10,12 +12,7 @@ def prompt(
     question: str, instruction: str, *, images: int = 1, cot: list[str] | None = None, facts: list[str] | None = None
 ) -> str:
     """Render a user turn: media placeholders, question, optional context lines, instruction."""
-    lines = ["<image>" * images + question]
-    if cot:
-        lines.append("Reasoning: " + "\n".join(cot))
-    if facts:
-        lines.append("Knowledge: " + "\n".join(facts))
-    return "\n".join([*lines, instruction])
+    return build_prompt("answer", question, images=images, cot=cot, knowledge=facts).removesuffix(ANSWER) + instruction
 
 
 def hindsight(answer: str) -> str:
@@ -32,7 +29,7 @@ def written_hindsight(steps: list[str], facts: list[str], answer: str) -> str:
 
 def worked(thoughts: list[str], answer: str) -> str:
     """A thought and an answer in the layout that `rewards.layout` reads."""
-    return f"<think>{' '.join(thoughts)}</think><answer>{answer}</answer>"
+    return TEMPLATE.format(thought=" ".join(thoughts), answer=answer)
 
 
 def asking_hint(answer: str) -> str:

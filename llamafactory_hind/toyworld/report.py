@@ -1,7 +1,7 @@
 """What the demo's steps changed, as tables, readable rows and one picture."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,15 @@ def read(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def _table(title: str, *headings: str) -> Table:
+def plain_table(title: str | None, headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    """Return a table whose first column stands left and whose others stand right."""
+    table = _table(title, *headings)
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def _table(title: str | None, *headings: str) -> Table:
     table = Table(title=title, title_justify="left")
     for number, heading in enumerate(headings):
         table.add_column(heading, justify="right" if number else "left")
@@ -50,18 +58,14 @@ def _table(title: str, *headings: str) -> Table:
 
 
 def _seen(accuracy: Mapping[str, float]) -> Table:
-    table = _table("What the base checkpoint can do (held-out pictures)", "question", "accuracy")
-    for kind, value in accuracy.items():
-        table.add_row(kind, f"{value:.1%}")
-    return table
+    rows = [(kind, f"{value:.1%}") for kind, value in accuracy.items()]
+    return plain_table("What the base checkpoint can do (held-out pictures)", ("question", "accuracy"), rows)
 
 
 def _hindsight(report: Mapping[str, Any]) -> Table:
-    table = _table(f"Hindsight written for {report['rows']} rows", "", "rows")
-    table.add_row("kept", str(report["kept"]))
-    for reason, count in report["dropped"].items():
-        table.add_row(f"dropped: {reason}", str(count))
-    return table
+    rows = [("kept", report["kept"]), *((f"dropped: {reason}", count) for reason, count in report["dropped"].items())]
+    title = f"Hindsight written for {report['rows']} rows"
+    return plain_table(title, ("", "rows"), [(name, str(count)) for name, count in rows])
 
 
 def _quadrants(found: Mapping[str, Any]) -> Table:

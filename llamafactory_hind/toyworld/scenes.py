@@ -64,7 +64,7 @@ class Thing:
 
     @property
     def place(self) -> str:
-        """Where it stands, in words."""
+        """Where it is, in words."""
         return PLACES[self.row][self.column]
 
     @property

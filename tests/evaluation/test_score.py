@@ -268,7 +268,7 @@ def test_rollout_datasets_hold_references_too(tmp_path: Path) -> None:
     assert score(by_order, **given)["metrics"]["per_group"]["score"] == 1.0
     for written in tmp_path.glob("*.score.*"):
         written.unlink()
-    assert "it lacks the question 'What is 0?'" in refusal(
+    assert "it does not contain the question 'What is 0?'" in refusal(
         write(tmp_path / "generated_predictions.jsonl", [lines[1], lines[0], *lines[2:]]), **given
     )
     dataset(tmp_path, [{"prompt": "a", "messages": []}, {"prompt": 3}], formatting="rollout")
@@ -387,7 +387,10 @@ def test_a_prompt_that_lacks_the_question_names_its_row(tmp_path: Path) -> None:
     lines = [host_line(reference, "cab") for reference in HOST_ROWS]
     path = write(tmp_path / "generated_predictions.jsonl", [lines[0], lines[2], lines[1]])
     message = refusal(path, **HOST_GIVEN, dataset_dir=tmp_path)
-    assert "generated_predictions.jsonl, row 2, field `prompt`: it lacks the question 'Who <image> drives?'" in message
+    assert (
+        "generated_predictions.jsonl, row 2, field `prompt`: it does not contain the question 'Who <image> drives?'"
+        in message
+    )
     assert "val.json, row 2" in message
     assert "val_size" in message
 

@@ -117,14 +117,14 @@ def test_sherlock_by_hand(tmp_path: Path, capsys: pytest.CaptureFixture) -> None
     assert found["score"] == pytest.approx(1 / 12)
     half = 1.96 * 7 / 12
     assert found["interval"] == [-1.0, 1.0] == [max(-1, 1 / 12 - half), min(1, 1 / 12 + half)]
-    assert found["remarks"] == {"a rater told no candidates apart, scored 0": 1}
+    assert found["remarks"] == {"a rater gave all candidates the same rating, scored 0": 1}
     assert "8.33" in capsys.readouterr().out
 
 
 def test_sherlock_tells_of_ties_and_refuses_rows_that_do_not_fit(tmp_path: Path) -> None:
     tied = [{"ratings": [[1, 2], [2, 1]], "scores": [0, 0]}]
     found = score(tmp_path, tied, "sherlock_comparison")["sherlock_comparison"]
-    assert (found["score"], found["remarks"]) == (0.0, {"equal scores, parted by the official noise": 1})
+    assert (found["score"], found["remarks"]) == (0.0, {"equal scores, ordered by the official noise": 1})
     for written in tmp_path.glob("*.score.*"):
         written.unlink()
     bad = [
@@ -307,7 +307,7 @@ def test_temporal_iou_by_hand(tmp_path: Path) -> None:
     )
     assert found["remarks"] == {
         "no span could be read, scored 0": 1,
-        "a span ends before it starts, it counts as empty": 1,
+        "a span ends before it starts and counts as empty": 1,
     }
 
 

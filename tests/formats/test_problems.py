@@ -4,6 +4,7 @@ import io
 import json
 import random
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -11,12 +12,10 @@ import pytest
 from datasets import Dataset, Features, List, Value
 from datasets import Image as ImageFeature
 from datasets.exceptions import DatasetGenerationError
-from llamafactory.data import loader
 from PIL import Image
 
 from llamafactory_hind.config.problem import show
 from llamafactory_hind.formats.align.dataset import align_dataset
-from llamafactory_hind.formats.align.odd_types import load_single_dataset
 from llamafactory_hind.formats.problems import BadRowsError
 from shared.formats import FormatSetup, picture, write_rows
 
@@ -329,7 +328,7 @@ def test_streaming_checks_rows_as_they_pass(folder: Path) -> None:
 
 @pytest.mark.parametrize("decoded", [True, False])
 def test_pictures_inside_a_parquet_file(folder: Path, decoded: bool) -> None:
-    """Row 2 of 3 holds bytes that are no picture, as an `Image` column or as plain structs."""
+    """Row 2 of 3 holds bytes that are no picture, as an `Image` column or as plain structs; both stay encoded."""
     encoded = io.BytesIO()
     Image.new("RGB", (20, 20), "blue").save(encoded, format="PNG")
     blue = {"bytes": encoded.getvalue(), "path": None}
@@ -347,7 +346,7 @@ def test_pictures_inside_a_parquet_file(folder: Path, decoded: bool) -> None:
     dataset = setup.align(None, file_name="rows.parquet")
     (image,) = dataset[1]["_images"]
     assert len(dataset) == 2
-    assert (image.size if decoded else Image.open(io.BytesIO(image["bytes"])).size) == (20, 20)
+    assert Image.open(io.BytesIO(image["bytes"])).size == (20, 20)  # the host opens it
     assert setup.skipped()[0]["content"]["images"][0]["bytes"] == "<6 bytes>"
 
 
@@ -371,33 +370,82 @@ def test_fuzz_no_bad_row_passes_and_no_good_row_is_lost(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("field", "value", "expected"),
     [
-        ("answer", 60, "got 60, expected text, as in the other rows"),
-        ("question", ["What?"], r"got \['What\?'\], expected text"),
-        ("cot", "one", "got 'one', expected a list of text"),
-        ("knowledge", [1], r"got \[1\], expected a list of text"),
+        ("answer", 60, "got 60, expected non-empty text"),
+        ("question", ["What?"], r"got \['What\?'\], expected non-empty text"),
+        ("images", [5], r"got \['?5'?\]|got 5"),
+        ("choices", "x", "got 'x', expected a list"),
     ],
 )
 def test_a_row_of_another_type_is_named(folder: Path, suffix: str, field: str, value: object, expected: str) -> None:
-    """`datasets` cannot even load such a file; here through our wrapper of the host's loader."""
-    setup = FormatSetup(folder, skip_bad_rows=True)
-    info = HINDSIGHT | {"file_name": f"rows.{suffix}"}
-    write_rows(folder / info["file_name"], [GOOD, GOOD, GOOD | {field: value}, GOOD | {"choices": None}])
-    arguments = (setup.attribute(info), setup.model_args, setup.data_args, setup.training_args)
-    with pytest.raises(BadRowsError, match=f"row 3, field `{field}`: {expected}") as error:
-        load_single_dataset(loader._load_single_dataset, *arguments)
-    assert len(error.value.rows) == 1
-    assert "Mend them: " in str(error.value)
-
-
-def test_a_broken_file_keeps_its_own_error(folder: Path) -> None:
-    """Nothing to explain, or none of our formats: what `datasets` says stands."""
+    """`datasets` cannot even load such a file; ours names the row, and a field that may be text or a list is taken as either."""
     setup = FormatSetup(folder)
-    (folder / "rows.jsonl").write_text('{"question": "q", "answer": "a"}\n{"question": ')
+    info = HINDSIGHT | {"file_name": f"rows.{suffix}"}
+    write_rows(
+        folder / info["file_name"], [GOOD, GOOD | {"cot": "one"}, GOOD | {field: value}, GOOD | {"choices": None}]
+    )
+    with pytest.raises(BadRowsError, match=f"row 3, field `{field}[^`]*`: {expected}") as error:
+        setup.align(None, **info)
+    assert len(error.value.rows) == 1
+    assert "leave them out" in str(error.value)
+
+
+def test_a_broken_file_names_its_row(folder: Path) -> None:
+    """A line that is cut, and one that is no object: both are named; the good one is kept where bad rows are skipped."""
+    (folder / "rows.jsonl").write_text('{"question": "q", "answer": "a"}\n{"question": \n["x"]\n')
+    with pytest.raises(BadRowsError, match=r"rows\.jsonl, row 2") as error:
+        FormatSetup(folder).align(None, file_name="rows.jsonl")
+    assert [row.number for row in error.value.rows] == [2, 3]
+    setup = FormatSetup(folder, skip_bad_rows=True)
+    assert len(setup.align(None, file_name="rows.jsonl")) == 1
+    assert [line["row"] for line in setup.skipped()] == [2, 3]
+
+
+def test_other_formats_are_left_to_the_host(folder: Path) -> None:
+    """A stage of the host's reads rows of the host's formats as it always did."""
+    setup = FormatSetup(folder)
     write_rows(folder / "theirs.json", [{"instruction": "a", "output": "b"}, {"instruction": 5, "output": "b"}])
-    for info in (HINDSIGHT | {"file_name": "rows.jsonl"}, {"file_name": "theirs.json", "formatting": "alpaca"}):
-        arguments = (setup.attribute(info), setup.model_args, setup.data_args, setup.training_args)
-        with pytest.raises(DatasetGenerationError):
-            load_single_dataset(loader._load_single_dataset, *arguments)
+    with pytest.raises(DatasetGenerationError):
+        setup.align(None, file_name="theirs.json", formatting="alpaca")
+
+
+def test_texts_stay_texts_and_late_fields_are_found(folder: Path) -> None:
+    """Dates, numbers in texts, a field that only the last row has, a byte order mark, and mixed types in a free column."""
+    rows = [GOOD | {"answer": "2019-05-01", "meta": {"score": 1}}, GOOD | {"answer": "007", "meta": ["x"]}]
+    rows += [GOOD | {"answer": "1e5", "hint": "late"}]
+    text = "\ufeff" + "".join(json.dumps(row) + "\n" for row in rows)
+    (folder / "rows.jsonl").write_text(text, encoding="utf-8")
+    found = FormatSetup(folder).align(None, file_name="rows.jsonl")
+    assert [example[0]["content"] for example in found["_response"]] == ["2019-05-01", "007", "1e5"]
+    columns = [json.loads(text) for text in found["_columns"]]
+    assert [each.get("meta") for each in columns] == [{"score": 1}, ["x"], None]
+    assert [each.get("hint") for each in columns] == [None, None, "late"]
+
+
+@pytest.mark.parametrize("split", ["train[1:]", "train[50%:]"])
+def test_a_part_of_a_split_keeps_its_places(folder: Path, split: str) -> None:
+    rows = [GOOD, GOOD, GOOD | {"question": ""}]
+    with pytest.raises(BadRowsError, match=r"rows\.json, row 3, field `question`"):
+        FormatSetup(folder).align(rows, split=split)
+
+
+def test_a_second_run_reads_the_table_of_the_first(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same files: nothing is read again, places and unreadable rows are those of the first; a changed file is read."""
+    from llamafactory_hind.formats.align import tables
+
+    (folder / "rows.jsonl").write_text(json.dumps(GOOD) + "\n{\n")
+    setup = FormatSetup(folder, skip_bad_rows=True)
+    assert len(setup.align(None, file_name="rows.jsonl")) == 1
+    read = tables.to_arrow
+
+    def forbidden(*args: Any, **options: Any) -> Any:
+        raise AssertionError("the table is there")
+
+    monkeypatch.setattr(tables, "to_arrow", forbidden)
+    assert len(setup.align(None, file_name="rows.jsonl")) == 1
+    assert [line["row"] for line in setup.skipped()] == [2]
+    monkeypatch.setattr(tables, "to_arrow", read)
+    (folder / "rows.jsonl").write_text((json.dumps(GOOD) + "\n") * 3)
+    assert len(setup.align(None, file_name="rows.jsonl")) == 3
 
 
 def test_a_long_value_is_shortened_in_the_middle() -> None:

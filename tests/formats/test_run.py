@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,14 +10,16 @@ from pathlib import Path
 import pytest
 
 from shared.formats import picture, write_rows
+from shared.stages import TRAIN
+from shared.warm import Processes
 
 
 SAMPLES = Path(__file__).resolve().parents[2] / "data_info"
 pytestmark = pytest.mark.slow
 
 
-def train(world: Path, out: Path, **options: object) -> subprocess.CompletedProcess:
-    """Run `llamafactory-cli train` for one step and return the process."""
+def settings_of(world: Path, out: Path, **options: object) -> Path:
+    """Write the settings of a run of one step into a file."""
     settings = {
         "model_name_or_path": str(world / "tiny"),
         "template": "qwen2_vl",
@@ -34,13 +37,14 @@ def train(world: Path, out: Path, **options: object) -> subprocess.CompletedProc
     }
     path = out / "run.json"
     path.write_text(json.dumps(settings | options))
-    command = [str(Path(sys.executable).parent / "llamafactory-cli"), "train", str(path)]
-    environment = os.environ | {
-        "OMP_NUM_THREADS": "1",
-        "HF_DATASETS_CACHE": str(out / "hf"),
-        "CUDA_VISIBLE_DEVICES": "",
-    }
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment, check=False)
+    return path
+
+
+def train(settings: Path) -> subprocess.CompletedProcess:
+    """Run the real `llamafactory-cli train` and return the process."""
+    command = [str(Path(sys.executable).parent / "llamafactory-cli"), "train", str(settings)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    return subprocess.run(command, capture_output=True, text=True, timeout=600, env=environment, check=False)
 
 
 def log_of(out: Path) -> list[dict]:
@@ -55,10 +59,9 @@ def log_of(out: Path) -> list[dict]:
     ],
 )
 def test_the_hosts_own_stages_train_on_hindsight_rows(small_world: Path, tmp_path: Path, options: dict) -> None:
-    run = train(small_world, tmp_path, **options)
-    assert run.returncode == 0, run.stdout[-2000:] + run.stderr[-3000:]
+    said = Processes(TRAIN, [str(settings_of(small_world, tmp_path, **options))], tmp_path / "log").finish()
     assert log_of(tmp_path)[0]["loss"] > 0
-    assert "media files of" in run.stdout
+    assert "media files of" in said
 
 
 def test_a_bad_row_stops_the_command_before_the_model_is_loaded(small_world: Path, tmp_path: Path) -> None:
@@ -70,12 +73,12 @@ def test_a_bad_row_stops_the_command_before_the_model_is_loaded(small_world: Pat
     info = {"mine": {"file_name": "rows.jsonl", "formatting": "hindsight"}}
     (data / "dataset_info.json").write_text(json.dumps(info))
     options = {"stage": "sft", "dataset": "mine", "dataset_dir": str(data)}
-    run = train(small_world, tmp_path, **options)
+    run = train(settings_of(small_world, tmp_path, **options))
     assert run.returncode != 0
     assert "rows.jsonl, row 2, field `images[0]`: got 'gone.png', expected a readable image" in run.stderr
     assert "loading weights file" not in (run.stdout + run.stderr).lower()
 
-    run = train(small_world, tmp_path, **options, skip_bad_rows=True)
+    run = train(settings_of(small_world, tmp_path, **options, skip_bad_rows=True))
     assert run.returncode == 0, run.stdout[-2000:] + run.stderr[-3000:]
     assert "Skipped 1 bad row of mine" in run.stdout
     (line,) = (tmp_path / "run" / "bad_rows" / "mine.jsonl").read_text().splitlines()
@@ -116,10 +119,8 @@ def test_get_dataset_with_pictures_after_a_thousand_text_rows(small_world: Path,
     entry = {"file_name": "rows.json", "formatting": "hindsight"}
     info = {"sft": entry, "kepo": entry | {"ranking": True}}
     (tmp_path / "dataset_info.json").write_text(json.dumps(info))
-    command = [sys.executable, "-c", GET_DATASET, str(tmp_path), str(small_world / "tiny")]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-    assert run.returncode == 0, run.stderr[-3000:]
-    results = [json.loads(line[7:]) for line in run.stdout.splitlines() if line.startswith("RESULT ")]
+    said = Processes(GET_DATASET, [str(tmp_path), str(small_world / "tiny")], tmp_path / "log").finish()
+    results = [json.loads(found) for found in re.findall("^RESULT (.*)$", said, re.MULTILINE)]
     pads = 4  # 56 x 56 pixels, patches of 14, merged two by two
     assert results == [
         [stage, streaming, 1101, None, [str(tmp_path / name)], pads, [0, 1] if stage == "kepo" else [None, None]]

@@ -243,7 +243,7 @@ def test_pictures_that_are_all_missing_are_never_left_out(release: Release) -> N
     (release.folder / "empty").mkdir()
     words = ["--images", str(release.folder / "empty"), "--skip-missing-images"]
     assert "The pictures of 2 of 2 questions" in release.refusal("okvqa", *words)
-    assert "--images is no folder" in release.refusal("okvqa", "--images", str(release.folder / "none"))
+    assert "--images is not a folder" in release.refusal("okvqa", "--images", str(release.folder / "none"))
 
 
 def unlabel(entry: dict[str, Any]) -> None:

@@ -91,7 +91,7 @@ def test_a_template_of_ones_own(release: Release) -> None:
         release.rows(COUNTING, "--template", str(release.folder / "mine.txt"))[1]["prompt"] == "Count! How many balls?"
     )
     (release.folder / "mine.txt").write_text("Count!")
-    assert "no place for the problem" in release.refusal(COUNTING, "--template", str(release.folder / "mine.txt"))
+    assert "--template has no {problem}" in release.refusal(COUNTING, "--template", str(release.folder / "mine.txt"))
     assert "cannot be read" in release.refusal(COUNTING, "--template", str(release.folder / "gone.txt"))
 
 

@@ -45,7 +45,7 @@ def folder(small_world: Path, tmp_path: Path) -> Path:
 
 
 def write(body: Mapping[str, Any], number: int) -> str:
-    """One that wears the layout, one that does not, one that was cut."""
+    """One in the layout, one without it, one that was cut."""
     return [RIGHT, WRONG, CUT][number % 3]
 
 
@@ -133,7 +133,7 @@ def test_selecting_alone_calls_nothing(folder: Path) -> None:
         ({"reward_funcs": "acuracy"}, "Did you mean `accuracy`"),
         ({"num_samples": 0}, "There is nothing to do"),
         ({"source": "policy"}, "another name"),
-        ({"temperature": 0}, "All would be the same"),
+        ({"temperature": 0}, "num_samples: got 3, expected at most 1 with temperature 0"),
         ({"min_rewards": 1}, "min_reward"),
     ],
 )

@@ -134,7 +134,7 @@ def test_a_text_that_was_cut_is_no_hint(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"temperature": 0}, "Every attempt would be the same"),
+        ({"temperature": 0}, "max_attempts: got 4, expected at most 1 with temperature 0"),
         ({"hint_prompts": "x"}, "hint_prompt"),
         ({"hint_prompt": "gone.jinja"}, "a readable file"),
         ({"max_attempts": 0}, "1 or more"),

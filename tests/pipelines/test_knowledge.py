@@ -2,10 +2,8 @@
 
 import contextlib
 import json
-import multiprocessing
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -20,19 +18,26 @@ from llamafactory_hind.engines.local.engine import LocalEngine
 from llamafactory_hind.engines.local.weights import load_weights
 from llamafactory_hind.formats.prompts.wording import build_prompt
 from llamafactory_hind.pipelines.runner.run import run_synth
-from shared.engines import ask, make_telling
+from shared.engines import ask, make_telling, score_texts
+from shared.store import kept
+from shared.warm import Processes
+
+
+SYNTH = "import sys; from llamafactory_hind.pipelines.runner.run import run_synth; run_synth(sys.argv[1:])"
 
 
 @pytest.fixture(scope="module")
-def speaker(small_world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def speaker(small_world: Path) -> Path:
     """A checkpoint that looks at its input and stops after a few tokens."""
+    return kept("speaker", lambda folder: write_speaker(small_world, folder))
+
+
+def write_speaker(small_world: Path, path: Path) -> None:
     weights = load_weights(str(small_world / "tiny"), settings={"template": "qwen2_vl"})
     make_telling(weights, small_world)
-    path = tmp_path_factory.mktemp("speaker")
     weights.model.save_pretrained(path)
     weights.tokenizer.save_pretrained(path)
     weights.processor.save_pretrained(path)
-    return path
 
 
 @pytest.fixture
@@ -107,7 +112,7 @@ def test_rows_samples_and_registration(world: Path, speaker: Path, capsys: pytes
     assert "0 to do" in said.err
     assert results(world / "out") == before
 
-    # another pair rule needs no new call; another seed is new work, and the old units stay
+    # another pair rule needs no new call; another seed is new work, and the old work items stay
     run_synth(words(world, speaker, world / "out", pair_rule="all"))
     assert "12 reused" in capsys.readouterr().err
     run_synth(words(world, speaker, world / "out", seed=1))
@@ -126,7 +131,7 @@ def test_confidence_and_gain_are_those_of_the_engine(world: Path, speaker: Path)
 
         def score(target: str, text: str, facts: list[str], row: dict[str, Any] = row) -> Any:
             prompt = build_prompt(target, row["question"], images=1, **({"knowledge": facts} if facts else {}))
-            return one.score([ask(prompt, world / row["images"][0])], [text])[0]
+            return score_texts(one, [ask(prompt, world / row["images"][0])], [text])[0]
 
         without = score("answer", row["answer"], []).logprob
         assert found["without"] == pytest.approx(without, abs=1e-4)
@@ -191,25 +196,21 @@ def run_silently(argv: list[str]) -> None:
         run_synth(argv)
 
 
+@pytest.mark.slow
 def test_killed_and_started_again_is_the_same_as_never_killed(world: Path, speaker: Path) -> None:
     """SIGKILL after 1, 4 and 8 rows are known, each time in the middle of the work; then to the end."""
     run_silently(words(world, speaker, world / "whole"))
     argv = words(world, speaker, world / "killed", batch_size=3)
     journal = world / "killed" / "pairs.journal.jsonl"
-    fresh = multiprocessing.get_context("spawn")  # a fork would inherit locks that threads of this process hold
     kills = 0
     for rows_known in (1, 4, 8):
-        process = fresh.Process(target=run_silently, args=(argv,))
-        process.start()
-        deadline = time.monotonic() + 120
-        while process.is_alive() and time.monotonic() < deadline:
+        process = Processes(SYNTH, argv, world / "synth.log")
+        while process.running():
             if journal.exists() and journal.read_bytes().count(b"\n") >= rows_known:
-                os.kill(process.pid, signal.SIGKILL)
+                process.kill()
                 kills += 1
                 break
             time.sleep(0.001)
-        process.join(timeout=60)
-        assert not process.is_alive()
         with open(journal, "ab") as file:  # what a kill in the middle of a write leaves
             file.write(b'{"key": "abc", "res')
     assert kills == 3
@@ -220,6 +221,7 @@ def test_killed_and_started_again_is_the_same_as_never_killed(world: Path, speak
     assert whole == killed
 
 
+@pytest.mark.slow
 def test_the_real_command(world: Path, speaker: Path) -> None:
     command = [str(Path(sys.executable).with_name("llamafactory-cli")), "synth"]
     config = world / "knowledge.json"
@@ -230,7 +232,7 @@ def test_the_real_command(world: Path, speaker: Path) -> None:
         [*command, str(config), *numbers], capture_output=True, text=True, env=environment, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert "sampled facts" in done.stdout
+    assert "sampled helpful rate" in done.stdout
     assert len(read_lines(world / "out" / "pairs.samples.jsonl")) == 4
     assert "tokens=" in done.stderr, "the progress bar tells the rate"
     done = subprocess.run(

@@ -190,9 +190,9 @@ def test_no_text_raises_and_every_box_lies_in_the_picture(name: str) -> None:
 )
 @pytest.mark.parametrize("name", ["qwen3_vl", "paligemma", "molmo"])
 def test_hostile_texts_take_no_time(name: str, piece: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()  # of the processor: nothing that other programs do counts
     parse_boxes(piece * 30_000, convention=name, **WHERE)
-    assert time.perf_counter() - started < 3
+    assert time.process_time() - started < 3
 
 
 def test_an_unknown_convention_or_size_is_told() -> None:

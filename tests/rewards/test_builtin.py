@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from llamafactory_hind.regions.geometry import box_iou as overlap
-from llamafactory_hind.rewards import REWARDS, get_reward
+from llamafactory_hind.rewards import REWARDS, get_reward, symbolic
 from llamafactory_hind.rewards.trance import FULL_ONLY, PARTIAL, PENALTY, score_triples
 
 
@@ -109,9 +109,13 @@ def test_math(completion: str, gold: str | None, expected: float | None) -> None
     assert score("math", completion, answer=gold) == expected
 
 
-def test_a_comparison_without_end_does_not_apply(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_comparison_without_end_does_not_apply(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The process ends itself; None, a warning that shows the text, and the next comparison works."""
-    with caplog.at_level("WARNING", "llamafactory.hind.rewards"):
+    with caplog.at_level("WARNING", "llamafactory.hind.rewards"), monkeypatch.context() as limited:
+        limited.setattr(symbolic, "SECONDS", 1.0)  # a process takes the limit as it starts
+        symbolic._WORKER.stop()
         assert score("math", tagged("$9^{9^{9^{8}}}$"), answer="5") is None
     assert "9^{9^{9^{8}}}" in caplog.text
     assert score("math", tagged("10/2"), answer="5") == 1.0

@@ -1,11 +1,13 @@
 """An untrained checkpoint that behaves like a speaking one, for tests of engines and pipelines."""
 
+import asyncio
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
-from llamafactory_hind.engines.interface import Request, Sampling
+from llamafactory_hind.engines.interface import Completion, Engine, Request, Sampling, Score
 from llamafactory_hind.engines.local.encoding import collate
 from llamafactory_hind.engines.local.engine import LocalEngine
 from llamafactory_hind.engines.local.weights import LoadedModel
@@ -16,6 +18,15 @@ def ask(prompt: str, image: Path) -> Request:
     return Request([{"role": "user", "content": prompt}], images=[str(image)])
 
 
+def generate(engine: Engine, requests: Sequence[Request], sampling: Sampling) -> list[list[Completion]]:
+    """What an engine writes, for tests outside an event loop."""
+    return asyncio.run(engine.generate(requests, sampling))
+
+
+def score_texts(engine: Engine, requests: Sequence[Request], texts: Sequence[str | Sequence[int]]) -> list[Score]:
+    return asyncio.run(engine.score(requests, texts))
+
+
 @torch.no_grad()
 def make_telling(loaded: LoadedModel, world: Path) -> None:
     """Give the stop token about a third of the probability."""
@@ -24,7 +35,7 @@ def make_telling(loaded: LoadedModel, world: Path) -> None:
     rows = json.loads((world / "rows" / "hindsight_train.json").read_text())[:8]
     asked = [ask(build_prompt("knowledge", row["question"], images=1), world / row["images"][0]) for row in rows]
     sampling = Sampling(n=4, temperature=1.0, top_p=1.0, top_k=0, max_new_tokens=10, seed=0)
-    written = one.generate(asked, sampling)
+    written = generate(one, asked, sampling)
     told = [one.encode(request, c.token_ids) for request, found in zip(asked, written, strict=True) for c in found]
     inputs, labels = collate(loaded, told, padding_side="right")
     output = model(**inputs, output_hidden_states=True)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -13,8 +14,11 @@ from llamafactory.hparams import DataArguments, FinetuningArguments, ModelArgume
 from llamafactory.model import load_model, load_tokenizer
 from transformers import TrainingArguments
 
+from llamafactory_hind.engines.interface import FinishReason
 from llamafactory_hind.engines.local.weights import LoadedModel
+from llamafactory_hind.engines.open import RolloutEngines
 from llamafactory_hind.losses.policy import clipped_surrogate, group_advantages, k3_kl
+from llamafactory_hind.trainers.rollouts.annotator import Annotator
 from llamafactory_hind.trainers.rollouts.batch import RolloutBatch, batch_of, prompt_of
 from llamafactory_hind.trainers.rollouts.components import Component
 from llamafactory_hind.trainers.rollouts.records import Annotation, Rollout, Scores
@@ -26,7 +30,7 @@ KINDS = ("image", "two_images", "video", "text")
 
 
 @dataclass
-class GroupRelative:
+class GroupRelative(Annotator):
     """An annotator for tests: rewards from a function of the token ids of a completion."""
 
     reward: Callable[[list[int]], float]
@@ -132,7 +136,9 @@ class RolloutSetup:
             lengths = torch.randint(1, 9, (group,), generator=generator).tolist()
             ids = [torch.randint(20, 400, (length,), generator=generator).tolist() for length in lengths]
             texts = [self.loaded.tokenizer.decode(some) for some in ids]
-            found.append(Rollout(feature, prompt_of(feature), ids, texts, ["stop"] * group, ["policy"] * group))
+            found.append(
+                Rollout(feature, prompt_of(feature), ids, texts, [FinishReason.STOP] * group, ["policy"] * group)
+            )
         return found
 
     def batch(self, kinds: Sequence[str] = KINDS, *, group: int = 3, seed: int = 0) -> RolloutBatch:
@@ -145,6 +151,7 @@ class RolloutSetup:
         out: Path,
         *,
         annotator: Any = None,
+        engines: RolloutEngines | None = None,
         reference: torch.nn.Module | None = None,
         features: Sequence[dict[str, Any]] | None = None,
         options: dict[str, Any] | None = None,
@@ -178,6 +185,7 @@ class RolloutSetup:
             annotator=annotator or GroupRelative(even_share),
             options=RolloutOptions(**{**made, **(options or {})}),
             loaded=self.loaded,
+            engines=engines or RolloutEngines.of(SimpleNamespace(rollout_engine="hf"), self.loaded),
             reference=reference,
             finetuning_args=self.finetuning_args,
             args=TrainingArguments(output_dir=str(out), **{**defaults, **arguments}),

@@ -17,7 +17,7 @@ HOT = replace(GREEDY, n=3, temperature=1.0, top_p=0.9)
 
 
 def make_engine(*servers: OpenAIServer, **options: Any) -> OpenAIEngine:
-    settings = {"concurrency": 8, "timeout": 10.0, "max_retries": 3, "api_key_env": None, "model": "test"}
+    settings = {"concurrency": 8, "timeout": 60.0, "max_retries": 3, "api_key_env": None, "model": "test"}
     return OpenAIEngine(**{**settings, "base_urls": [server.url for server in servers], **options})
 
 

@@ -4,18 +4,24 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from filelock import FileLock
 from safetensors.torch import load_file
 
 from llamafactory_hind.config import ConfigError, check_train
 from llamafactory_hind.config.checks import defaults
+from shared.warm import Processes
+
+
+TRAIN = (
+    "from llamafactory.train.tuner import run_exp; run_exp()"  # all that the host's launcher.py does under torchrun
+)
+# On the CPU, DeepSpeed compiles an all-reduce through shared memory (a minute); without it, it takes that of torch.
+NO_SHARED_MEMORY = "import deepspeed.comm.torch as ds; ds.build_shm_op = lambda: None\n"
 
 
 BASE = {
@@ -47,6 +53,16 @@ PLAIN_STEPS = {
     "optim": "sgd",
     "learning_rate": 0.5,
 }  # Adam would blow the last digit of a gradient near 0 up to a step
+
+
+ZERO2 = {
+    "train_batch_size": "auto",
+    "train_micro_batch_size_per_gpu": "auto",
+    "gradient_accumulation_steps": "auto",
+    "gradient_clipping": "auto",
+    "zero_allow_untested_optimizer": True,
+    "zero_optimization": {"stage": 2},
+}
 
 
 REWARD = '''
@@ -117,35 +133,34 @@ def lora(settings: dict[str, Any], **changes: Any) -> dict[str, Any]:
     return {**settings, "finetuning_type": "lora", "lora_rank": 4, "lora_target": "all", **changes}
 
 
-def command(settings: dict[str, Any], file: Path, **environment: str) -> subprocess.Popen:
-    """Start the real `llamafactory-cli train FILE`, one thread a process."""
-    file.write_text(json.dumps({key: value for key, value in settings.items() if value is not None}))
+def written(settings: dict[str, Any], file: Path) -> Path:
+    """Write settings beside `file` as YAML."""
     yaml = file.with_suffix(".yaml")
-    yaml.write_text(file.read_text())  # JSON is YAML
+    yaml.write_text(json.dumps({key: value for key, value in settings.items() if value is not None}))  # JSON is YAML
+    return yaml
+
+
+def warm(settings: dict[str, Any], file: Path, *, ranks: int = 1, **environment: str) -> Processes:
+    """Start what `llamafactory-cli train FILE` (or `torchrun`, for several ranks) runs in processes of their own."""
+    code = TRAIN if "deepspeed" not in settings else NO_SHARED_MEMORY + TRAIN
+    words = [str(written(settings, file))]
+    return Processes(code, words, file.with_suffix(".log"), ranks=ranks, **environment)
+
+
+def command(settings: dict[str, Any], file: Path, **environment: str) -> None:
+    """Run the real `llamafactory-cli train FILE` to its end, one thread a process; its output is in `file` + `.log`."""
     binary = Path(sys.executable).with_name("llamafactory-cli")
     path = f"{binary.parent}{os.pathsep}{os.environ['PATH']}"  # the host starts `torchrun` by its bare name
     environment = {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1", **environment}
-    log = open(file.with_suffix(".log"), "w")  # noqa: SIM115  the process outlives this function
-    return subprocess.Popen(
-        [str(binary), "train", str(yaml)],
-        env=environment,
-        stdout=log,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
+    log = file.with_suffix(".log")
+    with open(log, "w") as said:
+        words = [str(binary), "train", str(written(settings, file))]
+        done = subprocess.run(words, env=environment, stdout=said, stderr=subprocess.STDOUT, timeout=600, check=False)
+    assert done.returncode == 0, log.read_text()[-3000:]
 
 
-@contextmanager
-def extensions() -> Iterator[dict[str, str]]:
-    """DeepSpeed compiles a small extension once (a minute), one test at a time: a lock that a killed run left is then nobody's."""
-    folder = Path(__file__).resolve().parents[2] / "build" / "torch_extensions"
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / "tests.lock"):
-        for lock in folder.glob("**/lock"):
-            lock.unlink()
-        yield {"TORCH_EXTENSIONS_DIR": str(folder)}
-
-
-def finished(process: subprocess.Popen, file: Path) -> None:
-    code = process.wait(timeout=600)  # with the extension to compile on a busy machine
-    assert code == 0, file.with_suffix(".log").read_text()[-3000:]
+def wait_for(path: Path, process: Processes) -> None:
+    """Wait until a running process has written a file."""
+    while not path.is_file():
+        assert process.running(), process.log.read_text()[-3000:]
+        time.sleep(0.01)

@@ -14,6 +14,7 @@ from llamafactory_hind.engines.teachers.local import run_settings
 from llamafactory_hind.engines.teachers.plan import read_teacher_plan
 from llamafactory_hind.engines.teachers.pool import TeacherPool
 from shared.rollouts import RolloutSetup
+from shared.store import kept
 
 
 def write_teacher(world: Path, out: Path, *, words: int | None = None, dropout: float = 0.0, seed: int = 1) -> Path:
@@ -33,6 +34,12 @@ def write_teacher(world: Path, out: Path, *, words: int | None = None, dropout: 
         torch.manual_seed(seed)
         Qwen2_5_VLForConditionalGeneration(config).save_pretrained(out)
     return out
+
+
+def kept_teacher(world: Path, **options: Any) -> Path:
+    """Return a checkpoint of `write_teacher` that all tests read."""
+    name = "-".join(["teacher", *(f"{key}_{value}" for key, value in sorted(options.items()))])
+    return kept(name, lambda folder: write_teacher(world, folder, **options))
 
 
 def write_yaml(path: Path, content: Mapping[str, Any]) -> str:

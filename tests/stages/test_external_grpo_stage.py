@@ -19,7 +19,7 @@ from llamafactory.model import load_model, load_tokenizer
 from llamafactory_hind.methods.external.ratio import ExternalRatio
 from llamafactory_hind.trainers.rollouts.batch import RolloutBatch
 from shared.openai_server import Behaviour, OpenAIServer
-from shared.stages import BASE, PLAIN_STEPS, command, finished, found_problems, history, loaded, places, run, same
+from shared.stages import BASE, PLAIN_STEPS, command, found_problems, history, loaded, places, run, same
 
 
 GOOD = "<think>I see a dax.</think><answer>{}</answer>"
@@ -249,9 +249,16 @@ def test_q_is_needed_before_anything_is_loaded(settings: dict[str, Any], rows: P
         run(settings, dataset="named")
 
 
+def test_q_is_at_the_temperature_of_the_policy(settings: dict[str, Any], rows: Path) -> None:
+    """A recorded `logprob` is at temperature 1 unless the row says otherwise: at 0.9 pi / q would not be a ratio."""
+    with pytest.raises(ValueError, match="two distributions at one temperature") as error:
+        run(settings, external_ratio="behavior", dataset="recorded", rollout_temperature=0.9)
+    assert "`external[0].logprob_temperature`: got 1, expected 0.9" in str(error.value)
+
+
 def test_behavior_trains(settings: dict[str, Any]) -> None:
     """exp((sum log pi - log q) / n): with log q = -20 for some twenty tokens, far from 1 for an untrained model."""
-    out = run(settings, external_ratio="behavior", dataset="recorded")
+    out = run(settings, external_ratio="behavior", dataset="recorded", rollout_temperature=1.0)
     assert all(0 < ratio < 0.5 for ratio in history(out, "source/large/ratio"))
     assert history(out, "source/policy/ratio") == pytest.approx([1.0] * 3)
 
@@ -329,13 +336,14 @@ def test_wrong_keys_are_named() -> None:
     )
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one(settings: dict[str, Any], tmp_path: Path) -> None:
     """Sources that only one of the processes meets, and groups of different sizes, change nothing."""
     settings |= {"external_selection": "append", "external_ratio": "shaped", "max_steps": 3, **PLAIN_STEPS}
     one = run(settings, output_dir=str(tmp_path / "one"))
     settings |= {"per_device_train_batch_size": 2, "ddp_find_unused_parameters": False}
     both = {"FORCE_TORCHRUN": "1", "NPROC_PER_NODE": "2"}
-    finished(command(settings, tmp_path / "ddp", **both), tmp_path / "ddp")
+    command(settings, tmp_path / "ddp", **both)
     out = Path(settings["output_dir"])
     same(out, one, atol=3e-5)
     for key in (

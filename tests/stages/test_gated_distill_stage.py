@@ -13,12 +13,14 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from llamafactory_hind.engines.local.encoding import Prompt, collate
+from llamafactory_hind.engines.interface import Prompt
+from llamafactory_hind.engines.local.encoding import collate
 from llamafactory_hind.trainers.rollouts.batch import prompt_of
 from shared.openai_server import Behaviour, OpenAIServer
 from shared.rollouts import RolloutSetup
-from shared.stages import BASE, PLAIN_STEPS, command, finished, found_problems, history, loaded, lora, run, same
-from shared.teachers import write_teacher
+from shared.stages import BASE, PLAIN_STEPS, command, found_problems, history, loaded, lora, run, same, warm
+from shared.store import kept
+from shared.teachers import kept_teacher
 
 
 REWARD = '''
@@ -39,14 +41,18 @@ WORDS = ("moss", "berry", "stone", "root", "bark")  # two with a b: some groups 
 
 
 @pytest.fixture(scope="module")
-def teacher(small_world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def teacher(small_world: Path) -> Path:
     """An untrained model, wider than the student."""
-    return write_teacher(small_world, tmp_path_factory.mktemp("teacher"))
+    return kept_teacher(small_world)
 
 
 @pytest.fixture(scope="module")
-def student(small_world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def student(small_world: Path) -> Path:
     """The tiny model, taught to say one short word: its completions end."""
+    return kept("student", lambda folder: teach(small_world, folder))
+
+
+def teach(small_world: Path, folder: Path) -> None:
     setup = RolloutSetup(small_world)
     loaded = setup.loaded
     features = setup.features(["image", "text"])
@@ -61,11 +67,9 @@ def student(small_world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
         optimizer.zero_grad()
         loaded.model(**inputs, labels=labels).loss.backward()
         optimizer.step()
-    folder = tmp_path_factory.mktemp("student")
     for file in (small_world / "tiny").iterdir():
         shutil.copy(file, folder)
     loaded.model.save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -169,6 +173,7 @@ def test_it_learns_from_what_passes_the_gate_alone(settings: dict[str, Any], tea
     assert "loss/policy" not in json.dumps(json.loads((out / "trainer_state.json").read_text()))
 
 
+@pytest.mark.slow
 def test_neither_split_nor_sharing_nor_processes_change_it(
     settings: dict[str, Any], teacher: Path, tmp_path: Path
 ) -> None:
@@ -179,9 +184,8 @@ def test_neither_split_nor_sharing_nor_processes_change_it(
     for name, changes in {"off": {"share_prefix": "off"}, "packed": {"disable_gradient_checkpointing": False}}.items():
         same(run(settings, output_dir=str(tmp_path / name), **changes), whole, atol=3e-5)
     settings |= {"per_device_train_batch_size": 2, "ddp_find_unused_parameters": False}
-    both = {"FORCE_TORCHRUN": "1", "NPROC_PER_NODE": "2"}
     ddp = settings | {"output_dir": str(tmp_path / "two")}
-    finished(command(ddp, tmp_path / "ddp", **both), tmp_path / "ddp")
+    warm(ddp, tmp_path / "ddp", ranks=2).finish()
     same(tmp_path / "two", whole, atol=3e-5)
     for key in ("gate/pass_rate", "divergence/passed", "divergence/refused", "loss/distill"):
         assert history(tmp_path / "two", key) == pytest.approx(history(whole, key), abs=1e-5), key
@@ -245,9 +249,10 @@ def test_a_teacher_that_disappears_costs_hints_and_nothing_else(settings: dict[s
     assert sum(history(out, "hints/hint_failed")) > 0
 
 
+@pytest.mark.slow
 def test_lora_with_its_own_base_through_the_command_line(settings: dict[str, Any], tmp_path: Path) -> None:
     settings = lora(settings, max_steps=2, teacher="base", gate_threshold=-1.0, step_weighting=True)
-    finished(command(settings, tmp_path / "cli"), tmp_path / "cli")
+    command(settings, tmp_path / "cli")
     out = Path(settings["output_dir"])
     assert len(history(out, "loss/distill")) == 2
     assert history(out, "divergence/passed")[0] == pytest.approx(0.0, abs=1e-6)  # an untrained adapter is its base

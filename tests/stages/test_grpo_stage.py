@@ -5,9 +5,6 @@ Each run starts from the same untrained tiny Qwen2.5-VL; what is compared is wha
 
 import json
 import math
-import os
-import signal
-import time
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +17,8 @@ from shared.stages import (
     BASE,
     PLAIN_STEPS,
     REWARD,
+    ZERO2,
     command,
-    extensions,
-    finished,
     found_problems,
     history,
     loaded,
@@ -30,6 +26,8 @@ from shared.stages import (
     places,
     run,
     same,
+    wait_for,
+    warm,
 )
 
 
@@ -200,22 +198,17 @@ def test_a_wrong_reward_stops_the_run_before_the_model_is_loaded(settings: dict[
         run(settings, reward_funcs=[f"{prompts / 'short.py'}:short"])
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_equals_never_killed(settings: dict[str, Any], tmp_path: Path) -> None:
     """SIGKILL once the checkpoint of step 3, in the middle of a block of two iterations, is whole; resumed, it ends the same."""
     settings = {**settings, "num_iterations": 2, "max_steps": 6, "save_strategy": "steps", "save_steps": 3}
     whole = run(settings, output_dir=str(tmp_path / "whole"))
     out, file = Path(settings["output_dir"]), tmp_path / "killed"
-    process = command(settings, file)
-    deadline = time.monotonic() + 240
-    while not (out / "checkpoint-3" / "trainer_state.json").is_file():
-        assert process.poll() is None, file.with_suffix(".log").read_text()[-3000:]
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    process = warm(settings, file)
+    wait_for(out / "checkpoint-3" / "trainer_state.json", process)
+    process.kill()
     assert not (out / "model.safetensors").exists()
-    finished(command(settings, file), file)
-    assert "Resuming training from" in file.with_suffix(".log").read_text()
+    assert "Resuming training from" in warm(settings, file).finish()
     assert history(out) == pytest.approx(history(whole), abs=1e-6)
     for name, tensor in loaded(whole).items():
         torch.testing.assert_close(loaded(out)[name], tensor, atol=1e-6, rtol=1e-5, msg=name)
@@ -223,35 +216,27 @@ def test_killed_and_resumed_equals_never_killed(settings: dict[str, Any], tmp_pa
     assert mine == expected  # each completion once, the same
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one(settings: dict[str, Any], tmp_path: Path) -> None:
     """DDP over two processes of one prompt each is one process of two prompts; ZeRO-2 on the CPU gives the same."""
     settings = {**settings, "max_steps": 3, "kl_beta": 0.05, **PLAIN_STEPS}
     one = run(settings, output_dir=str(tmp_path / "one"))
     settings = {**settings, "per_device_train_batch_size": 1, "ddp_find_unused_parameters": False}
-    both = {"FORCE_TORCHRUN": "1", "NPROC_PER_NODE": "2"}
-    finished(command(settings, tmp_path / "ddp", **both), tmp_path / "ddp")
+    warm(settings, tmp_path / "ddp", ranks=2).finish()
     out = Path(settings["output_dir"])
     same(out, one, atol=3e-5)
     for key in ("reward", "entropy", "completion_length", "kl", "zero_variance_share"):
         assert history(out, key) == pytest.approx(history(one, key), abs=1e-5), key
-    zero = {
-        "train_batch_size": "auto",
-        "train_micro_batch_size_per_gpu": "auto",
-        "gradient_accumulation_steps": "auto",
-        "gradient_clipping": "auto",
-        "zero_allow_untested_optimizer": True,
-        "zero_optimization": {"stage": 2},
-    }
-    (tmp_path / "zero2.json").write_text(json.dumps(zero))
+    (tmp_path / "zero2.json").write_text(json.dumps(ZERO2))
     settings = {**settings, "output_dir": str(tmp_path / "zero2"), "deepspeed": str(tmp_path / "zero2.json")}
-    with extensions() as compiled:
-        finished(command(settings, tmp_path / "deepspeed", **both, **compiled), tmp_path / "deepspeed")
+    warm(settings, tmp_path / "deepspeed", ranks=2).finish()
     same(tmp_path / "zero2", one, atol=3e-5)
 
 
+@pytest.mark.slow
 def test_lora_through_the_command_line(settings: dict[str, Any], tmp_path: Path) -> None:
     settings = lora(settings, max_steps=2, reward_funcs=["accuracy"], dataloader_num_workers=1)
-    finished(command(settings, tmp_path / "cli"), tmp_path / "cli")
+    command(settings, tmp_path / "cli")
     out = Path(settings["output_dir"])
     assert load_file(out / "adapter_model.safetensors")
     assert "completions of step" in (tmp_path / "cli.log").read_text()  # the table on screen

@@ -6,12 +6,9 @@ Each run starts from the same untrained tiny Qwen2.5-VL; what is compared is wha
 import json
 import logging
 import math
-import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,9 +19,9 @@ from safetensors.torch import load_file, save_file
 from transformers import Qwen2Config
 from transformers.models.qwen2 import Qwen2ForCausalLM
 
-from llamafactory_hind.engines.local.packing import why_not_packed
+from llamafactory_hind.engines.local.attention import why_not_packed
 from llamafactory_hind.trainers import sharding
-from shared.stages import command, extensions, finished, history, loaded, lora, run, same
+from shared.stages import ZERO2, command, history, loaded, lora, run, same, wait_for, warm
 
 
 BASE = {
@@ -251,6 +248,75 @@ def test_reference_is_cached_reused_and_rebuilt_when_stale(
     assert "16 to do" in out
 
 
+def test_reference_is_rebuilt_when_the_configuration_changes(
+    settings: dict[str, Any], small_world: Path, tmp_path: Path, host_log: Messages
+) -> None:
+    """The same weights with another `rope_theta` are another reference: at the first step the policy is still its own."""
+    settings = {**settings, "ref_logps_cache": str(tmp_path / "references.jsonl"), "max_steps": 1}
+    run(settings)
+    host_log.taken()
+    other = tmp_path / "other_config"
+    shutil.copytree(small_world / "tiny", other)
+    config = json.loads((other / "config.json").read_text())
+    for part in (config, config.get("text_config", {})):
+        for place in (part, part.get("rope_parameters") or {}, part.get("rope_scaling") or {}):
+            if "rope_theta" in place:
+                place["rope_theta"] = 50.0
+    (other / "config.json").write_text(json.dumps(config))
+    out = run(settings, model_name_or_path=str(other), output_dir=str(tmp_path / "other"))
+    said = host_log.taken()
+    assert "stale (config changed)" in said
+    assert "16 to do" in said
+    assert history(out)[0] == pytest.approx(math.log(2), abs=1e-5)
+
+
+def test_cached_references_are_scored_again_at_every_start(
+    settings: dict[str, Any], tmp_path: Path, host_log: Messages
+) -> None:
+    """What no header names shows in the numbers: all pairs are scored anew, and one line says so."""
+    cache = tmp_path / "references.jsonl"
+    settings = {**settings, "ref_logps_cache": str(cache), "max_steps": 1}
+    run(settings)
+    right = sorted(cache.read_text().splitlines())
+    header, *lines = cache.read_text().splitlines()
+    off = [json.dumps([key, chosen - 0.5, rejected]) for key, chosen, rejected in map(json.loads, lines)]
+    cache.write_text("\n".join([header, *off]) + "\n")
+    host_log.taken()
+    out = run(settings, output_dir=str(tmp_path / "again"))
+    said = host_log.taken()
+    assert "4 pairs scored again differ by up to" in said
+    assert said.count("rebuilt") == 1
+    assert "16 to do" in said
+    assert history(out)[0] == pytest.approx(math.log(2), abs=1e-5)
+    again = [json.loads(line) for line in sorted(cache.read_text().splitlines()) if line.startswith("[")]
+    for (key, *found), (other, *expected) in zip(
+        again, (json.loads(line) for line in right if line.startswith("[")), strict=True
+    ):
+        assert key == other
+        assert found == pytest.approx(expected, abs=1e-3)
+
+
+def test_tokenised_rows_of_another_configuration_are_made_again(
+    settings: dict[str, Any], tmp_path: Path, host_log: Messages
+) -> None:
+    """The host loads `tokenized_path` whatever the YAML says; here the copy must be the one that this run would make."""
+    settings = {**settings, "tokenized_path": str(tmp_path / "tokenised"), "max_steps": 1}
+    settings["ref_logps_cache"] = str(tmp_path / "references.jsonl")
+    first = run(settings)
+    again = run(settings, output_dir=str(tmp_path / "again"))
+    said = host_log.taken()
+    assert "Loaded tokenized dataset" in said
+    assert "stale" not in said
+    assert history(again) == history(first)
+    run(settings, default_system="Be brief.", output_dir=str(tmp_path / "other"))
+    said = host_log.taken()
+    assert "Tokenised rows in" in said
+    assert "stale (keys" in said
+    assert "Loaded tokenized dataset" not in said
+    with pytest.raises(ValueError, match="name the `dataset` that it is made from"):
+        run(settings, dataset=None, output_dir=str(tmp_path / "nothing"))
+
+
 def test_sharing_that_would_change_the_numbers_is_noticed(
     settings: dict[str, Any], host_log: Messages, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -258,11 +324,11 @@ def test_sharing_that_would_change_the_numbers_is_noticed(
     settings |= PLAIN_STEPS
     right = run(settings, output_dir=str(tmp_path / "right"))
 
-    def leaking(segments: torch.Tensor, *, dtype: torch.dtype | None) -> torch.Tensor:
+    def leaking(model: torch.nn.Module, inputs: dict[str, Any], segments: torch.Tensor) -> torch.Tensor:
         length = segments.shape[1]
         return torch.ones(length, length, dtype=torch.bool).tril().expand(len(segments), 1, length, length)
 
-    monkeypatch.setattr("llamafactory_hind.trainers.pairs.trainer.packed_attention_mask", leaking)
+    monkeypatch.setattr("llamafactory_hind.trainers.pairs.trainer.packed_masks", leaking)
     fallen_back = run(settings)
     assert "fell back to one row an answer, because packed log-probs differ" in host_log.taken()
     same(fallen_back, right, atol=2e-5)
@@ -277,8 +343,8 @@ def test_sharing_that_would_change_the_numbers_is_noticed(
     [
         ({"_attn_implementation": "flash_attention_2"}, "`flash_attention_2` takes no mask of one's own"),
         (
-            {"layer_types": ["full_attention", "sliding_attention"]},
-            "layers of kind ['sliding_attention'] look past a mask",
+            {"layer_types": ["full_attention", "linear_attention"]},
+            "layers of kind ['linear_attention'] look past a mask",
         ),
     ],
 )
@@ -362,21 +428,17 @@ def test_evaluation_alone_with_a_reference_model(settings: dict[str, Any], plain
     assert results["eval_rewards/margins"] == pytest.approx(trained["eval_rewards/margins"], abs=1e-5)
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_equals_never_killed(settings: dict[str, Any], tmp_path: Path) -> None:
     """SIGKILL once the checkpoint of step 4 is whole; the second command resumes from it and ends where one run would."""
     settings = {**settings, "max_steps": 8, "save_strategy": "steps", "save_steps": 2, "learning_rate": 3.0e-4}
     whole = run(settings, output_dir=str(tmp_path / "whole"))
     out, file = Path(settings["output_dir"]), tmp_path / "killed"
-    process = command(settings, file)
-    deadline = time.monotonic() + 240
-    while not (out / "checkpoint-4" / "trainer_state.json").is_file():
-        assert process.poll() is None, file.with_suffix(".log").read_text()[-3000:]
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    process = warm(settings, file)
+    wait_for(out / "checkpoint-4" / "trainer_state.json", process)
+    process.kill()
     assert not (out / "model.safetensors").exists()
-    finished(command(settings, file), file)
+    command(settings, file)
     log = file.with_suffix(".log").read_text()
     assert "Resuming training from" in log
     assert "16 from" in log  # the reference log-probs were kept
@@ -420,30 +482,21 @@ def test_lora_resumes_exactly(settings: dict[str, Any], tmp_path: Path) -> None:
         torch.testing.assert_close(tensor, expected[name], atol=1e-6, rtol=1e-5, msg=name)
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one(settings: dict[str, Any], tmp_path: Path) -> None:
     """DDP over two processes of one pair each is one process of two pairs; ZeRO-2 on the CPU gives the same losses."""
     one = run(settings, output_dir=str(tmp_path / "one"))
     settings = {**settings, "per_device_train_batch_size": 1, "ddp_find_unused_parameters": False}
-    both = {"FORCE_TORCHRUN": "1", "NPROC_PER_NODE": "2"}
-    finished(command(settings, tmp_path / "ddp", **both), tmp_path / "ddp")
+    warm(settings, tmp_path / "ddp", ranks=2).finish()
     same(Path(settings["output_dir"]), one, atol=3e-5)
-    zero = {
-        "train_batch_size": "auto",
-        "train_micro_batch_size_per_gpu": "auto",
-        "gradient_accumulation_steps": "auto",
-        "gradient_clipping": "auto",
-        "zero_allow_untested_optimizer": True,
-        "zero_optimization": {"stage": 2},
-    }
-    (tmp_path / "zero2.json").write_text(json.dumps(zero))
+    (tmp_path / "zero2.json").write_text(json.dumps(ZERO2))
     settings = {**settings, "output_dir": str(tmp_path / "zero2"), "deepspeed": str(tmp_path / "zero2.json")}
-    with extensions() as compiled:
-        finished(command(settings, tmp_path / "deepspeed", **both, **compiled), tmp_path / "deepspeed")
+    warm(settings, tmp_path / "deepspeed", ranks=2).finish()
     same(tmp_path / "zero2", one, atol=3e-5)
 
 
-def fsdp2(settings: dict[str, Any], file: Path) -> str:
-    """Train on two processes that hold half of every weight each; return the log. See `shared.fsdp_on_cpu`."""
+def fsdp2(settings: dict[str, Any], file: Path) -> None:
+    """Train on two processes that hold half of every weight each. See `shared.fsdp_on_cpu`."""
     file.write_text(json.dumps(settings))
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     script = Path(__file__).resolve().parents[1] / "shared" / "fsdp_on_cpu.py"
@@ -451,9 +504,9 @@ def fsdp2(settings: dict[str, Any], file: Path) -> str:
         [*command, str(script), str(file)], capture_output=True, text=True, timeout=600, check=False
     )
     assert finished.returncode == 0, (finished.stdout + finished.stderr)[-3000:]
-    return finished.stdout + finished.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("checkpointing", [True, False])
 def test_fsdp2_equals_one_process(settings: dict[str, Any], checkpointing: bool, tmp_path: Path) -> None:
     """Packed pairs, asked for as `accelerate launch` asks, also evaluated and saved whole.
@@ -480,6 +533,6 @@ def test_a_split_model_is_refused_before_references_are_paid_for(
 ) -> None:
     """Whoever asked for it: what counts is what the accelerator says."""
     monkeypatch.setattr(sharding, "sharding_of", lambda accelerator: "zero_3")
-    with pytest.raises(ValueError, match="accelerator.distributed_type: .* expected no DeepSpeed ZeRO-3"):
+    with pytest.raises(ValueError, match=r"accelerator\.distributed_type: .* expected no DeepSpeed ZeRO-3"):
         run(settings)
     assert not (Path(settings["output_dir"]) / "ref_logps.jsonl").exists()

@@ -1,6 +1,8 @@
 """The journal, whole-file writes, registration and identity: what survives a kill, and what is refused."""
 
 import asyncio
+import errno
+import fcntl
 import json
 import os
 import subprocess
@@ -67,6 +69,79 @@ def test_two_runs_on_one_journal_are_refused_and_the_holder_is_named(tmp_path: P
         holder.kill()
         holder.wait()
     Journal(path).close()  # a killed run holds nothing
+
+
+def test_a_cut_entry_behind_a_header_is_dropped_and_the_header_stays(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    with Journal(path, header={"model": "m"}) as journal:
+        journal.add([("k1", None, 1), ("k2", None, 2)])
+    path.write_bytes(path.read_bytes()[:-3])
+    with Journal(path, header={"model": "m"}) as journal:
+        assert (dict(journal.results), journal.changed, journal.cut_lines) == ({"k1": 1}, [], 1)
+        assert journal.row_ids == set()
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert lines == [{"header": {"model": "m"}}, {"key": "k1", "result": 1}]
+
+
+def test_another_header_is_told_by_its_fields_and_the_old_file_is_put_aside(tmp_path: Path) -> None:
+    """`dtype` is new, `ref` is gone, `model` is another, and `sizes` is equal though a tuple is a list in JSON."""
+    path = tmp_path / "a.jsonl"
+    with Journal(path, header={"model": "m", "ref": 1, "sizes": (1, 2)}) as journal:
+        journal.add([("k1", None, 1)])
+    before = path.read_bytes()
+    header = {"model": "n", "dtype": None, "sizes": (1, 2)}
+    with Journal(path, header=header, writable=False) as journal:
+        assert (journal.changed, dict(journal.results)) == (["dtype", "model", "ref"], {})
+    assert path.read_bytes() == before
+    with Journal(path, header=header) as journal:
+        assert (journal.changed, dict(journal.results)) == (["dtype", "model", "ref"], {})
+        journal.add([("k2", None, 2)])
+    with Journal(path, header=header) as journal:
+        assert (journal.changed, dict(journal.results)) == ([], {"k2": 2})
+    assert (tmp_path / "a.jsonl.old").read_bytes() == before
+
+
+@pytest.mark.parametrize("content", ["", '{"header": {"mod'])
+def test_a_kill_before_the_header_stands_leaves_nothing_to_compare(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(content)
+    with Journal(path, header={"model": "m"}) as journal:
+        assert journal.changed == []
+    assert path.read_text() == '{"header": {"model": "m"}}\n'
+
+
+@pytest.mark.parametrize("content", ['{"key": "k1", "result": 1}\n', "[1]\n", "no JSON\n"])
+def test_a_file_without_a_header_is_stale_in_every_field(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(content)
+    with Journal(path, header={"model": "m", "dtype": "bf16"}) as journal:
+        assert (journal.changed, dict(journal.results)) == (["dtype", "model"], {})
+
+
+def test_a_reader_takes_no_lock_and_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    with Journal(path, writable=False) as journal:
+        assert not journal.results
+    assert not list(tmp_path.iterdir())
+    with Journal(path) as writer:
+        writer.add([("k1", "row 1", 1)])
+        content = path.read_bytes() + b'{"key": "k2", "resu'
+        path.write_bytes(content)  # the writer is in the middle of a line
+        with Journal(path, writable=False) as journal:
+            assert dict(journal.results) == {"k1": 1}
+            with pytest.raises(ValueError, match="for reading only"):
+                journal.add([("k2", "row 2", 2)])
+    assert path.read_bytes() == content
+
+
+def test_a_file_system_without_locks_is_written_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(file: object, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with Journal(tmp_path / "a.jsonl") as journal:
+        journal.add([("k1", None, 1)])
+        assert dict(journal.results) == {"k1": 1}
 
 
 def test_a_key_changes_with_anything_in_it() -> None:

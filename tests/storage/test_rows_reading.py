@@ -168,9 +168,9 @@ def test_bytes_that_are_no_utf8_have_an_offset(tmp_path: Path) -> None:
         ('[{"a": 1}, {"a": 2}', "end of the file within the list"),
         ('[{"a": 1}', "end of the file within the list"),
         ("[", "end of the file within the list"),
-        ('[{"a": 1}] x', "more text behind the list"),
+        ('[{"a": 1}] x', "more text after the list"),
         ('[{"a": 1}}', "a list that a `}` closes"),
-        ('\ufeff[{"a": 1}]\n[{"a": 2}]', "more text behind the list"),
+        ('\ufeff[{"a": 1}]\n[{"a": 2}]', "more text after the list"),
     ],
 )
 @pytest.mark.parametrize("block", [3, 1 << 18])

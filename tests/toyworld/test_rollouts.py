@@ -11,7 +11,7 @@ from llamafactory.model import load_tokenizer
 from omegaconf import OmegaConf
 from PIL import Image
 
-from llamafactory_hind.formats.texts.layout import wears_layout
+from llamafactory_hind.formats.texts.layout import has_layout
 from llamafactory_hind.rewards import get_reward, load_rewards
 from llamafactory_hind.toyworld.build import build
 from llamafactory_hind.toyworld.chain import Chain, Step, move_configs
@@ -56,7 +56,7 @@ def test_the_auxiliary_model_is_right_about_seven_times_in_ten(corpus: Corpus) -
     """300 draws of probability 0.7: standard deviation 0.026, so 0.6 to 0.8 is nearly four of them."""
     rows = color_rows(corpus, "color_train", 300, external=True)
     texts = [row["external"][0]["text"] for row in rows]
-    assert all(wears_layout(text) for text in texts)
+    assert all(has_layout(text) for text in texts)
     assert 0.6 < sum(get_reward("accuracy")(texts, answer=[row["answer"] for row in rows])) / 300 < 0.8
 
 

@@ -19,6 +19,7 @@ from llamafactory_hind.formats.prompts.wording import build_prompt
 from llamafactory_hind.pipelines.rules.parsing import parse_hindsight
 from llamafactory_hind.toyworld import prompts
 from llamafactory_hind.toyworld.build import build
+from llamafactory_hind.toyworld.clips import random_clip, write_mp4
 from llamafactory_hind.toyworld.corpus import Corpus
 from llamafactory_hind.toyworld.facts import BOOK, PEOPLE, VALUES, KnowledgeBase, fact_sentence
 from llamafactory_hind.toyworld.scenes import draw, ground
@@ -41,6 +42,18 @@ def test_same_seed_same_bytes_another_seed_another_world(small_world: Path, tmp_
     assert first["kb.json"] != other["kb.json"]
     assert first["images/see_0000.png"] != other["images/see_0000.png"]
     assert first["tiny/tokenizer.json"] == other["tiny/tokenizer.json"]  # rows of any seed suit any checkpoint
+
+
+def test_the_bytes_of_a_clip_depend_on_its_frames_alone(tmp_path: Path) -> None:
+    """Also where the memory that the encoder is given was used before: half a percent of the files once differed."""
+    rng, clip = random.Random(0), random_clip(random.Random(1))
+    found = set()
+    for _ in range(300):
+        used = [rng.randbytes(1) * rng.randrange(1000, 60000) for _ in range(50)]
+        del used
+        write_mp4(tmp_path / "clip.mp4", clip.frames[:3])
+        found.add((tmp_path / "clip.mp4").read_bytes())
+    assert len(found) == 1
 
 
 def test_boxes_hold_exactly_the_drawn_pixels(small_world: Path) -> None:
@@ -160,6 +173,9 @@ def test_prompts_are_those_of_the_hindsight_format() -> None:
     steps, facts = ["It is a dax.", "It is red."], ["The dax eats moss."]
     ours = prompts.prompt(question, prompts.ANSWER, cot=steps, facts=facts)
     assert ours == build_prompt("answer", question, cot=steps, knowledge=facts, images=1)
+    shown = "<image>What does the thing eat?\nReasoning: It is a dax.\nIt is red.\nKnowledge: The dax eats moss.\n"
+    assert ours == shown + "Answer briefly."
+    assert prompts.prompt(question, "Go.", cot=steps, facts=facts) == shown + "Go."
 
 
 def test_the_hindsight_prompt_is_that_of_the_worlds_own_file(root: Path) -> None:

@@ -1,6 +1,6 @@
 """Every key of the host for each kind of rows: honoured, refused with the reason, or neutral.
 
-`tests/config/test_host_keys.py` fails for a key of the installed host that stands in none of the tables.
+`tests/config/test_host_keys.py` fails for a key of the installed host that is in none of the tables.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -44,5 +44,5 @@ def host_keys(settings: Mapping[str, Any], stage: str, rows: str) -> Iterator[Pr
 
 
 def unclassified(keys: Collection[str], rows: str) -> list[str]:
-    """Return the keys of the host that stand in none of the tables, in the order given."""
+    """Return the keys of the host that are in none of the tables, in the order given."""
     return [key for key in keys if treatment(key, rows) is None]

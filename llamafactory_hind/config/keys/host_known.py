@@ -68,7 +68,7 @@ HONOURED = {  # where they are declared -> the keys
         ddp_bucket_cap_mb ddp_broadcast_buffers ddp_static_graph ddp_backend ddp_timeout
     """,
 }
-NEUTRAL = {  # why a key may stand in a file although no training of this stage reads it -> the keys
+NEUTRAL = {  # why a key may be in a file although no training of this stage reads it -> the keys
     "Only other commands of the host read it (chat, export).": """
         infer_backend export_dir export_size export_device export_quantization_bit export_quantization_dataset
         export_quantization_nsamples export_quantization_maxlen export_legacy_format export_hub_model_id vllm_maxlen

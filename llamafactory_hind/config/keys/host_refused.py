@@ -36,8 +36,8 @@ def of_stage(stage: str, names: str) -> dict[str, Refused]:
     return {name: foreign(f"Only the host's `stage: {stage}` reads it; remove it.") for name in names.split()}
 
 
-NO_DROPOUT = "Dropout is off, so that what is scored is what has written; remove it."
-NO_COMPILER = "The output head is replaced for each pass, which a compiled graph would not see; remove it."
+NO_DROPOUT = "Dropout is off, so the model that is scored is the model that wrote; remove it."
+NO_COMPILER = "The output head is replaced for each pass, which a compiled graph does not see; remove it."
 LIGER = "It fuses head and loss, but log-probs are read at the head; use `enable_liger_kernel`, which leaves the head alone."
 SFT_LOSS = "It replaces the loss of `stage: sft`; remove it."
 TOKENS_PER_SECOND = "Every log line has `tokens_per_second`; remove it."
@@ -47,7 +47,7 @@ EVERYWHERE = {
     "use_asft_loss": switch(SFT_LOSS),
     "use_eaft_loss": switch(SFT_LOSS),
     "moe_aux_loss_coef": switch("The balance loss of routers is part of `stage: sft` alone; remove it."),
-    "neftune_noise_alpha": switch("Noise would be in what is scored, not in what is compared with it; remove it."),
+    "neftune_noise_alpha": switch("Noise would be in one of two scores that are compared; remove it."),
     "lora_dropout": switch(NO_DROPOUT),
     "module_dropout": switch(NO_DROPOUT),
     "finetuning_type": only("lora", "freeze", "full", remedy="Other tuning has not been tried with this stage."),
@@ -67,13 +67,13 @@ EVERYWHERE = {
     "fp8": switch("Only the host's `stage: sft` and `pt` set it up; use `bf16: true`."),
     "use_mca": switch("Megatron Core runs the host's stages only; remove it."),
     "use_hyper_parallel": switch("HyperParallel runs `stage: sft` only; use DDP or DeepSpeed ZeRO-2."),
-    "parallelism_config": switch("Texts and heads are needed whole; use DDP or DeepSpeed ZeRO-2."),
-    "tp_size": only(0, 1, remedy="Heads are needed whole; use DDP or DeepSpeed ZeRO-2."),
+    "parallelism_config": switch("Whole texts and heads are needed; use DDP or DeepSpeed ZeRO-2."),
+    "tp_size": only(0, 1, remedy="Whole heads are needed; use DDP or DeepSpeed ZeRO-2."),
     "average_tokens_across_devices": only(True, remedy="A step is always normalised over all processes."),
     "ignore_pad_token_for_loss": only(True, remedy="Padding is never learnt from."),
     "past_index": only(-1, remedy="No state is carried from batch to batch."),
     "compute_accuracy": switch("It is a metric of `stage: sft`; remove it."),
-    "use_legacy_prediction_loop": switch("It passes our evaluation by; remove it."),
+    "use_legacy_prediction_loop": switch("It has no effect on our evaluation; remove it."),
     "include_effective_tokens_per_second": switch(TOKENS_PER_SECOND),
     "include_tokens_per_second": switch(TOKENS_PER_SECOND),
     "generation_config": foreign("Only `predict_with_generate` of the host reads it; remove it."),
@@ -141,7 +141,7 @@ PROMPTS = {
     "auto_find_batch_size": switch(
         "Rollouts are kept for the batch they were written for; set `per_device_train_batch_size`."
     ),
-    "accelerator_config": switch("Prompts are dealt out in blocks of a step; remove it."),
+    "accelerator_config": switch("Prompts are distributed in blocks of a step; remove it."),
     "dataloader_drop_last": switch("The last block of prompts is filled up, not dropped; remove it."),
     "bf16_full_eval": switch("Evaluation writes in the precision of training; remove it."),
     "fp16_full_eval": switch("Evaluation writes in the precision of training; remove it."),

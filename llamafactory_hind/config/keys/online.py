@@ -32,7 +32,7 @@ class OnlineArguments:
         },
     )
     rollout_top_k: int = field(
-        default=0, metadata={"help": "Online stages: write from the likeliest tokens only; 0 is off [ours]."}
+        default=0, metadata={"help": "Online stages: sample from this many most probable tokens; 0 is off [ours]."}
     )
     reward_funcs: list[str] | None = field(
         default=None,
@@ -53,16 +53,18 @@ class OnlineArguments:
         default=0.0,
         metadata={
             "help": (
-                "Online stages: weight of the KL divergence from the reference (adapter off, or the model as loaded); "
+                "Online stages: weight of the KL divergence from the reference, the model as loaded; "
                 "0 loads no reference [ours]."
             )
         },
     )
     clip_low: float = field(
-        default=0.2, metadata={"help": "Online stages: how far below 1 the ratio of new to old policy counts [ours]."}
+        default=0.2,
+        metadata={"help": "Online stages: the ratio of new to old policy is clipped this far below 1 [ours]."},
     )
     clip_high: float = field(
-        default=0.2, metadata={"help": "Online stages: how far above 1 the ratio of new to old policy counts [ours]."}
+        default=0.2,
+        metadata={"help": "Online stages: the ratio of new to old policy is clipped this far above 1 [ours]."},
     )
     num_iterations: int = field(
         default=1, metadata={"help": "Online stages: optimiser steps on the same completions [ours]."}
@@ -92,7 +94,7 @@ class OnlineArguments:
             next_in_line()
 
 
-LOWEST = {  # key -> lowest value, and whether the value itself will do
+LOWEST = {  # key -> lowest value, and whether the value itself is allowed
     "num_generations": (2, True),
     "rollout_temperature": (0, False),
     "rollout_top_p": (0, False),
@@ -105,7 +107,7 @@ LOWEST = {  # key -> lowest value, and whether the value itself will do
 }
 WHY = {
     "num_generations": "A completion is compared with the others of its group.",
-    "rollout_temperature": "Greedy completions are all alike; the default is 0.9.",
+    "rollout_temperature": "Greedy completions are all the same; the default is 0.9.",
 }
 
 

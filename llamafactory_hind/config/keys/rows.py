@@ -11,8 +11,8 @@ class RowArguments:
         default=False,
         metadata={
             "help": (
-                "HinD formats: skip rows that cannot be used, count them and write them to a side file, "
-                "instead of stopping at the first with its file, row and field [ours]."
+                "HinD formats: skip bad rows, count them and list them in a file; "
+                "without it bad rows stop the run, with file, row and field [ours]."
             )
         },
     )

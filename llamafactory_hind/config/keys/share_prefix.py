@@ -15,13 +15,13 @@ class SharePrefixArguments:
         metadata={
             "help": (
                 "HinD stages: compute the image and prompt tokens that several answers have in common once. "
-                "`auto` compares it with the plain path at the start and falls back, `on` fails instead [ours]."
+                "`auto` compares it with the plain computation at the start and does without if they differ, `on` is then an error [ours]."
             )
         },
     )
 
     def __post_init__(self) -> None:
-        """Mend `on` and `off`, which YAML reads as true and false, then let the host's class do its own."""
+        """Correct `on` and `off`, which YAML reads as true and false, then let the host's class do its own."""
         self.share_prefix = unquoted(self.share_prefix)  # type: ignore[assignment]
         next_in_line = getattr(super(), "__post_init__", None)
         if next_in_line is not None:

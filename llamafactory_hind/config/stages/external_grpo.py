@@ -30,7 +30,7 @@ class Arguments:
     )
     external_tie_break: Literal["policy_first", "external_first", "random"] = field(
         default="policy_first",
-        metadata={"help": "external_grpo: who goes first where rewards are equal [ours]."},
+        metadata={"help": "external_grpo: which candidates come first where rewards are equal [ours]."},
     )
     external_max_per_group: int | None = field(
         default=None,
@@ -42,7 +42,7 @@ class Arguments:
         default=None,
         metadata={
             "help": (
-                "external_grpo: asks another model for actions while training runs: a model folder or name, `base`, or a YAML "
+                "external_grpo: another model that writes actions during training: a model folder or name, `base`, or a YAML "
                 "file as for `teacher`; null takes those of the rows alone [ours]."
             )
         },
@@ -70,5 +70,5 @@ def problems(settings: Mapping[str, Any]) -> Iterator[Problem]:
     elif temperature == 0 and samples > 1:
         yield Problem("external_samples", samples, "1 with `external_temperature: 0`", "All would be the same.")
     if settings["external_teacher"] is not None and settings["external_ratio"] == "behavior":
-        remedy = "q of a text that is put into the layout is not known; take `plain` or `shaped`, or `synth` with `pipeline: external`."
+        remedy = "q of a text that is wrapped into the layout is not known; use `plain` or `shaped`, or `synth` with `pipeline: external`."
         yield Problem("external_ratio", "behavior", "another ratio with `external_teacher`", remedy)

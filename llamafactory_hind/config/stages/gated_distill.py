@@ -69,7 +69,7 @@ class Arguments:
         default=False,
         metadata={
             "help": (
-                "gated_distill: weigh the distillation of each line of a completion by how near the teacher the policy is "
+                "gated_distill: weight the distillation of each line of a completion by how near the policy is to the teacher "
                 "there (SOD, arXiv 2605.07725) [C code]."
             )
         },
@@ -109,17 +109,17 @@ class Arguments:
     )
     hint_tags: bool = field(
         default=True,
-        metadata={"help": "gated_distill: a hint stands between <hint> tags; false takes the whole text [ours]."},
+        metadata={"help": "gated_distill: a hint is between <hint> tags; false takes the whole text [ours]."},
     )
     hint_max_new_tokens: int = field(
         default=256, metadata={"help": "gated_distill: length at which a hint is cut, 1 or more [ours]."}
     )
     hint_temperature: float = field(
-        default=0.7, metadata={"help": "gated_distill: the teacher's while it writes hints, 0 is greedy [ours]."}
+        default=0.7, metadata={"help": "gated_distill: temperature of the teacher for hints, 0 is greedy [ours]."}
     )
 
 
-LOWEST = {  # key -> lowest value, and whether the value itself will do
+LOWEST = {  # key -> lowest value, and whether the value itself is allowed
     "distill_weight": (0, True),
     "distill_temperature": (0, False),
     "rl_weight": (0, True),

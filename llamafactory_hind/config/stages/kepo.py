@@ -24,7 +24,7 @@ class Arguments:
 
     kepo_beta: float = field(
         default=0.1,
-        metadata={"help": "kepo (HinD): how strongly the policy is held to its reference, above 0 [ours]."},
+        metadata={"help": "kepo (HinD): how strongly the loss keeps the policy near its reference, above 0 [ours]."},
     )
     kepo_loss: Literal["sigmoid", "length_normalized"] = field(
         default="sigmoid",

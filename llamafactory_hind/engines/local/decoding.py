@@ -1,4 +1,7 @@
-"""Writing token by token: a lean loop that computes each prompt once, and the library's own `generate` where that fails.
+"""Writing token by token: a loop that computes each prompt once, and the library's own `generate` where that fails.
+
+The loop is our own because `generate` repeats its input before the prefill: with G completions a prompt it computes every prompt,
+with its pictures, G times. It also draws from one global stream, so that a row's tokens depend on the rest of its batch.
 
 Positions are always passed explicitly: models with mRoPE keep `rope_deltas` of the last prefill on the module.
 """
@@ -11,6 +14,7 @@ from typing import Any
 import torch
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, PreTrainedModel
 
+from .attention import why_not_repeated
 from .cache import preallocate
 from .sampling import TokenSampler
 
@@ -66,7 +70,13 @@ def decode_shared(
         sampler: knows R = B * repeats rows.
         stop_ids: tokens that end a completion.
         max_new_tokens: S, the length at which it is cut.
+
+    Raises:
+        ValueError: no cache of this model can be repeated; it says why.
     """
+    reason = why_not_repeated(model)
+    if reason is not None:
+        raise ValueError(reason)
     positions = positions_of(inputs)
     mask = inputs["attention_mask"].repeat_interleave(repeats, 0)  # (R, T)
     # the next position follows the largest so far: with mRoPE an image takes fewer positions than tokens

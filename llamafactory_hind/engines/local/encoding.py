@@ -2,42 +2,19 @@
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from llamafactory.data.collator import MultiModalDataCollatorForSeq2Seq
 from llamafactory.extras.constants import IGNORE_INDEX
 
-from ..interface import Request
+from ...formats.media.fields import MEDIA_FIELDS
+from ..interface import Prompt, Request
 from .scoring import base_model
 
 
 if TYPE_CHECKING:
     from .weights import LoadedModel
-
-    pass
-
-MEDIA = ("images", "videos", "audios")
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """A request as tokens; `answer_ids` is the assistant turn to score, empty when one is to be written."""
-
-    input_ids: list[int]
-    answer_ids: list[int]
-    request: Request
-
-    @property
-    def length(self) -> int:
-        """Tokens in all."""
-        return len(self.input_ids) + len(self.answer_ids)
-
-    @property
-    def media(self) -> tuple[str, ...]:
-        """What tells the media of this prompt from those of another."""
-        return tuple(_name(medium) for kind in MEDIA for medium in getattr(self.request, kind))
 
 
 def encode(loaded: "LoadedModel", request: Request, answer: str | Sequence[int] | None = None) -> Prompt:
@@ -50,7 +27,7 @@ def encode(loaded: "LoadedModel", request: Request, answer: str | Sequence[int] 
     """
     template = loaded.template
     text = answer if isinstance(answer, str) else ""
-    media = [list(getattr(request, kind)) for kind in MEDIA]
+    media = [list(getattr(request, kind)) for kind in MEDIA_FIELDS]
     messages = template.mm_plugin.process_messages(
         [*request.messages, {"role": "assistant", "content": text}], *media, loaded.processor
     )
@@ -73,6 +50,16 @@ def _until_stop(ids: Sequence[int], stop_ids: Sequence[int]) -> list[int]:
     return list(ids[: last + 1])
 
 
+def telling_prompts(prompts: Sequence[Prompt]) -> list[int]:
+    """Return the places of prompts that would show a mistake: of each kind the one with the most media, and the longest."""
+    places: set[int] = set()
+    for kind in {prompt.kind for prompt in prompts}:
+        own = [place for place, prompt in enumerate(prompts) if prompt.kind == kind]
+        places.add(max(own, key=lambda place: prompts[place].length))
+        places.add(max(own, key=lambda place: (len(prompts[place].media), prompts[place].length)))
+    return sorted(places)
+
+
 def collate(
     loaded: "LoadedModel", prompts: Sequence[Prompt], *, padding_side: str
 ) -> tuple[dict[str, Any], torch.Tensor]:
@@ -88,7 +75,7 @@ def collate(
             "input_ids": prompt.input_ids + prompt.answer_ids,
             "attention_mask": [1] * prompt.length,
             "labels": [IGNORE_INDEX] * len(prompt.input_ids) + prompt.answer_ids,
-            **{kind: list(getattr(prompt.request, kind)) for kind in MEDIA},
+            **{kind: list(getattr(prompt.request, kind)) for kind in MEDIA_FIELDS},
         }
         for prompt in prompts
     ]
@@ -115,8 +102,3 @@ def media_token_ids(loaded: "LoadedModel") -> list[int]:
     stops = set(loaded.template.get_stop_token_ids(tokenizer))
     known = {token for token in ids if isinstance(token, int) and 0 <= token < size}
     return sorted(known - stops - {tokenizer.unk_token_id, tokenizer.pad_token_id})
-
-
-def _name(medium: Any) -> str:
-    """Return what tells a medium apart: its path, else the object itself."""
-    return medium if isinstance(medium, str) else f"{type(medium).__name__} {id(medium)}"

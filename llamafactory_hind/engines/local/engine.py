@@ -6,24 +6,28 @@ rounding (padding changes logits in their last digits, which decides only where 
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from llamafactory.extras import logging
 
-from ..interface import Capabilities, Completion, Request, Sampling, Score
+from ..interface import Capabilities, Completion, FinishReason, Prompt, Request, Sampling, Score
 from ..seeds import random_keys
-from .decoding import Generated, decode_plain, decode_shared
-from .encoding import Prompt, collate, encode, media_token_ids
+from ..usage import Usage
+from .decoding import Generated, decode_plain, decode_shared, positions_of
+from .encoding import collate, encode, media_token_ids, telling_prompts
 from .prefixes import Group, group_by_prefix, shared_logprobs
+from .proof import PASSING_ERRORS, Difference, disagreement, lengthened, why_not_equal
 from .sampling import TokenSampler, draw_uniforms
 from .scoring import (
     CHUNK_TOKENS,
     UnsupportedHead,
     base_model,
     check_head,
-    close_enough,
+    computes_in_half,
+    otherwise,
     plain_token_logprobs,
     token_logprobs,
 )
@@ -32,13 +36,33 @@ from .scoring import (
 if TYPE_CHECKING:
     from .weights import LoadedModel
 
-    pass
-
 logger = logging.get_logger("llamafactory.hind.engines.local.engine")
 Item = TypeVar("Item")
-# What a model raises that does not take a cache, a mask or a position as we pass it; running out of memory is not among it.
-PASSING_ERRORS = (RuntimeError, ValueError, TypeError, AttributeError, IndexError, AssertionError)
-PROOF_TOKENS = 8  # [ours] a short completion shows a wrong mask or position as well as a long one
+
+
+@dataclass
+class Proof:
+    """What a faster way was compared on.
+
+    Attributes:
+        kinds: of prompts; see `Prompt.kind`.
+        longest: tokens of a row.
+        failed: it differs; it is not tried again.
+    """
+
+    kinds: set[tuple[bool, ...]] = field(default_factory=set)
+    longest: int = 0
+    failed: bool = False
+
+    def covers(self, prompts: Sequence[Prompt], room: int = 0) -> bool:
+        """Whether no prompt is of another kind, or longer with `room` for more tokens."""
+        longest = max(prompt.length for prompt in prompts) + room
+        return longest <= self.longest and self.kinds.issuperset(prompt.kind for prompt in prompts)
+
+    def add(self, prompts: Sequence[Prompt], room: int = 0) -> None:
+        """Note that the way was compared on prompts."""
+        self.kinds.update(prompt.kind for prompt in prompts)
+        self.longest = max(self.longest, max(prompt.length for prompt in prompts) + room)
 
 
 class LocalEngine:
@@ -71,9 +95,9 @@ class LocalEngine:
         self.gives_logps = gives_logps
         self.collate_prompts = collate_prompts or self._collate_prompts
         self.banned_ids = media_token_ids(loaded)
+        self.usage = Usage()
         self.stop_ids = sorted(loaded.template.get_stop_token_ids(loaded.tokenizer))
-        self._shared_prefill: bool | None = None  # unknown until the first batch has been compared
-        self._shared_prompts: bool | None = None
+        self._writing, self._scoring = Proof(), Proof()  # of prompts that are computed once
         self._chunked: bool | None = None
         if self.adapters:
             loaded.add_adapters(self.adapters)
@@ -89,10 +113,13 @@ class LocalEngine:
             videos=plugin.video_token is not None,
             audios=plugin.audio_token is not None,
             distributions=True,
+            token_ids=True,
+            adapters=True,
+            syncs=self.adapters is None,
         )
 
-    def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[list[Completion]]:
-        """Write for every request; see `interface.Engine`.
+    async def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[list[Completion]]:
+        """Write for every request, awaiting nothing; see `interface.Engine`.
 
         Raises:
             ValueError: a request's media and placeholders disagree, or the model takes no such media.
@@ -107,38 +134,30 @@ class LocalEngine:
         *,
         on_generated: Callable[[int], None] | None = None,
     ) -> list[list[Completion]]:
-        """Write for prompts that are tokens already; see `interface.Engine.generate`.
-
-        Args:
-            prompts: as `encode` makes them.
-            keys: name of each prompt's stream of random numbers.
-            sampling: how to write.
-            on_generated: told after every batch how many completions it brought.
-        """
+        """Write for prompts that are tokens already, as `encode` makes them; see `interface.RolloutEngine`."""
         found: list[list[Completion]] = [[] for _ in prompts]
         with self._ready():
             for places in batches(
                 range(len(prompts)), lambda place: prompts[place].length, lambda place: 1, self.batch_size
             ):
                 batch = [prompts[place] for place in places]
-                if self._shared_prefill is None:
-                    self._shared_prefill = self._prove_shared_prefill(batch)
-                written = self._write(
-                    batch,
-                    [keys[place] for place in places],
-                    sampling,
-                    shared_prefill=self._shared_prefill,
-                    gives_logps=self.gives_logps,
-                )
+                written = self._proved_write(batch, [keys[place] for place in places], sampling)
                 for place, completions in zip(places, self._completions(written, len(batch)), strict=True):
                     found[place] = completions
+                self.usage.add(
+                    prompt_tokens=sum(prompt.length for prompt in batch),
+                    completion_tokens=int(written.lengths.sum()),
+                )
                 if on_generated is not None:
                     on_generated(len(written.lengths))
         return found
 
-    def score(self, requests: Sequence[Request], texts: Sequence[str | Sequence[int]]) -> list[Score]:
-        """Score one assistant turn a request; see `interface.Engine`."""
-        prompts = [self.encode(request, text) for request, text in zip(requests, texts, strict=True)]
+    async def score(self, requests: Sequence[Request], texts: Sequence[str | Sequence[int]]) -> list[Score]:
+        """Score one assistant turn a request, awaiting nothing; see `interface.Engine`."""
+        return self.score_prompts([self.encode(request, text) for request, text in zip(requests, texts, strict=True)])
+
+    def score_prompts(self, prompts: Sequence[Prompt]) -> list[Score]:
+        """Score the answers of prompts that are tokens already."""
         sums = [0.0] * len(prompts)
         groups, alone = group_by_prefix(
             [(prompt.input_ids, prompt.answer_ids) for prompt in prompts],
@@ -147,9 +166,10 @@ class LocalEngine:
             largest=self.batch_size,
         )
         with self._ready():
-            if groups and self._shared_prompts is None:
-                self._shared_prompts = self._prove_shared(prompts, groups)
-            if not self._shared_prompts:
+            if groups and not self._scoring.failed and not self._scoring.covers(prompts):
+                self._scoring.failed = not self._prove_shared(prompts, groups)
+                self._scoring.add(prompts)
+            if self._scoring.failed:
                 groups, alone = [], list(range(len(prompts)))
             for some in batches(groups, lambda group: group.length, lambda group: len(group.places), self.batch_size):
                 places = [place for group in some for place in group.places]
@@ -161,6 +181,21 @@ class LocalEngine:
                 ):
                     sums[place] = logps.cpu().double().sum().item()
         return [Score(value, len(prompt.answer_ids)) for value, prompt in zip(sums, prompts, strict=True)]
+
+    def sync(self, model: torch.nn.Module) -> None:
+        """Do nothing: this engine writes with the very weights that are trained.
+
+        Raises:
+            ValueError: it writes with another model, or with adapters of its own.
+        """
+        if self.adapters is not None or base_model(model) is not base_model(self.loaded.model):
+            raise ValueError(
+                f"sync: got a {type(base_model(model)).__name__} that this engine does not write with, expected the model it "
+                "was opened with, as it is. Open the engine with the policy and `adapters=None`."
+            )
+
+    async def close(self) -> None:
+        """Nothing is held open."""
 
     def encode(self, request: Request, answer: str | Sequence[int] | None = None) -> Prompt:
         """Turn a request into tokens; see `encoding.encode`."""
@@ -212,12 +247,14 @@ class LocalEngine:
             stopped = ids[-1] in self.stop_ids
             text = self.loaded.tokenizer.decode(ids[: length - stopped], skip_special_tokens=True)
             logprob = logps[row, :length].sum().item() if self.gives_logps else None
-            completions.append(Completion(text, ids, logprob, "stop" if stopped else "length"))
+            completions.append(Completion(text, ids, logprob, FinishReason.STOP if stopped else FinishReason.LENGTH))
         repeats = len(completions) // prompts
         return [completions[start : start + repeats] for start in range(0, len(completions), repeats)]
 
-    def _token_logprobs(self, prompts: list[Prompt]) -> torch.Tensor:
-        inputs, labels = collate(self.loaded, prompts, padding_side="right")
+    def _token_logprobs(self, prompts: list[Prompt], *, padding_side: str = "right") -> torch.Tensor:
+        inputs, labels = collate(self.loaded, prompts, padding_side=padding_side)
+        if padding_side == "left":
+            inputs["position_ids"] = positions_of(inputs)  # models count padding where they are not told
         if self._chunked is None:
             try:
                 check_head(self.loaded.model, inputs, labels)
@@ -244,64 +281,95 @@ class LocalEngine:
         return shared_logprobs(base_model(self.loaded.model), inputs, rows, pad_id=pad_id, token_logprobs=score)
 
     def _prove_shared(self, prompts: Sequence[Prompt], groups: Sequence[Group]) -> bool:
-        """Compare log-probs over a shared beginning with those of whole rows, on two rows of the first groups."""
-        some = [Group(group.places[:2], group.length) for group in groups[:2]]
+        """Compare log-probs over a shared beginning with those of whole rows, on two rows of telling groups."""
+        telling = telling_prompts([prompts[group.places[0]] for group in groups])
+        some = [Group(groups[number].places[:2], groups[number].length) for number in telling]
         rows = [prompts[place] for group in some for place in group.places]
-        whole = self._token_logprobs(rows)
+        whole, noise = self._whole_rows(rows)
         if not self._chunked:
             return False  # full logits were announced already
-        try:
-            found = self._shared_logprobs(prompts, some)
-        except torch.OutOfMemoryError:
-            raise  # says nothing about the way it is computed
-        except PASSING_ERRORS as error:
-            return self._refuse("Shared beginnings are off while scoring", f"{type(error).__name__}: {error}")
-        ends = [
-            len(group_row.input_ids) - group.length
-            for group in some
-            for group_row in (prompts[p] for p in group.places)
-        ]
-        for number, (row, start) in enumerate(zip(rows, ends, strict=True)):
-            mine = found[number, start : start + len(row.answer_ids)]
-            expected = whole[number, len(row.input_ids) : row.length]
-            if not close_enough(mine, expected, base_model(self.loaded.model).dtype):
-                reason = f"log-probs differ by up to {(mine - expected).abs().max():.2e}"
-                return self._refuse("Shared beginnings are off while scoring", reason)
-        return True
+        starts = [
+            len(prompts[place].input_ids) - group.length for group in some for place in group.places
+        ]  # of each answer in its short row
 
-    def _prove_shared_prefill(self, prompts: list[Prompt]) -> bool:
-        """Compare log-probs from the repeated cache with those of one pass over the whole text, on the first batch."""
-        prompts = prompts[:4]
-        sampling = Sampling(n=2, temperature=1.0, top_p=1.0, top_k=0, max_new_tokens=PROOF_TOKENS, seed=0)
+        def shared() -> torch.Tensor:
+            found = self._shared_logprobs(prompts, some)
+            each = zip(found, starts, rows, strict=True)
+            return torch.cat([logps[start : start + len(row.answer_ids)] for logps, start, row in each])
+
+        reason = why_not_equal(shared, whole, noise, half=computes_in_half(self.loaded.model))
+        return reason is None or self._refuse("Shared beginnings are off while scoring", reason)
+
+    def _proved_write(self, prompts: list[Prompt], keys: list[str], sampling: Sampling) -> Generated:
+        """Write a batch, the prompts computed once where that is proved; a longer prompt, or another kind, is proved again.
+
+        The proof costs no writing of its own: the log-probs that writing gave are compared with one pass over the texts.
+        """
+        proof = self._writing
+        if not proof.failed and not proof.covers(prompts, sampling.max_new_tokens):
+            written = self._try_shared_prefill(prompts, keys, sampling)
+            if written is not None:
+                if not proof.kinds:
+                    logger.info_rank0("Shared prefill: each prompt is computed once for all its completions (proved).")
+                proof.add(prompts, sampling.max_new_tokens)
+                return written
+            proof.failed = True
+        return self._write(prompts, keys, sampling, shared_prefill=not proof.failed, gives_logps=self.gives_logps)
+
+    def _try_shared_prefill(self, prompts: list[Prompt], keys: list[str], sampling: Sampling) -> Generated | None:
+        """Return what is written from the repeated cache, None if its log-probs are not those of whole rows."""
+        kept: list[Generated] = []
+        rows: list[int] = []
         try:
-            written = self._write(
-                prompts,
-                [str(number) for number in range(len(prompts))],
-                sampling,
-                shared_prefill=True,
-                gives_logps=True,
-            )
+            kept.append(self._write(prompts, keys, sampling, shared_prefill=True, gives_logps=True))
         except torch.OutOfMemoryError:
             raise  # says nothing about the way it is computed
         except PASSING_ERRORS as error:
-            return self._refuse("Group prefill is off", f"{type(error).__name__}: {error}")
-        twice = [prompt for prompt in prompts for _ in range(2)]
-        tokens, lengths = written.tokens.tolist(), written.lengths.tolist()
-        whole = [
-            Prompt(prompt.input_ids, ids[:length], prompt.request)
-            for prompt, ids, length in zip(twice, tokens, lengths, strict=True)
-        ]
-        logps = self._token_logprobs(whole).cpu()
-        for row, (prompt, length) in enumerate(zip(whole, lengths, strict=True)):
-            start = len(prompt.input_ids)
-            expected, found = logps[row, start : start + length], written.logps[row, :length].cpu()
-            if not close_enough(found, expected, base_model(self.loaded.model).dtype):
-                reason = f"log-probs differ by up to {(found - expected).abs().max():.2e}"
-                return self._refuse("Group prefill is off", reason)
-        logger.info_rank0(
-            f"Group prefill: each prompt is computed once for all its completions (proved on {len(whole)})."
+            self._refuse("Shared prefill is off", f"{type(error).__name__}: {error}")
+            return None
+        written, repeats = kept[0], len(sampling.temperatures)
+        lengths = written.lengths.tolist()
+        for number in telling_prompts(prompts):
+            own = range(number * repeats, (number + 1) * repeats)
+            rows += sorted(own, key=lambda row: -lengths[row])[:2]
+        whole, noise = self._whole_rows(
+            [
+                Prompt(
+                    prompts[row // repeats].input_ids,
+                    written.tokens[row, : lengths[row]].tolist(),
+                    prompts[row // repeats].request,
+                )
+                for row in rows
+            ]
         )
-        return True
+        found = torch.cat([written.logps[row, : lengths[row]] for row in rows])
+        reason = disagreement(found, whole, noise, half=computes_in_half(self.loaded.model))
+        if reason is not None:
+            self._refuse("Shared prefill is off", reason)
+            return None
+        return written
+
+    def _whole_rows(self, rows: list[Prompt]) -> tuple[torch.Tensor, Difference]:
+        """Return (M,) log-probs of the answers, each row with its own prompt, and what another padding changes in them."""
+        parts, others = [], []
+        for start in range(0, len(rows), 2):
+            some = rows[start : start + 2]
+            plain = self._token_logprobs(some)
+            longest = max(some, key=lambda row: row.length)
+            longer = replace(longest, answer_ids=lengthened(longest.answer_ids))
+            try:
+                with otherwise(self.loaded.model):
+                    other = self._token_logprobs([*some, longer], padding_side="left")
+            except torch.OutOfMemoryError:
+                raise
+            except PASSING_ERRORS:  # no padding on the left: no noise is known
+                other = None
+            for number, row in enumerate(some):
+                part = plain[number, len(row.input_ids) : row.length]
+                parts.append(part)
+                others.append(part if other is None else other[number, other.shape[1] - len(row.answer_ids) :])
+        whole = torch.cat(parts)
+        return whole, Difference.of(torch.cat(others), whole)
 
     def _refuse(self, what: str, reason: str) -> bool:
         logger.warning_rank0(f"{what}, every row computes its own prompt, because {reason}.")

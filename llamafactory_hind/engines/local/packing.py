@@ -1,25 +1,38 @@
-"""Several texts in one row that share its prompt: segments, the mask that keeps them apart, and whether a model takes it."""
+"""Several texts in one row that share its prompt: segments, and the masks that keep them apart."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
+from .attention import AttentionKind, MediaIds, attention_kinds, media_ids, takes_additive_mask
 from .decoding import positions_of
 from .scoring import IGNORE_INDEX, base_model
 
 
 PROMPT, CHOSEN, REJECTED, PADDING = 0, 1, 2, -1  # segments of a packed pair; of a group they go on: 1 .. G
-# Inputs that tie tokens together in ways one packed row cannot express (bidirectional prefixes, cross attention, slices).
+# Inputs that tie tokens together: token types by a rule of the model's own, the others in ways no packed row can express.
+TYPE_INPUTS = {"token_type_ids", "mm_token_type_ids"}  # (N, T), what each token is
 UNPACKABLE_INPUTS = ("token_type_ids", "cross_attention_mask", "image_bound", "data")
 
 
-def packed_attention_mask(segments: torch.Tensor, *, dtype: torch.dtype | None) -> torch.Tensor:
-    """Let each token see the tokens before it that are prompt or of its own segment.
+def packed_attention_mask(
+    segments: torch.Tensor,
+    *,
+    dtype: torch.dtype | None,
+    kind: AttentionKind = AttentionKind(),  # noqa: B008, it is frozen
+    pictures: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Let each token see the tokens before it that are prompt or of its own segment, as far as a kind of layer looks.
+
+    Windows and chunks are counted in tokens of the text that a token belongs to (prompt and its own segment), as in
+    a row of its own, not in places of the packed row.
 
     Args:
-        segments: (N, T), 0 prompt, 1 chosen, 2 rejected, -1 padding.
+        segments: (N, T), 0 prompt, 1 chosen, 2 rejected, -1 padding; of a group 1 .. G.
         dtype: None gives a boolean mask (True = may attend); a float dtype gives an additive mask.
+        kind: window and chunk.
+        pictures: (N, T) number of the picture a token belongs to, -1 for text: such tokens see their whole picture.
 
     Returns:
         (N, 1, T, T). Padding sees itself alone, so that no row of the softmax is empty.
@@ -29,27 +42,70 @@ def packed_attention_mask(segments: torch.Tensor, *, dtype: torch.dtype | None) 
     causal = torch.ones(length, length, dtype=torch.bool, device=segments.device).tril()
     allowed = causal & (queries != PADDING) & ((keys == PROMPT) | (keys == queries))
     allowed = allowed | torch.eye(length, dtype=torch.bool, device=segments.device)
+    if kind.window is not None or kind.chunk is not None:
+        place = allowed.sum(-1, dtype=torch.int32) - 1  # (N, T) of a token in its own text
+        if kind.window is not None:
+            allowed = allowed & (place.unsqueeze(1) > place.unsqueeze(2) - kind.window)
+        if kind.chunk is not None:
+            chunk = place.div(kind.chunk, rounding_mode="floor")
+            allowed = allowed & (chunk.unsqueeze(1) == chunk.unsqueeze(2))
+    if pictures is not None:
+        allowed = allowed | ((pictures.unsqueeze(2) == pictures.unsqueeze(1)) & (pictures >= 0).unsqueeze(2))
     allowed = allowed.unsqueeze(1)  # (N, 1, T, T)
     if dtype is None:
         return allowed
     return torch.zeros_like(allowed, dtype=dtype).masked_fill(~allowed, torch.finfo(dtype).min)
 
 
-def why_not_packed(model: torch.nn.Module) -> str | None:
-    """Return why this model cannot take a packed row with a mask of its own, None if nothing speaks against it."""
-    config = base_model(model).config
-    text = config.get_text_config() if hasattr(config, "get_text_config") else config
-    attention = getattr(text, "_attn_implementation", None) or getattr(config, "_attn_implementation", None)
-    if attention not in ("sdpa", "eager"):
-        return f"attention `{attention}` takes no mask of one's own (use `flash_attn: sdpa`)"
-    kinds = set(getattr(text, "layer_types", None) or []) - {"full_attention"}
-    if kinds:
-        return f"layers of kind {sorted(kinds)} look past a mask"
-    if getattr(config, "is_encoder_decoder", False):
-        return "it is an encoder-decoder"
-    if not getattr(text, "num_attention_heads", None) or hasattr(text, "ssm_cfg"):
-        return "it is not an attention model"
-    return None
+def number_pictures(is_media: torch.Tensor) -> torch.Tensor:
+    """Number the runs of media tokens of each row (N, T) bool; -1 is text. Two pictures side by side are one run."""
+    before = torch.nn.functional.pad(is_media, (1, 0))[:, :-1]
+    return torch.where(is_media, (is_media & ~before).cumsum(-1) - 1, -1)
+
+
+def packed_masks(
+    model: torch.nn.Module, inputs: Mapping[str, Any], segments: torch.Tensor
+) -> torch.Tensor | dict[str, torch.Tensor]:
+    """Return what a model takes as `attention_mask` of packed rows.
+
+    Args:
+        model: one that `why_not_packed` has nothing against.
+        inputs: of the rows; those that mark bidirectional media are read.
+        segments: (N, T), as `packed_attention_mask` takes them.
+
+    Returns:
+        One mask (N, 1, T, T), or, where kinds of layers differ, name in `layer_types` -> mask.
+
+    Raises:
+        ValueError: the inputs tie tokens together in ways that this model is not known for.
+    """
+    check_inputs(inputs, marks := media_ids(model))
+    pictures = None
+    if marks is not None and marks.name in inputs:
+        pictures = number_pictures((inputs[marks.name] == marks.media) & (segments == PROMPT))
+    dtype = base_model(model).dtype if takes_additive_mask(model) else None
+    length = segments.shape[1]
+    made: dict[AttentionKind, torch.Tensor] = {}
+    masks = {}
+    for name, kind in attention_kinds(model).items():
+        # a row within the window or chunk is not cut by it: one mask then serves all layers
+        cut = AttentionKind(*(size if size and size < length else None for size in (kind.window, kind.chunk)))
+        if cut not in made:
+            made[cut] = packed_attention_mask(segments, dtype=dtype, kind=cut, pictures=pictures)
+        masks[name] = made[cut]
+    return next(iter(made.values())) if len(made) == 1 else masks
+
+
+def check_inputs(inputs: Mapping[str, Any], marks: MediaIds | None) -> None:
+    """Refuse inputs that one packed row cannot express.
+
+    Raises:
+        ValueError: it names them.
+    """
+    known = {marks.name} if marks is not None else set()
+    found = [name for name in UNPACKABLE_INPUTS if name in inputs and name not in known]
+    if found:
+        raise ValueError(f"this model takes {found}, which a packed row cannot express (set `share_prefix: off`)")
 
 
 class Packed:
@@ -60,7 +116,7 @@ class Packed:
         labels: (N, P + L), -100 in prompts and padding.
         sources: (N, P + L) the position that predicts each label.
         segments: (N, P + L), 0 prompt, 1 .. G completions, -1 padding.
-        columns: (R, S) where each completion's tokens stand.
+        columns: (R, S) where each completion's tokens are.
     """
 
     def __init__(self, inputs: dict[str, Any], labels: torch.Tensor, columns: torch.Tensor) -> None:
@@ -78,13 +134,7 @@ def pack(prompts: Mapping[str, Any], tokens: torch.Tensor, mask: torch.Tensor, o
         tokens: (R, S) ids of the completions, padded on the right.
         mask: (R, S) bool, which of them are there.
         owners: number of each completion's prompt, never falling.
-
-    Raises:
-        ValueError: the model takes inputs that tie tokens together in ways a packed row cannot express.
     """
-    found = [name for name in UNPACKABLE_INPUTS if name in prompts]
-    if found:
-        raise ValueError(f"this model takes {found}")
     ids, positions = prompts["input_ids"], positions_of(prompts)
     count, width = ids.shape
     lengths = mask.sum(1).tolist()
@@ -118,4 +168,6 @@ def pack(prompts: Mapping[str, Any], tokens: torch.Tensor, mask: torch.Tensor, o
         )  # the last prompt token predicts the first of every completion
     here = (following[:, None] + offsets).expand(*positions.shape[:-2], -1, -1)
     packed.inputs |= {"input_ids": torch.cat([ids, answers], 1), "position_ids": torch.cat([positions, here], -1)}
+    for name in TYPE_INPUTS & prompts.keys():  # what completions get is not read: `segments` says they are text
+        packed.inputs[name] = torch.nn.functional.pad(prompts[name], (0, longest))
     return packed

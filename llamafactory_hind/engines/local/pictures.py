@@ -1,4 +1,4 @@
-"""One call of a vision tower as calls for its pictures: its arguments apart, its results cut and put together."""
+"""One call of a vision tower as calls for its pictures: its arguments apart, its results split and joined."""
 
 import inspect
 from collections.abc import Callable, Hashable, Sequence
@@ -13,7 +13,7 @@ PLAIN = (type(None), bool, int, float, str, torch.dtype)  # arguments that say h
 
 
 class Inseparable(ValueError):
-    """A call or a result in which the pictures cannot be told apart."""
+    """A call or a result in which the pictures cannot be separated."""
 
 
 @dataclass(frozen=True)

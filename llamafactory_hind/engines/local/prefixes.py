@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
+from .attention import media_ids, why_not_cached
 from .decoding import positions_of, prefill_arguments
 
 
@@ -35,8 +36,8 @@ def group_by_prefix(
 
     Args:
         rows: prompt ids and answer ids of each row.
-        media: what tells the media of a row apart; only rows with equal media share anything.
-        media_ids: placeholder ids; none may stand after the shared part.
+        media: identity of the media of each row; only rows with equal media share anything.
+        media_ids: placeholder ids; none may come after the shared part.
         largest: rows a group at most.
 
     Returns:
@@ -88,12 +89,20 @@ def shared_logprobs(
 
     Returns:
         (R, S) float32 log-probs of the answers' tokens, 0 elsewhere.
+
+    Raises:
+        ValueError: no cache of this model can be repeated; it says why.
     """
+    reason = why_not_cached(model)
+    if reason is not None:
+        raise ValueError(reason)
     positions = positions_of(prefixes)
     device = positions.device
     cache = model(
         **prefill_arguments(model, prefixes), position_ids=positions, use_cache=True, return_dict=True
     ).past_key_values
+    if cache is None:  # some families of transformers 4
+        raise ValueError("it gives no cache in training mode")
     owners = torch.tensor([number for number, _, _ in rows], device=device)
     cache.batch_select_indices(owners)
     width = max(len(rest) + len(answer) for _, rest, answer in rows)
@@ -114,4 +123,7 @@ def shared_logprobs(
         "position_ids": here.expand(*positions.shape[:-2], -1, -1),
         "past_key_values": cache,
     }
+    marks = media_ids(model)
+    if model.training and marks is not None and marks.name in prefixes:  # asked for in training, although all is text
+        inputs[marks.name] = torch.full_like(ids, marks.text)
     return token_logprobs(inputs, labels)

@@ -6,13 +6,14 @@ is replaced, so that parameter gathering (ZeRO, FSDP), data-parallel hooks and a
 
 import inspect
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from ...losses.logprobs import linear_logprobs
+from .proof import Difference, disagreement, nudged, rounded_otherwise
 
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 
 IGNORE_INDEX = -100  # the host's label of a position that is not scored
+TEXT_HEADS = {"gemma3n", "gemma4"}  # models with pictures that soft-cap their logits as their text model does
 CHUNK_TOKENS = 1024  # [ours] rows of hidden states whose logits exist at one time
 
 # hidden states (M, H) that predict the scored tokens, the output head as `head_arguments` describes it, the tokens (M,);
@@ -86,7 +88,7 @@ def head_arguments(model: "PreTrainedModel", head: nn.Module) -> dict[str, Any]:
             f"The output head is a {type(base).__name__} without a floating point (V, H) weight (quantised?): "
             "exclude the head from quantisation."
         )
-    config = model.config.get_text_config() if hasattr(model.config, "get_text_config") else model.config
+    config = _config_of_head(model, head)
     temperature = 1.0
     if getattr(config, "logit_scale", None):  # Cohere: logits * logit_scale
         temperature = 1.0 / float(config.logit_scale)
@@ -99,6 +101,13 @@ def head_arguments(model: "PreTrainedModel", head: nn.Module) -> dict[str, Any]:
         "temperature": temperature,
         "softcap": getattr(config, "final_logit_softcapping", None),
     }
+
+
+def _config_of_head(model: "PreTrainedModel", head: nn.Module) -> Any:
+    """Return the config whose logit scale and soft-cap apply: of a model with pictures that owns the head, few apply the text's."""
+    text = model.config.get_text_config() if hasattr(model.config, "get_text_config") else model.config
+    wrapper = text is not model.config and any(child is head for child in base_model(model).children())
+    return model.config if wrapper and model.config.model_type not in TEXT_HEADS else text
 
 
 @contextmanager
@@ -198,13 +207,30 @@ def plain_token_logprobs(
     model: nn.Module, inputs: "Mapping[str, Any]", labels: torch.Tensor, *, temperature: float = 1.0
 ) -> torch.Tensor:
     """Do what `token_logprobs` does, the model's own way: full logits, log-softmax, gather. (B, T) float32."""
+    return _logps_of(_full_logits(model, inputs, labels), labels, temperature)
+
+
+def plain_with_noise(
+    model: nn.Module, inputs: "Mapping[str, Any]", labels: torch.Tensor, *, temperature: float = 1.0
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return `plain_token_logprobs`, and the same from logits that are rounded once more; (B, T) each, of one pass."""
+    logits = _full_logits(model, inputs, labels)
+    return _logps_of(logits, labels, temperature), _logps_of(rounded_otherwise(logits), labels, temperature)
+
+
+def _full_logits(model: nn.Module, inputs: "Mapping[str, Any]", labels: torch.Tensor) -> torch.Tensor:
+    """Return the model's own logits (B, K, V) of the last K positions, which score all labels."""
     first = int((labels != IGNORE_INDEX).any(0).nonzero()[0])
     keep = {}
     if first > 0 and "logits_to_keep" in inspect.signature(base_model(model).forward).parameters:
         keep = {"logits_to_keep": labels.shape[1] - first + 1}  # the prompt's logits are not needed
-    logits = model(**inputs, **keep, use_cache=False, return_dict=True).logits.float() / temperature  # (B, K, V)
+    return model(**inputs, **keep, use_cache=False, return_dict=True).logits
+
+
+def _logps_of(logits: torch.Tensor, labels: torch.Tensor, temperature: float) -> torch.Tensor:
     scored = labels[:, labels.shape[1] - logits.shape[1] + 1 :]  # (B, K - 1)
-    logps = logits[:, :-1].log_softmax(-1).gather(-1, scored.clamp(min=0).unsqueeze(-1)).squeeze(-1)
+    logps = (logits.float() / temperature)[:, :-1].log_softmax(-1)
+    logps = logps.gather(-1, scored.clamp(min=0).unsqueeze(-1)).squeeze(-1)
     logps = logps.masked_fill(scored == IGNORE_INDEX, 0.0)
     return torch.nn.functional.pad(logps, (labels.shape[1] - logps.shape[1], 0))
 
@@ -215,30 +241,34 @@ def base_model(model: nn.Module) -> nn.Module:
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
-def close_enough(found: torch.Tensor, expected: torch.Tensor, dtype: torch.dtype) -> bool:
-    """Whether two ways to compute log-probs agree as well as `dtype` lets them.
+def computes_in_half(model: nn.Module) -> bool:
+    """Whether a pass of the model rounds to half precision, by its weights or by autocast."""
+    inner = base_model(model)
+    return torch.is_autocast_enabled(inner.device.type) or inner.dtype not in (torch.float32, torch.float64)
 
-    Float32: every entry to 1e-4. Half precision: 0.05 on average, since one rounding of a logit of 20 is already 0.06
-    in bfloat16 [ours]; a wrong mask or position moves log-probs of a trained model by far more.
-    """
-    difference = (found - expected).abs()
-    if dtype in (torch.float32, torch.float64):
-        return difference.max().item() <= 1e-4
-    return difference.sum().item() <= 0.05 * max(int((expected != 0).sum()), 1)
+
+def otherwise(model: nn.Module, *, half: bool | None = None) -> AbstractContextManager[None]:
+    """Return the context in which a pass rounds otherwise; see `proof.nudged`."""
+    half = computes_in_half(model) if half is None else half
+    return nudged(base_model(model).get_input_embeddings(), half=half)
 
 
 @torch.no_grad()
-def check_head(model: nn.Module, inputs: "Mapping[str, Any]", labels: torch.Tensor) -> None:
+def check_head(
+    model: nn.Module, inputs: "Mapping[str, Any]", labels: torch.Tensor, *, temperature: float = 1.0
+) -> None:
     """Compare the chunked head with the model's own logits on one small batch.
 
     Raises:
         UnsupportedHead: they differ, so the model does something to its logits that is not known here.
     """
-    ours = token_logprobs(model, inputs, labels)
-    own = plain_token_logprobs(model, inputs, labels)
-    half = torch.is_autocast_enabled(ours.device.type) or base_model(model).dtype not in (torch.float32, torch.float64)
-    if not close_enough(ours, own, torch.bfloat16 if half else torch.float32):
+    scored = labels != IGNORE_INDEX
+    scored[:, 0] = False
+    ours = token_logprobs(model, inputs, labels, temperature=temperature)[scored]
+    own, rounded = (some[scored] for some in plain_with_noise(model, inputs, labels, temperature=temperature))
+    reason = disagreement(ours, own, Difference.of(own, rounded), half=computes_in_half(model))
+    if reason is not None:
         raise UnsupportedHead(
-            f"{type(base_model(model)).__name__} changes its logits in a way the chunked head does not reproduce: log-probs "
-            f"differ by up to {(ours - own).abs().max().item():.2e}. Please report the model's name; `stage: dpo` works meanwhile."
+            f"{type(base_model(model)).__name__} changes its logits in a way the chunked head does not reproduce: {reason}. "
+            "Please report the model's name; `stage: dpo` works meanwhile."
         )

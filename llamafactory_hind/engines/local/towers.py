@@ -67,7 +67,7 @@ def _equal(ours: nn.Module, theirs: nn.Module) -> bool:
 
 @dataclass(frozen=True)
 class _Call:
-    """A call of a tower, its result, and its pictures where they can be told apart."""
+    """A call of a tower, its result, and its pictures where they can be separated."""
 
     tower: nn.Module
     args: tuple[Any, ...]

@@ -22,7 +22,7 @@ OUR_MODEL_KEYS = ("model_name_or_path", "adapter_name_or_path")
 
 
 def host_keys() -> set[str]:
-    """Return the host's keys that may stand beside ours: of the model and its media, and of the template."""
+    """Return the host's keys that may be given beside ours: of the model and its media, and of the template."""
     model = {entry.name for entry in fields(ModelArguments) if entry.init}
     prompt = {entry.name for entry in fields(DataArguments) if entry.name in PROMPT_KEYS}
     return (model | prompt) - set(OUR_MODEL_KEYS)

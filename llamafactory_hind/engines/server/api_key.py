@@ -15,7 +15,7 @@ class ApiKey:
     """The key in an environment variable.
 
     Args:
-        variable: its name; None for servers that want no key.
+        variable: its name; None for servers that need no key.
     """
 
     __slots__ = ("_value", "variable")

@@ -1,4 +1,8 @@
-"""One attempt at a call: which server, over HTTP, and what its answer means. What leaves here hides the key."""
+"""One attempt at a call: which server, over HTTP, and what its answer means. What leaves here hides the key.
+
+The client is aiohttp and not the `openai` package: that takes 1.80 ms of CPU a call where all of this takes 0.20, so at a thousand
+calls a second one core would not do. It also retries, rests and redacts in ways of its own.
+"""
 
 import asyncio
 import json
@@ -68,13 +72,13 @@ class Connection:
         endpoint = self.endpoints.pick()
         answer = await self._post(endpoint, json.dumps(body).encode())
         outcome = answer if isinstance(answer, FailedAttempt) else self._read(endpoint, body, *answer)
-        setback = outcome if isinstance(outcome, FailedAttempt) else None
-        if setback is not None and setback.unhealthy:
+        failure = outcome if isinstance(outcome, FailedAttempt) else None
+        if failure is not None and failure.unhealthy:
             self.endpoints.failed(endpoint)
         else:
             self.endpoints.worked(endpoint)
-        if setback is not None and setback.retry_after is not None:
-            self.endpoints.cool_down(endpoint, setback.retry_after)
+        if failure is not None and failure.retry_after is not None:
+            self.endpoints.cool_down(endpoint, failure.retry_after)
         return outcome
 
     async def _post(self, endpoint: Endpoint, payload: bytes) -> tuple[int, bytes, Mapping[str, str]] | FailedAttempt:

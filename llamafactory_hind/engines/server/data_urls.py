@@ -102,7 +102,7 @@ class DataUrls:
             shown = repr(medium) if isinstance(medium, str) else f"embedded data ({type(medium).__name__})"
             reason = f"{type(error).__name__}: {error}"
         raise ValueError(
-            f"{kind}: got {shown}, expected a readable medium: {reason}. Mend the path or replace the file."
+            f"{kind}: got {shown}, expected a readable medium: {reason}. Correct the path or replace the file."
         )
 
     def _finish(self, name: tuple[str, str], done: "asyncio.Future[tuple[str, ...]]") -> None:

@@ -8,13 +8,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...formats.media.fields import PLACEHOLDERS, count_placeholders
-from ..interface import Completion, Request
+from ..interface import Capabilities, Completion, FinishReason, Request
 from .api_key import ApiKey
 from .retrying import FailedAttempt, shorten
 
 
 OPTIONAL = ("logprobs", "top_k", "seed", "n")  # a server that refuses one is asked without it
-STOPS = {"stop": "stop", "eos": "stop", "eos_token": "stop", "stop_sequence": "stop", "length": "length", None: "stop"}
+STOPS = {  # what servers call it -> why the text ends
+    **dict.fromkeys(("stop", "eos", "eos_token", "stop_sequence", None), FinishReason.STOP),
+    "length": FinishReason.LENGTH,
+}
+# What such servers give; a video goes as sampled frames.
+CAPABILITIES = Capabilities(texts=True, scores=False, images=True, videos=True, concurrent=True)
 UNKNOWN = re.compile(
     r"(unknown|unrecogni[sz]ed|unsupported|not supported|unexpected|extra|additional)\W+(\w+\W+){0,3}"
     r"(param|arg|field|key|input|propert)",
@@ -30,13 +35,13 @@ class Reply:
         completions: the good ones.
         choices: how many there were.
         usage: tokens as the server counted them; None if it did not.
-        setback: what is wrong when none is good.
+        failure: what is wrong when none is good.
     """
 
     completions: list[Completion]
     choices: int
     usage: dict[str, int] | None
-    setback: FailedAttempt | None
+    failure: FailedAttempt | None
 
 
 def check_media(request: Request, where: str) -> None:
@@ -56,7 +61,7 @@ def check_media(request: Request, where: str) -> None:
         if given[kind] != found[kind]:
             raise ValueError(
                 f"{where}: got {given[kind]} {kind} and {found[kind]} placeholders {placeholder} in the messages, "
-                "expected as many of one as of the other. Mend the row."
+                "expected as many of one as of the other. Correct the row."
             )
 
 
@@ -155,12 +160,14 @@ def _read_choice(choice: Any, key: ApiKey) -> Completion | FailedAttempt:
     if not isinstance(reason, str | None) or reason not in STOPS:
         shown = shorten(key.redact(repr(reason)))
         return FailedAttempt(f"the answer ended with finish_reason {shown}, expected stop or length", retryable=False)
-    if text is None and reason == "length":
+    if text is None and STOPS[reason] is FinishReason.LENGTH:
         text = ""
     if not isinstance(text, str):
         return FailedAttempt(f"the answer has {type(text).__name__} where its text is expected", unhealthy=True)
     if not text.strip():
-        hint = "; raise max_new_tokens: they were used up before the first word" * (reason == "length")
+        hint = "; raise max_new_tokens: they were used up before the first word" * (
+            STOPS[reason] is FinishReason.LENGTH
+        )
         return FailedAttempt(f"the model wrote an empty text (finish_reason {reason}){hint}", resample=True)
     logprob, tokens = _read_logprobs(choice.get("logprobs"))
     return Completion(key.redact_written(text), (), logprob, STOPS[reason], tokens)

@@ -14,7 +14,9 @@ from peft import PeftModel
 from ...storage.digests import digest_path
 from ..interface import Completion, Request, Sampling
 from ..local.engine import LocalEngine
-from ..local.scoring import base_model
+from ..local.fingerprint import model_settings, processor_settings
+from ..local.proof import Difference, disagreement, lengthened
+from ..local.scoring import base_model, computes_in_half, otherwise
 from ..local.weights import PROMPT_KEYS, LoadedModel, load_weights
 from .plan import TeacherSpec
 
@@ -82,6 +84,22 @@ class LocalTeacher:
         with self.ready():
             return self.engine.generate_prompts([self.engine.encode(request) for request in requests], keys, sampling)
 
+    def still_gives(self, request: Request, completion: Completion) -> bool:
+        """Whether a text of an earlier run has the log-prob under this model that it had when it was written; see `proof`."""
+        ids = list(completion.token_ids)
+        if completion.logprob is None or not ids:
+            return True  # nothing to compare
+        with self.ready() as model:
+            text, longer = self.engine.encode(request, ids), self.engine.encode(request, lengthened(ids))
+            alone = self.engine.score_prompts([text])[0]
+            with otherwise(model):
+                beside = self.engine.score_prompts([text, longer])[0]
+            half = computes_in_half(model)
+        kept, found, other = (
+            torch.tensor([value / len(ids)]) for value in (completion.logprob, alone.logprob, beside.logprob)
+        )
+        return disagreement(kept, found, Difference.of(other, found), half=half) is None
+
     def close(self) -> None:
         """Nothing is held open."""
 
@@ -132,7 +150,12 @@ def open_local(spec: TeacherSpec, student: LoadedModel, settings: Mapping[str, A
     own = dict(settings)
     student_path = str(own.pop("model_name_or_path", ""))
     if spec.kind == "base" and isinstance(student.model, PeftModel):
-        return LocalTeacher(student, student=student, identity=["base", digest_path(student_path), _shown(own)])
+        what = model_settings(student.model, adapters=False)
+        return LocalTeacher(
+            student,
+            student=student,
+            identity=["base", digest_path(student_path), _shown(own), what, processor_settings(student.processor)],
+        )
     if spec.kind == "base":
         logger.info_rank0(
             "teacher: base; all weights of the student are trained, so a copy of the model as it was is loaded."
@@ -148,7 +171,13 @@ def open_local(spec: TeacherSpec, student: LoadedModel, settings: Mapping[str, A
     return LocalTeacher(
         loaded,
         student=student,
-        identity=[digest_path(path), adapters, _shown(chosen)],
+        identity=[
+            digest_path(path),
+            adapters,
+            _shown(chosen),
+            model_settings(loaded.model),
+            processor_settings(loaded.processor),
+        ],
         device=spec.device,
         offload=spec.offload,
     )
@@ -156,4 +185,9 @@ def open_local(spec: TeacherSpec, student: LoadedModel, settings: Mapping[str, A
 
 def _shown(settings: Mapping[str, Any]) -> dict[str, str]:
     """Return settings as a cache names them; where files are kept does not count."""
-    return {key: str(value) for key, value in sorted(settings.items()) if key not in ("cache_dir", "flash_attn")}
+    elsewhere = (
+        "cache_dir",
+        "adapter_name_or_path",
+        "flash_attn",
+    )  # named by content, or by what the model says of itself
+    return {key: str(value) for key, value in sorted(settings.items()) if key not in elsewhere}

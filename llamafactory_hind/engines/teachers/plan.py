@@ -3,8 +3,6 @@
 Read and refused before anything is loaded or called.
 """
 
-import difflib
-import json
 import math
 from collections import Counter
 from collections.abc import Collection, Mapping
@@ -14,13 +12,17 @@ from typing import Any
 
 import yaml
 
+from ...config.problem import listed
+from ...config.types import nearest
+from ...formats.fields import read_columns
+from ..interface import Capabilities
+from ..open import AT_MOST
 from ..server.api_key import ApiKey
 from ..server.endpoints import Endpoints
 
 
 BASE = "base"
 DEFAULT = "default"  # the teacher of rows that no other teaches, and the name of one that teaches all
-SHOWN_PROBLEMS = 20
 OWN_KEYS = ("model_name_or_path", "adapter_name_or_path", "device", "offload", "api")
 ROUTED_KEYS = ("route_by", "teachers")
 # Default of each key of `api` [ours], lowest value and whether it is whole: a step of training waits for these.
@@ -31,6 +33,10 @@ NUMBERS = {
     "deadline": (300.0, 1e-3, False),
 }
 API_KEYS = ("base_url", "base_urls", "model", "api_key_env", *NUMBERS, "extra_body")
+WITHOUT = {  # capability that a kind of teacher lacks -> what that means, and what to do
+    "distributions": "gives text only, no distributions over given tokens: `distill_weight` above 0 needs a local teacher "
+    "(`model_name_or_path`) or `base`. Set `distill_weight: 0` to use it for hints alone.",
+}
 SECRETS = ("api_key", "key", "token", "authorization", "secret", "password")
 
 
@@ -78,6 +84,16 @@ class TeacherSpec:
     device: str | None = None
     offload: bool = False
     server: Server | None = None
+
+    @property
+    def model(self) -> str:
+        """Its name, for messages."""
+        return self.server.model if self.server is not None else self.model_name_or_path or BASE
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What a teacher of this kind can give at most; a local one's media are known when it is open."""
+        return AT_MOST["hf" if self.server is None else "openai"]
 
 
 @dataclass(frozen=True)
@@ -130,15 +146,15 @@ class TeacherPlan:
         Raises:
             ValueError: names every teacher that cannot, and what could.
         """
+        asked = {"texts": texts, "distributions": distributions, "images": images, "videos": videos}
+        needs = [kind for kind, wanted in asked.items() if wanted]
         problems = [
-            f"teacher {name!r} ({spec.server.model}) is an `api`, which gives text only, no distributions over given tokens: "
-            "`distill_weight` above 0 needs a local teacher (`model_name_or_path`) or `base`. Set `distill_weight: 0` to use "
-            "it for hints alone."
+            f"teacher {name!r} ({spec.model}) is an `{spec.kind}`, which {WITHOUT.get(kind, f'has no {kind}')}"
             for name, spec in self.teachers.items()
-            if distributions and spec.server is not None
+            for kind in spec.capabilities.lacking(*needs)
         ]
         if problems:
-            raise ValueError(f"teacher: {self.source} cannot serve this run:" + _lines(problems))
+            raise ValueError(f"teacher: {self.source} cannot serve this run:" + listed(problems))
 
 
 def read_teacher_plan(value: str) -> TeacherPlan:
@@ -157,7 +173,7 @@ def read_teacher_plan(value: str) -> TeacherPlan:
     problems: list[str] = []
     plan = _read_content(value, _content(value), problems)
     if problems:
-        raise ValueError(f"teacher: {value} is wrong:" + _lines(problems))
+        raise ValueError(f"teacher: {value} is wrong:" + listed(problems))
     return plan
 
 
@@ -176,11 +192,11 @@ def check_rows(plan: TeacherPlan, dataset: Any) -> Counter[str]:
     place_column = "place" if "place" in dataset.column_names else "row_id"
     for place, columns in zip(dataset[place_column], dataset["columns"], strict=True):
         try:
-            counts[plan.route(json.loads(columns or "{}"))] += 1
+            counts[plan.route(read_columns(columns))] += 1
         except ValueError as error:
             problems.append(f"{place}, {error}")
     if problems:
-        raise ValueError(f"Rows without a teacher, {len(problems)} in all:" + _lines(problems))
+        raise ValueError(f"Rows without a teacher, {len(problems)} in all:" + listed(problems))
     return counts
 
 
@@ -192,7 +208,7 @@ def _content(path: str) -> Any:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)  # the message itself may quote a key
         where = "" if mark is None else f", line {mark.line + 1}"
-        raise ValueError(f"teacher: {path}{where} is no YAML; mend it there.") from None
+        raise ValueError(f"teacher: {path}{where} is no YAML; correct it there.") from None
 
 
 def _read_content(source: str, content: Any, problems: list[str]) -> TeacherPlan:
@@ -280,8 +296,8 @@ def _read_server(content: Any, where: str, problems: list[str]) -> Server | None
     try:
         ApiKey(content.get("api_key_env"))
     except (ValueError, TypeError) as error:
-        told = str(error) if isinstance(error, ValueError) else "api_key_env: expected the NAME of a variable."
-        problems.append(f"{where}{told}")
+        problem = str(error) if isinstance(error, ValueError) else "api_key_env: expected the NAME of a variable."
+        problems.append(f"{where}{problem}")
     problems += [f"{where}{problem}" for problem in _wrong_extra(extra)]
     numbers = {key: content.get(key, default) for key, (default, _, _) in NUMBERS.items()}
     for key, value in numbers.items():
@@ -322,16 +338,11 @@ def _unknown(
     for key in content:
         if key in known or key in host:
             continue
-        close = difflib.get_close_matches(str(key), [*known, *near, *sorted(host)], n=1)
-        told = f"did you mean `{close[0]}`?" if close else f"known are {', '.join(known)} and the host's model keys."
+        close = nearest(str(key), {*known, *near, *host}, known)
+        told = f"did you mean `{close}`?" if close else f"known are {', '.join(known)} and the host's model keys."
         problems.append(f"{where}{key}: unknown key; {told}")
 
 
 def _name(value: Any) -> str:
     """Return a row's value, or a key of the file, as the name of a teacher: YAML reads 1 and true as no texts."""
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _lines(problems: list[str]) -> str:
-    more = f"\n  … and {len(problems) - SHOWN_PROBLEMS} more." if len(problems) > SHOWN_PROBLEMS else ""
-    return "".join(f"\n  {problem}" for problem in problems[:SHOWN_PROBLEMS]) + more

@@ -13,9 +13,10 @@ from llamafactory.extras import logging
 from ..interface import Completion, Request, Sampling
 from ..seeds import random_keys
 from .cache import text_key
+from .interface import Failure, Teacher
 from .local import LocalTeacher, open_local
-from .plan import TeacherPlan
-from .server import Failure, ServedTeacher
+from .plan import TeacherPlan, TeacherSpec
+from .server import ServedTeacher
 from .tokenization import check_same_tokenization
 
 
@@ -32,7 +33,7 @@ class TeacherPool:
     Args:
         plan: which they are.
         student: the policy, loaded; what it shares with them is checked.
-        settings: of the student's run (`teacher_models.run_settings`): template, limits of media and the like are theirs too.
+        settings: of the student's run (`local.run_settings`): template, limits of media and the like are theirs too.
         distributions: they will be asked for hidden states, so they must read tokens as the student does.
         images: they will be shown images.
         videos: likewise.
@@ -60,21 +61,18 @@ class TeacherPool:
         self.plan = plan
         self.names = list(plan.teachers)
         self.failures: Counter[str] = Counter()
-        self._opened: dict[str, LocalTeacher | ServedTeacher] = {}
+        self._opened: dict[str, Teacher] = {}
+        self._fresh: set[str] = set()  # keys of texts that this run has written
+        self._hits: Counter[str] = Counter()  # texts of earlier runs that a teacher was spared
+        self._distrusted: set[str] = set()
+        media = [kind for kind, wanted in (("images", images), ("videos", videos)) if wanted]
         for name, spec in plan.teachers.items():
             if spec.server is not None:
                 self._opened[name] = ServedTeacher(spec.server, name=name, settings=settings)
-                continue
-            teacher = open_local(spec, student, settings)
-            can = teacher.engine.capabilities
-            for kind, wanted, has in (("images", images, can.images), ("videos", videos, can.videos)):
-                if wanted and not (has and teacher.loaded.processor is not None):
-                    raise ValueError(
-                        f"teacher {name!r} takes no {kind}, which the rows have: choose a model that does."
-                    )
-            if distributions and teacher.loaded is not student:
-                check_same_tokenization(student, teacher.loaded, name=name)
-            self._opened[name] = teacher
+            else:
+                self._opened[name] = _open_local(
+                    name, spec, student, settings, media=media, distributions=distributions
+                )
 
     def route(self, columns: Mapping[str, Any]) -> str:
         """Return the name of a row's teacher; see `TeacherPlan.route`."""
@@ -105,7 +103,7 @@ class TeacherPool:
             requests: with keys of their own, which name their random numbers.
             columns: of the row of each.
             sampling: how to write.
-            cache: is asked first, and told what was written.
+            cache: is asked first, and keeps what was written.
 
         Returns:
             The completions of each request; None where a server failed after all retries.
@@ -119,7 +117,7 @@ class TeacherPool:
             name = self.route(row)
             if cache is not None:
                 keys[place] = text_key(self._opened[name].identity, request, sampling)
-                found[place] = cache.find(keys[place])
+                found[place] = self._trusted(name, request, keys[place], cache.find(keys[place]))
             if found[place] is None:
                 open_places.setdefault(name, []).append(place)
         for name, places in open_places.items():
@@ -131,7 +129,29 @@ class TeacherPool:
                 found[place] = outcome
                 if cache is not None:
                     cache.keep(keys[place], outcome)
+                    self._fresh.add(keys[place])
         return found
+
+    def _trusted(
+        self, name: str, request: Request, key: str, cached: list[Completion] | None
+    ) -> list[Completion] | None:
+        """Return a cached text, None where the teacher that wrote it was another one under the same name.
+
+        The first, second, fourth, eighth … text of an earlier run is scored again; a server gives nothing to compare.
+        """
+        teacher = self._opened[name]
+        if not cached or key in self._fresh or not isinstance(teacher, LocalTeacher):
+            return cached
+        if name in self._distrusted:
+            return None
+        self._hits[name] += 1
+        if self._hits[name].bit_count() > 1 or all(teacher.still_gives(request, each) for each in cached[:1]):
+            return cached
+        self._distrusted.add(name)
+        logger.warning_rank0(
+            f"teacher {name!r}: a cached text, scored again, has another log-prob than it had; its cached texts are written anew."
+        )
+        return None
 
     def close(self) -> None:
         """Release connections."""
@@ -145,5 +165,24 @@ class TeacherPool:
         if failure.kind != "skipped" and str(count).strip("0") == "1":
             logger.warning_rank0(
                 f"teacher {name!r}: {count} request{'s' * (count > 1)} failed so far ({failure.kind}), the last because "
-                f"{failure.told}; going on without hints for these."
+                f"{failure.reason}; going on without hints for these."
             )
+
+
+def _open_local(
+    name: str,
+    spec: TeacherSpec,
+    student: "LoadedModel",
+    settings: Mapping[str, Any],
+    *,
+    media: Sequence[str],
+    distributions: bool,
+) -> LocalTeacher:
+    """Load a teacher and refuse one that takes no such media, or reads tokens in another way."""
+    teacher = open_local(spec, student, settings)
+    lacking = teacher.engine.capabilities.lacking(*media) if teacher.loaded.processor is not None else media
+    if lacking:
+        raise ValueError(f"teacher {name!r} takes no {lacking[0]}, which the rows have: choose a model that does.")
+    if distributions and teacher.loaded is not student:
+        check_same_tokenization(student, teacher.loaded, name=name)
+    return teacher

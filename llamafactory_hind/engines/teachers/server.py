@@ -8,7 +8,6 @@ import asyncio
 import threading
 from collections.abc import Coroutine, Mapping, Sequence
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from dataclasses import dataclass
 from typing import Any
 
 from llamafactory.extras import logging
@@ -16,20 +15,13 @@ from llamafactory.extras import logging
 from ..interface import Completion, Request, Sampling
 from ..server.engine import OpenAIEngine
 from ..server.retrying import CallFailed
+from .interface import Failure
 from .plan import Server
 
 
 logger = logging.get_logger("llamafactory.hind.engines.teachers.server")
 SKIPPED_CALLS = 10  # [ours] calls of `write` that a server which answered nothing is left alone
 GRACE = 10.0  # [ours] seconds beyond the deadline after which the loop itself counts as dead
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A request without an answer: what kind of failure, for counting, and what was said."""
-
-    kind: str
-    told: str
 
 
 class LoopThread:
@@ -129,7 +121,7 @@ class ServedTeacher:
         """Leave a server alone that answered nothing; take it back once it answers."""
         if _nothing(found):
             self._skip, self._away = SKIPPED_CALLS, True
-            last = next(one.told for one in found if isinstance(one, Failure))
+            last = next(one.reason for one in found if isinstance(one, Failure))
             logger.warning_rank0(
                 f"teacher {self.name!r} answers nothing ({last}); going on without hints, and asking it again after "
                 f"{SKIPPED_CALLS} further calls."
@@ -161,8 +153,8 @@ class ServedTeacher:
         for task in late:
             task.cancel()
         await asyncio.gather(*late, return_exceptions=True)
-        told = Failure("deadline", f"no answer within {deadline:g} s")
-        return [told if task in late else task.result() for task in tasks]
+        too_late = Failure("deadline", f"no answer within {deadline:g} s")
+        return [too_late if task in late else task.result() for task in tasks]
 
     async def _one(self, request: Request, sampling: Sampling) -> list[Completion] | Failure:
         try:

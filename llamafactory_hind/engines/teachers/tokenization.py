@@ -6,6 +6,7 @@ from llamafactory.extras import logging
 from llamafactory.extras.constants import IMAGE_PLACEHOLDER
 from PIL import Image
 
+from ...config.problem import first_of, listed
 from ..interface import Request
 from ..local.encoding import encode, media_token_ids
 from ..local.weights import LoadedModel
@@ -46,9 +47,8 @@ def check_same_tokenization(student: LoadedModel, teacher: LoadedModel, *, name:
         problems.append(f"media: the student's template uses {plugins[0]}, the teacher's {plugins[1]}.")
     problems += [] if problems else _prompt(student, teacher)
     if problems:
-        told = "".join(f"\n  {problem}" for problem in problems)
         raise ValueError(
-            f"teacher {name!r} does not read tokens as the student does, so it cannot be shown the student's completions:{told}\n"
+            f"teacher {name!r} does not read tokens as the student does, so it cannot be shown the student's completions:{listed(problems)}\n"
             "Take a teacher of the student's family with the same template and pixel limits, or use it for hints alone with "
             "`distill_weight: 0`."
         )
@@ -59,11 +59,11 @@ def _vocabulary(student: "PreTrainedTokenizer", teacher: "PreTrainedTokenizer", 
     other = {number: word for word, number in teacher.get_vocab().items()}
     differing = sorted(number for number in own.keys() & other.keys() if own[number] != other[number])
     if differing:
-        shown = ", ".join(f"{number} is {own[number]!r} and {other[number]!r}" for number in differing[:SHOWN])
-        return [f"words: {len(differing)} ids stand for different ones ({shown})."]
+        shown = [f"{number} is {own[number]!r} and {other[number]!r}" for number in differing]
+        return [f"words: {len(differing)} ids stand for different ones ({first_of(shown, shown=SHOWN)})."]
     unknown = sorted(own.keys() - other.keys())
     if unknown:
-        shown = ", ".join(repr(own[number]) for number in unknown[:SHOWN])
+        shown = first_of([repr(own[number]) for number in unknown], shown=SHOWN)
         logger.warning_rank0(
             f"teacher {name!r} has never seen {len(unknown)} tokens of the student ({shown}): where the student writes one of "
             "these, its distributions mean little."

@@ -8,7 +8,9 @@ from ..visualcomet import acc_at_50, ranking, ties_decide
 from . import Scored, read_index, read_scores, read_texts
 
 
-SUMMARY = "VisualCOMET: share of gold sentences among the best `num_gold` of the candidates; beside it whether the best is gold"
+SUMMARY = (
+    "VisualCOMET: share of gold sentences among the best `num_gold` of the candidates, and whether the best is gold"
+)
 SOURCE = "jamespark3922/visual-comet scripts/run_rank.py"
 FIELDS = ("choices", "num_gold")
 PREDICTED = ("scores",)

@@ -32,5 +32,7 @@ def score(prediction: str, fields: Mapping[str, Any], arguments: ScoreArguments)
         ValueError: `answers` is not a list of texts.
     """
     answers = read_texts(fields, "answers")
-    few = f"fewer than {ENOUGH_MATCHES} references, 1.0 is out of reach" if len(answers) < ENOUGH_MATCHES else None
+    few = (
+        f"fewer than {ENOUGH_MATCHES} references, so 1.0 cannot be reached" if len(answers) < ENOUGH_MATCHES else None
+    )
     return Scored(aokvqa_direct(prediction, answers), few)

@@ -10,7 +10,9 @@ from ..boxes import gold_boxes, pair_boxes, read_boxes
 from . import Scored
 
 
-SUMMARY = "boxes: share with IoU >= 0.5, and beside it the mean IoU; pairs are taken greedily, missing and surplus boxes cost"
+SUMMARY = (
+    "boxes: share with IoU >= 0.5, and the mean IoU; boxes are paired greedily, missing and surplus boxes lower both"
+)
 SOURCE = "QwenLM/Qwen-VL eval_mm/evaluate_grounding.py for one box; several boxes are ours"
 FIELDS = ("box or boxes",)
 PARTS = ("mean_iou",)

@@ -31,7 +31,11 @@ def score(prediction: Mapping[str, Any], fields: Mapping[str, Any], arguments: S
     means = [sherlock_pairwise(scores, rating) for rating in ratings]
     same = any(len(set(rating)) == 1 for rating in ratings)
     tied = len(set(scores)) < len(scores)
-    remark = "a rater told no candidates apart, scored 0" if same else "equal scores, parted by the official noise"
+    remark = (
+        "a rater gave all candidates the same rating, scored 0"
+        if same
+        else "equal scores, ordered by the official noise"
+    )
     return Scored(sum(means) / len(means), remark if same or tied else None)
 
 

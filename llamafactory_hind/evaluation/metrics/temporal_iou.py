@@ -53,4 +53,4 @@ def score(prediction: str, fields: Mapping[str, Any], arguments: ScoreArguments)
         parts[f"nextgqa_{kind}"] = value
         parts |= {f"nextgqa_{kind}_{limit}": float(value >= limit) for limit in NEXTGQA_THRESHOLDS}
     reversed_span = any(start > end for start, end in predicted)
-    return Scored(iou, "a span ends before it starts, it counts as empty" if reversed_span else None, parts)
+    return Scored(iou, "a span ends before it starts and counts as empty" if reversed_span else None, parts)

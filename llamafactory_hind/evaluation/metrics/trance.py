@@ -9,7 +9,7 @@ from ..triples import PARTIAL, gold_triples, pair_triples, read_triples
 from . import Scored
 
 
-SUMMARY = "TRANCE: triples of the answer that agree with gold ones, in full or in part; repeated triples count once, without a fine"
+SUMMARY = "TRANCE: triples of the answer that agree with gold ones, in full or in part; repeated triples count once and cost nothing"
 SOURCE = "tanhuajie/Reason-RFT eval/cal_score_benchmarks_for_open_source.py"
 FIELDS = ("answer or solution",)
 PARTS = ("exact",)

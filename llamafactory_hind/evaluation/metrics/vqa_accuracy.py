@@ -26,5 +26,9 @@ def score(prediction: str, fields: Mapping[str, Any], arguments: ScoreArguments)
         ValueError: `answers` is not a list of texts.
     """
     answers = read_texts(fields, "answers")
-    few = f"fewer than {LEAST_REFERENCES} references, 1.0 is out of reach" if len(answers) < LEAST_REFERENCES else None
+    few = (
+        f"fewer than {LEAST_REFERENCES} references, so 1.0 cannot be reached"
+        if len(answers) < LEAST_REFERENCES
+        else None
+    )
     return Scored(vqa_accuracy(prediction, answers), few)

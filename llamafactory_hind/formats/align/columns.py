@@ -1,5 +1,6 @@
 """The columns of aligned examples: the host's, and beside them `_columns`, `_source` and `_side_file`."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -20,9 +21,11 @@ ALIGNED_COLUMNS = (
 )
 
 
-def to_rows(batch: Mapping[str, list[Any]]) -> list[dict[str, Any]]:
-    """Return the rows of a batch of columns."""
+def to_rows(batch: Mapping[str, list[Any]], json_columns: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """Return the rows of a batch of columns; those of `json_columns` hold JSON text, which is read."""
     columns = {name: batch[name] for name in batch}
+    for name in json_columns:
+        columns[name] = [None if text is None else json.loads(text) for text in columns[name]]
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
 
@@ -63,11 +66,12 @@ class RowConversion:
     side_file: str | None
     numbers: np.ndarray
     media_fingerprint: str
+    json_columns: tuple[str, ...] = ()
 
     def __call__(self, batch: Mapping[str, list[Any]], indices: list[int]) -> dict[str, list[Any]]:
         """Convert a batch of rows that stand at `indices` of the dataset."""
         sources = [f"{self.path}, row {self.numbers[index]}" for index in indices]
-        return to_aligned(self.converter, to_rows(batch), sources, side_file=self.side_file)
+        return to_aligned(self.converter, to_rows(batch, self.json_columns), sources, side_file=self.side_file)
 
 
 def aligned_features(stored: Mapping[str, Any], converter: "RowConverter") -> Features:

@@ -73,7 +73,9 @@ def align_dataset(
     if isinstance(dataset, IterableDataset):
         return _align_stream(dataset, check, column_names=list(first))
     good, numbers = _select_good_rows(dataset, check, is_writer=training_args.should_save)
-    convert = RowConversion(converter, locator.path, check.written_file, numbers, check.media.fingerprint())
+    convert = RowConversion(
+        converter, locator.path, check.written_file, numbers, check.media.fingerprint(), locator.json_columns
+    )
     return good.map(
         convert,
         batched=True,
@@ -115,7 +117,7 @@ class StreamConversion:
     def __call__(self, batch: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
         """Convert the good rows of a batch; raise on a bad one, or list it in the side file and leave it out."""
         check = self.check
-        good = [row for row in to_rows(batch) if self.is_good(row)]
+        good = [row for row in to_rows(batch, check.locator.json_columns) if self.is_good(row)]
         return to_aligned(check.converter, good, [check.locator.path] * len(good), side_file=check.written_file)
 
     def is_good(self, row: Mapping[str, Any]) -> bool:
@@ -148,6 +150,7 @@ def _select_good_rows(dataset: Dataset, check: RowCheck, *, is_writer: bool) -> 
     began = time.perf_counter()
     name = check.locator.name
     numbers = check.locator.numbers(dataset)  # (rows,)
+    unreadable = check.locator.unreadable()
     bad_rows: dict[int, BadRow] = {}  # by number: the host may have drawn a row twice
     is_good = np.ones(len(dataset), dtype=bool)
     for position, row in enumerate(_stored_rows(dataset, check)):
@@ -157,9 +160,9 @@ def _select_good_rows(dataset: Dataset, check: RowCheck, *, is_writer: bool) -> 
             number = int(numbers[position])
             file, number_in_file = check.locator.place(number)
             bad_rows[number] = BadRow(file, number_in_file, problems, row)
-    listed = [bad_rows[number] for number in sorted(bad_rows)]
+    listed = unreadable + [bad_rows[number] for number in sorted(bad_rows)]
     if listed and not (check.skip_bad_rows and is_good.any()):
-        raise check.error(listed, checked=len(np.unique(numbers)))
+        raise check.error(listed, checked=len(np.unique(numbers)) + len(unreadable))
     seconds = time.perf_counter() - began
     logger.info_rank0(f"Checked {len(dataset)} rows and {len(check.media)} media files of {name} in {seconds:.1f} s.")
     if not listed:
@@ -167,13 +170,15 @@ def _select_good_rows(dataset: Dataset, check: RowCheck, *, is_writer: bool) -> 
     if is_writer:
         write_side_file(check.side_file, listed)
     rows = "row" if len(listed) == 1 else "rows"
-    logger.warning_rank0(f"Skipped {len(listed)} bad {rows} of {name}, out of {len(dataset)}; see {check.side_file}.")
+    logger.warning_rank0(
+        f"Skipped {len(listed)} bad {rows} of {name}, out of {len(dataset) + len(unreadable)}; see {check.side_file}."
+    )
     return dataset.select(np.flatnonzero(is_good)), numbers[is_good]
 
 
 def _stored_rows(dataset: Dataset, check: RowCheck) -> Iterator[dict[str, Any]]:
     # Arrow's own values: a picture inside the table stays encoded, so that a broken one is found by the check.
     for table in dataset.with_format("arrow").iter(batch_size=ROWS_AT_ONCE):
-        rows = table.to_pylist()
+        rows = to_rows(table.to_pydict(), check.locator.json_columns)
         check.media.open_all(file for row in rows for file in check.converter.media_files(row))
         yield from rows

@@ -4,12 +4,17 @@ import bisect
 import itertools
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from datasets import Dataset, ReadInstruction, load_dataset
 from llamafactory.extras.constants import DATA_CONFIG, FILEEXT2TYPE
+
+from ...config.problem import RowProblem
+from ...storage.rows import decode
+from ..problems import BadRow
+from .tables import Table
 
 
 if TYPE_CHECKING:
@@ -32,6 +37,7 @@ class RowLocator:
         self.path = dataset_attr.dataset_name
         if dataset_attr.load_from == "file":
             self.path = os.path.join(data_args.dataset_dir, dataset_attr.dataset_name)
+        self.table: Table | None = getattr(dataset_attr, "hind_table", None)  # None where the host has loaded the rows
         self._files: list[str] | None = None
         self._ends: list[int] = []  # rows up to and with each file
         self._numbers: dict[str, int] | None = None
@@ -44,6 +50,8 @@ class RowLocator:
 
     def place(self, number: int) -> tuple[str, int]:
         """Return (file, number in that file), both numbers counted from 1."""
+        if self.table is not None:
+            return self.table.place(number - 1)
         files = self.files()
         if len(files) < 2:
             return (files or [self.path])[0], number
@@ -55,19 +63,41 @@ class RowLocator:
         """Return (file, row number) of the first stored row equal to `row`: a stream's shards keep no numbers."""
         if self._numbers is None:
             self._numbers = {}
-            stored = itertools.chain.from_iterable(self._load(file) for file in self.files())
-            for number, other in enumerate(stored, start=1):
+            for number, other in enumerate(self._stored(), start=1):
                 self._numbers.setdefault(_canonical(other), number)
         found = self._numbers.get(_canonical(row))
         return (self.path, None) if found is None else self.place(found)
+
+    def _stored(self) -> Iterator[Mapping[str, Any]]:
+        if self.table is None:
+            yield from itertools.chain.from_iterable(self._load(file) for file in self.files())
+            return
+        for row in Dataset.from_file(self.table.path):
+            yield decode(row, self.json_columns)
+
+    @property
+    def json_columns(self) -> tuple[str, ...]:
+        """Columns that hold JSON text."""
+        return self.table.json_columns if self.table else ()
+
+    def unreadable(self) -> list[BadRow]:
+        """Return the rows that are not in the table because they cannot be read."""
+        return [
+            BadRow(
+                problem.place.file,
+                problem.place.row,
+                (RowProblem(problem.field or "row", problem.got, problem.expected, problem.remedy),),
+                {},
+            )
+            for problem in (self.table.unreadable if self.table else ())
+        ]
 
     def _offset(self) -> int:
         """Return how many stored rows a sliced split such as `train[100:]` leaves out in front."""
         if "[" not in self.attr.split:
             return 0
-        name = self.attr.split.split("[")[0]
-        self._count()
-        absolute = ReadInstruction.from_spec(self.attr.split).to_absolute({name: self._ends[-1]}) if self._ends else []
+        name, total = self.attr.split.split("[")[0], self._total()
+        absolute = ReadInstruction.from_spec(self.attr.split).to_absolute({name: total}) if total else []
         return (absolute[0].from_ or 0) if absolute else 0
 
     def files(self) -> list[str]:
@@ -78,6 +108,12 @@ class RowLocator:
             files = [os.path.join(self.path, name) for name in os.listdir(self.path)] if is_folder else [self.path]
             self._files = files if self.attr.load_from == "file" else []
         return self._files
+
+    def _total(self) -> int:
+        if self.table is not None:
+            return len(self.table.numbers)
+        self._count()
+        return self._ends[-1] if self._ends else 0
 
     def _count(self) -> None:
         if not self._ends:
@@ -98,10 +134,12 @@ def dataset_name(dataset_attr: "DatasetAttr", data_args: "DataArguments") -> str
             with open(path, encoding="utf-8") as file:
                 info = json.load(file)
     entry = getattr(dataset_attr, "hind_info", None)
+    name: str
     for name in [*(data_args.dataset or []), *(data_args.eval_dataset or [])]:
         if entry is not None and info.get(name) == entry:
             return name
-    return os.path.splitext(os.path.basename(os.path.normpath(dataset_attr.dataset_name)))[0]
+    name = os.path.basename(os.path.normpath(dataset_attr.dataset_name))
+    return os.path.splitext(name)[0]
 
 
 def _canonical(row: Mapping[str, Any]) -> str:

@@ -71,7 +71,7 @@ def find_problems(fields: Mapping[str, Any], options: HindsightOptions) -> Itera
     if options.ranking:
         required |= {field: f"write the {field} text" for field in PAIR_FIELDS}
     elif options.target != "multitask":
-        required[options.target] = f"write it, or take another target than {options.target!r}"
+        required[options.target] = f"write it, or use another target than {options.target!r}"
     elif not tasks_of(fields, options):
         yield RowProblem("answer, cot, knowledge", show(None), "at least one of them", "write one, or remove the row")
     optional = [field for field in options.context if field not in required]
@@ -103,7 +103,7 @@ def _text_problems(field: str, value: Any, remedy: str | None) -> Iterator[RowPr
         for index, line in enumerate(value):
             if not isinstance(line, str) or is_missing(line):
                 yield RowProblem(
-                    f"{field}[{index}]", show(line), "non-empty text", "write it, or take the entry out of the list"
+                    f"{field}[{index}]", show(line), "non-empty text", "write it, or remove the entry from the list"
                 )
     elif not isinstance(value, str):
         yield RowProblem(field, show(value), expected, "write it as text")
@@ -132,5 +132,5 @@ def _placeholder_problems(fields: Mapping[str, Any], text_fields: list[str]) -> 
         value = fields.get(field)
         for line in value if isinstance(value, list) else [value]:
             if isinstance(line, str) and any(count_placeholders(line).values()):
-                remedy = "take the placeholder out: media are placed by the question alone"
+                remedy = "remove the placeholder: only the question places media"
                 yield RowProblem(field, show(line), "text without media placeholders", remedy)

@@ -63,7 +63,7 @@ class MediaCheck:
         if reason is None:
             return None
         got = show(item) if isinstance(item, str) else "embedded data"
-        return RowProblem(field, got, f"a readable {KINDS[kind]}", f"{reason}; mend the path or replace the file")
+        return RowProblem(field, got, f"a readable {KINDS[kind]}", f"{reason}; correct the path or replace the file")
 
     def fingerprint(self) -> str:
         """Return a digest of path, size and time of change of every file checked: cached tokens depend on them."""
@@ -75,7 +75,7 @@ class MediaCheck:
 
 
 def _unusable(field: str, kind: str, item: Any) -> RowProblem:
-    return RowProblem(field, show(item), f"the path of a {KINDS[kind]} file", "write the path, or take the entry out")
+    return RowProblem(field, show(item), f"the path of a {KINDS[kind]} file", "write the path, or remove the entry")
 
 
 def _open_file(file: tuple[str, str]) -> str | None:

@@ -15,5 +15,5 @@ PLACEHOLDERS = {
 
 
 def count_placeholders(text: str) -> dict[str, int]:
-    """Return how many placeholders of each kind of media stand in `text`, by the name of the media field."""
+    """Return how many placeholders of each kind of media are in `text`, by the name of the media field."""
     return {kind: text.count(placeholder) for kind, placeholder in PLACEHOLDERS.items()}

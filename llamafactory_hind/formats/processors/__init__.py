@@ -1,9 +1,15 @@
-"""Aligned rows to token ids, in the host's own words. `PROCESSORS` has one for each kind of rows that a stage's `ROWS` names."""
+"""Aligned rows to token ids, as the host makes them.
+
+A file here that defines `PROCESSOR` is a kind of rows: its name is what a stage's `ROWS` names. `PROCESSORS` has all of them.
+"""
 
 from llamafactory.data.processor.processor_utils import DatasetProcessor
 
-from .pairs import PairProcessor
-from .prompts import PromptProcessor
+from ...config.catalogue import Catalogue
 
 
-PROCESSORS: dict[str, type[DatasetProcessor]] = {"pairs": PairProcessor, "prompts": PromptProcessor}
+_FILES = Catalogue(__name__, __path__, "kind of rows")
+_MODULES = {name: _FILES.get(name) for name in _FILES.names()}
+PROCESSORS: dict[str, type[DatasetProcessor]] = {
+    name: module.PROCESSOR for name, module in _MODULES.items() if hasattr(module, "PROCESSOR")
+}

@@ -114,3 +114,6 @@ class PairProcessor(DatasetProcessor):
         known = {self.tokenizer.convert_tokens_to_ids(token) for token in tokens}
         media_ids = known - {self.tokenizer.unk_token_id, None}
         return max((position + 1 for position, token in enumerate(prompt_ids) if token in media_ids), default=0)
+
+
+PROCESSOR = PairProcessor

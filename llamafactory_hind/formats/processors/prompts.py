@@ -12,6 +12,7 @@ from llamafactory.data.processor.processor_utils import DatasetProcessor
 from llamafactory.extras import logging
 
 from ...config.problem import RowProblem
+from ..fields import read_columns
 from ..media.fields import MEDIA_FIELDS
 from .skipping import skip_row
 
@@ -28,7 +29,7 @@ class PromptProcessor(DatasetProcessor):
     `place` is file and number of the row, its id where that is not known: for errors. `conversation` is JSON of `system`, `tools`
     and `turns`: token ids cannot be turned back into turns, and rows of the host's formats have no column with their question.
 
-    Rows of any format will do: `rollout`, `hindsight`, and the host's own, whose answer becomes the column `answer`.
+    Rows of any format are allowed: `rollout`, `hindsight`, and the host's own, whose answer becomes the column `answer`.
     """
 
     def preprocess_dataset(self, examples: dict[str, list[Any]]) -> dict[str, list[Any]]:
@@ -51,7 +52,7 @@ class PromptProcessor(DatasetProcessor):
             model_inputs[PROMPT].append(ids)
             for kind in MEDIA_FIELDS:
                 model_inputs[kind].append(example[f"_{kind}"])
-            model_inputs["columns"].append(columns_of(example))
+            model_inputs["columns"].append(columns_text(example))
             model_inputs["row_id"].append(row_id_of(example))
             model_inputs["place"].append(example.get("_source") or model_inputs["row_id"][-1])
             model_inputs["conversation"].append(conversation_of(example))
@@ -74,7 +75,7 @@ class PromptProcessor(DatasetProcessor):
         return list(ids)
 
 
-def columns_of(example: Mapping[str, Any]) -> str:
+def columns_text(example: Mapping[str, Any]) -> str:
     """Return the columns of an example as JSON; rows of the host's formats have their answer as the only one."""
     columns = example.get("_columns")
     if columns is None:
@@ -85,7 +86,7 @@ def columns_of(example: Mapping[str, Any]) -> str:
 
 def row_id_of(example: Mapping[str, Any]) -> str:
     """Return the `id` of a row, else its place (name of the file, number of the row), else a digest of its prompt."""
-    row_id = json.loads(example.get("_columns") or "{}").get("id")
+    row_id = read_columns(example.get("_columns")).get("id")
     if row_id is not None:
         return str(row_id)
     file, _, number = (example.get("_source") or "").rpartition(", row ")
@@ -109,3 +110,6 @@ def conversation_of(example: dict[str, Any]) -> str:
     turns = [{"role": turn["role"], "content": turn["content"]} for turn in example["_prompt"]]
     content = {"system": example["_system"] or "", "tools": example["_tools"] or "", "turns": turns}
     return json.dumps(content, ensure_ascii=False)
+
+
+PROCESSOR = PromptProcessor

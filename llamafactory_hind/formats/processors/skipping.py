@@ -1,6 +1,5 @@
 """A row that a processor cannot use: an error that names it, or a line in the side file where bad rows are skipped."""
 
-import json
 import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from llamafactory.extras import logging
 
 from ...config.problem import RowProblem
+from ..fields import read_columns
 from ..problems import BadRow, BadRowsError, append_to_side_file
 
 
@@ -25,14 +25,14 @@ def skip_row(data_args: "DataArguments", example: Mapping[str, Any], index: int,
     Args:
         data_args: with `cutoff_len` and our `skip_bad_rows`.
         example: the aligned example.
-        index: its place in the batch, which names it where the format does not say where it stands.
+        index: its place in the batch, which names it where the format does not say where it is.
         problem: what is wrong.
 
     Raises:
         BadRowsError: bad rows are not skipped.
     """
     source, _, number = (example.get("_source") or f"example {index} of its batch").rpartition(", row ")
-    columns = json.loads(example.get("_columns") or "{}")
+    columns = read_columns(example.get("_columns"))
     row = BadRow(source or number, int(number) if source else None, (problem,), columns)
     side_file = example.get("_side_file")
     if not (getattr(data_args, "skip_bad_rows", False) or side_file):

@@ -36,7 +36,7 @@ class PromptError(ValueError):
     def __init__(
         self, file: str, line: int, variable: str | None, known: Sequence[str], row: str, reason: str = ""
     ) -> None:
-        """Keep the parts; several rows with the same fault are told as one."""
+        """Keep the parts; several rows with the same fault are reported as one."""
         self.file, self.line, self.variable, self.known, self.row = file, line, variable, tuple(known), row
         self.reason = reason
         what = f"`{variable}` is missing" if variable else reason

@@ -53,7 +53,7 @@ def build_prompt(
 
     Args:
         target: `answer`, `cot` or `knowledge`.
-        question: its own placeholders are kept where they stand; without any, one a medium is put in front.
+        question: its own placeholders are kept where they are; without any, one a medium is put in front.
         choices: texts of a multiple choice question.
         cot: reasoning to show, for the target `answer` only.
         knowledge: facts to show, for the target `answer` only.

@@ -1,0 +1,1 @@
+"""`formatting: rollout`: prompts for rollouts, with gold answers, external texts and hints beside them."""

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from types import ModuleType
+from typing import Any, ClassVar
 
 from llamafactory.data.data_utils import Role
 
@@ -16,7 +17,7 @@ from .rows import response_of, turns_of
 class Converter(RowConverter):
     """Turn a `rollout` row into one example; the host's own stages read the gold answer as the assistant turn."""
 
-    ROWS = rows
+    ROWS: ClassVar[ModuleType] = rows
 
     def examples(self, row: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         """Yield the one example of a good row, leaving the row as it is."""

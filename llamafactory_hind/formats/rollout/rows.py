@@ -32,7 +32,7 @@ def read_options(info: Mapping[str, Any], *, name: str) -> RolloutOptions:
     """
     problems = [*misspelt_keys(info, OUR_KEYS), *wrong_flags(info, "skip_bad_rows")]
     if info.get("ranking"):
-        problems.append("ranking: got true, expected none: prompts for rollouts are no pairs")
+        problems.append("ranking: got true, expected none: rollouts use prompts, not pairs")
     columns = info.get("columns", {})
     problems += wrong_columns(columns, FIELDS)
     refuse_entry(problems, name=name, formatting="rollout")
@@ -98,7 +98,7 @@ def _prompt_problems(fields: Mapping[str, Any]) -> Iterator[RowProblem]:
             "prompt, messages", got, "one of the two", "write the question as `prompt`, or turns as `messages`"
         )
         return
-    if is_missing(messages):
+    if messages is None or is_missing(messages):
         if not isinstance(prompt, str):
             yield RowProblem("prompt", show(prompt), "non-empty text", "write it as text; turns go into `messages`")
             return
@@ -106,7 +106,7 @@ def _prompt_problems(fields: Mapping[str, Any]) -> Iterator[RowProblem]:
     else:
         problems = list(_turn_problems(messages))
         if fields.get("system") and not problems and messages[0]["role"] == "system":
-            problems.append(RowProblem("system", show(fields["system"]), "one system text", "take one of the two out"))
+            problems.append(RowProblem("system", show(fields["system"]), "one system text", "remove one of the two"))
         yield from problems
         if problems:
             return
@@ -130,16 +130,16 @@ def _turn_problems(messages: Any) -> Iterator[RowProblem]:
         field = f"messages[{index}]"
         content = turn.get("content") if isinstance(turn, Mapping) else None
         if not isinstance(content, str) or is_missing(content):
-            remedy = "write the content as text; media stand in `images`, `videos`, `audios`"
+            remedy = "write the content as text; media belong in `images`, `videos`, `audios`"
             yield RowProblem(f"{field}.content", show(content), "non-empty text", remedy)
             continue
         role = "system" if has_system and index == 0 else TURNS[(index - has_system) % 2]
         if turn.get("role") != role:
-            expected = f"role {role!r} (an optional system turn, then user and assistant by turns)"
-            yield RowProblem(f"{field}.role", show(turn.get("role")), expected, "mend the order")
+            expected = f"role {role!r} (an optional system turn, then user and assistant alternating)"
+            yield RowProblem(f"{field}.role", show(turn.get("role")), expected, "correct the order")
     if (len(messages) - has_system) % 2 == 0:
-        remedy = "the policy writes the next turn: end with a user's"
-        yield RowProblem("messages", f"{len(messages)} turns", "a user's turn at the end", remedy)
+        remedy = "the policy writes the next turn: end with a user turn"
+        yield RowProblem("messages", f"{len(messages)} turns", "a user turn at the end", remedy)
 
 
 def _external_problems(external: Any) -> Iterator[RowProblem]:
@@ -165,9 +165,16 @@ def _external_problems(external: Any) -> Iterator[RowProblem]:
         if logprob is not None and not (is_number and float("-inf") < logprob <= 0):
             expected = "a number, at most 0: the log-probability of the whole text (natural logarithm)"
             yield RowProblem(f"{field}.logprob", show(logprob), expected, "write it, or null where it is not known")
+        temperature = action.get("logprob_temperature")
+        is_number = isinstance(temperature, (int, float)) and not isinstance(temperature, bool)
+        if temperature is not None and not (is_number and 0 < temperature < float("inf")):
+            expected = "a number above 0: the temperature of the distribution that `logprob` is of"
+            yield RowProblem(
+                f"{field}.logprob_temperature", show(temperature), expected, "write it, or leave it out for 1"
+            )
 
 
 def _media_free(field: str, text: Any) -> Iterator[RowProblem]:
     if isinstance(text, str) and any(count_placeholders(text).values()):
-        remedy = "take the placeholder out: media are placed by the prompt alone"
+        remedy = "remove the placeholder: only the prompt places media"
         yield RowProblem(field, show(text), "text without media placeholders", remedy)

@@ -3,7 +3,7 @@
 import re
 
 
-THOUGHT = re.compile(r"^.*</think>", re.DOTALL)  # reasoning models: what stands in front of the end of their thought
+THOUGHT = re.compile(r"^.*</think>", re.DOTALL)  # reasoning models: what comes before the end of their thought
 OPEN_THOUGHT = re.compile(r"<think>.*", re.DOTALL)  # a thought that was cut
 # An opening tag, what follows up to the next opening tag at most, and the closing tag where there is one.
 HINT = re.compile(r"<\s*hint\s*>((?:(?!<\s*hint\s*>).)*?)(?:(<\s*/\s*hint\s*>)|(?=<\s*hint\s*>)|\Z)", re.DOTALL | re.I)
@@ -11,14 +11,14 @@ TAG = re.compile(r"<\s*/?\s*hint\s*>", re.I)
 
 
 def parse_hint(text: str, *, tags: bool, cut: bool = False) -> str | None:
-    """Return the hint of a written text, without margins; None where it holds none.
+    """Return the hint of a written text, without white space around it; None where it holds none.
 
     The last of several that are closed: a model may name the tags, or draft, before it writes. Without any, what follows the last
     opening tag.
 
     Args:
         text: what the teacher wrote.
-        tags: a hint stands between `<hint>` and `</hint>`; False takes the whole text, tags taken out if there are any.
+        tags: a hint is between `<hint>` and `</hint>`; False takes the whole text, tags taken out if there are any.
         cut: the text was cut at its longest, so that only a closed hint is whole.
     """
     text = OPEN_THOUGHT.sub("", THOUGHT.sub("", text))

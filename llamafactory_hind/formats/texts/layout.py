@@ -19,8 +19,8 @@ LAST_LINE = re.compile(
 )
 
 
-def wears_layout(text: str) -> bool:
-    """Say whether a whole text, margins aside, is `<think>…</think>`, white space or none, `<answer>…</answer>`."""
+def has_layout(text: str) -> bool:
+    """Say whether a whole text, without white space around it, is `<think>…</think>`, white space or none, `<answer>…</answer>`."""
     return LAYOUT.fullmatch(text.strip()) is not None
 
 
@@ -34,10 +34,10 @@ def is_cut(text: str) -> bool:
 def wrap(text: str) -> str:
     """Return a text in the layout `<think>{thought}</think><answer>{answer}</answer>`.
 
-    - One that wears it stays as it is, without margins.
-    - With a pair of answer tags: the answer stands between the first pair, the thought in front of it, the rest is dropped.
+    - A text with this layout is not changed, except that white space around it is removed.
+    - With a pair of answer tags: the answer is between the first pair, the thought in front of it, the rest is dropped.
     - Else the answer is the last line, without words like `Answer:` or `The answer is` and the full stop of such a line, and the
-      thought is what stands in front of it. Tags that are left over are taken out.
+      thought is the text before it. Tags that are left over are removed.
     """
     text = text.strip()
     if LAYOUT.fullmatch(text):
@@ -52,7 +52,7 @@ def wrap(text: str) -> str:
 
 
 def answer_text(completion: str) -> str | None:
-    """Return what stands between the first pair of `<answer>` tags, without margins; None where there is no pair.
+    """Return what is between the first pair of `<answer>` tags, without white space around it; None where there is no pair.
 
     Reason-RFT's own rewards miss an answer that holds a newline, which their format reward and evaluation accept.
     """
@@ -61,6 +61,6 @@ def answer_text(completion: str) -> str | None:
 
 
 def answer_or_all(completion: str) -> str:
-    """Return the answer between tags, or the whole completion where there are none, without margins."""
+    """Return the answer between tags, or the whole completion where there are none, without white space around it."""
     answer = answer_text(completion)
     return completion.strip() if answer is None else answer

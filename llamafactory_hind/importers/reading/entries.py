@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...config.problem import show
+from ...config.problem import listed, show
 
 
-SHOWN_PROBLEMS = 20
 KINDS: dict[Any, str] = {str: "text", int: "a whole number", bool: "true or false", list: "a list", dict: "an object"}
 
 
@@ -25,9 +24,7 @@ class ImportRefused(ValueError):
             problems: one line each, with file, entry and field.
             remedy: what to do.
         """
-        more = [f"... and {len(problems) - SHOWN_PROBLEMS} more."] if len(problems) > SHOWN_PROBLEMS else []
-        shown = "".join(f"\n  - {problem}" for problem in [*problems[:SHOWN_PROBLEMS], *more])
-        super().__init__(f"{title}{shown}\n{remedy} Nothing was written.")
+        super().__init__(f"{title}{listed(problems)}\n{remedy} Nothing was written.")
 
 
 @dataclass(frozen=True)
@@ -46,7 +43,7 @@ class Entry:
 
 
 class Reader:
-    """Takes fields out of objects and collects what is wrong, to be told at once."""
+    """Takes fields out of objects and collects what is wrong, to be reported at once."""
 
     def __init__(self) -> None:
         """Start with nothing wrong."""
@@ -87,7 +84,7 @@ class Reader:
         """
         if self.problems:
             title = f"{len(self.problems)} problem{'s' if len(self.problems) > 1 else ''} in the released files."
-            raise ImportRefused(title, self.problems, "Download them again, or mend the entries.")
+            raise ImportRefused(title, self.problems, "Download them again, or correct the entries.")
 
 
 def read_json(path: Path, kind: type) -> Any:
@@ -99,10 +96,10 @@ def read_json(path: Path, kind: type) -> Any:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ImportRefused("A file cannot be read.", [f"{path}: {error}"], "Mend the path or the file.") from None
+        raise ImportRefused("A file cannot be read.", [f"{path}: {error}"], "Correct the path or the file.") from None
     if not isinstance(content, kind):
         problem = f"{path}: got {show(content)}, expected {KINDS[kind]} at the top level"
-        raise ImportRefused("A file is not of the released form.", [problem], "Give the released file.")
+        raise ImportRefused("A file does not have the released form.", [problem], "Give the released file.")
     return content
 
 

@@ -33,7 +33,7 @@ def place_images(
         ImportRefused: a picture is missing, and entries may not be left out or none would remain.
     """
     if not folder.is_dir():
-        raise ImportRefused("--images is no folder.", [str(folder)], "Give the folder of the pictures.")
+        raise ImportRefused("--images is not a folder.", [str(folder)], "Give the folder of the pictures.")
     placed, missing = [], []
     for entry in entries:
         name = next((name for name in entry.images if (folder / name).is_file()), None)
@@ -44,7 +44,7 @@ def place_images(
             placed.append((entry, row_id | entry.row))
     if missing and (not skip_missing or not placed):
         also = ", ".join(f"`{name}`" for name in entries[0].images)
-        remedy = f"Looked for names such as {also} in {folder}. Mend --images, or give --skip-missing-images."
+        remedy = f"Looked for names such as {also} in {folder}. Correct --images, or give --skip-missing-images."
         raise ImportRefused(
             f"The pictures of {len(missing)} of {len(entries)} questions are missing.", missing, remedy
         )

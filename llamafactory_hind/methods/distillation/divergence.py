@@ -6,21 +6,22 @@ arXiv 2602.00400: those that pass a gate). Both models see the same completion i
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from llamafactory.extras import logging
 
-from ...engines.local.scoring import CHUNK_TOKENS, base_model
+from ...engines.local.scoring import CHUNK_TOKENS, base_model, computes_in_half
 from ...engines.local.towers import TowerCache
 from ...losses.distill import linear_jsd
 from ...losses.logprobs import linear_logprobs
+from ...losses.reduce import wide_dtype
 from ...trainers.rollouts.records import padded
 from ...trainers.rollouts.scoring import GroupScorer, PromptInputs
 
 
 if TYPE_CHECKING:
-    from ...engines.local.encoding import Prompt
+    from ...engines.interface import Prompt
     from ...engines.teachers.local import LocalTeacher
     from ...engines.teachers.pool import TeacherPool
     from ...trainers.rollouts.batch import RolloutBatch
@@ -122,7 +123,7 @@ class Distillation:
         self, hidden: torch.Tensor, head: Mapping[str, Any], targets: torch.Tensor, prepared: list[TeacherStates]
     ) -> dict[str, torch.Tensor]:
         """Return the streams; see `TokenObjective`."""
-        wide = torch.promote_types(hidden.dtype, torch.float32)
+        wide = wide_dtype(hidden.dtype)
         # where no token is taught the stream still hangs on the policy, its head as well (DDP waits for every parameter), with a
         # gradient of 0
         anchors = [hidden, *([] if prepared else trained(head))]
@@ -185,9 +186,9 @@ class TeacherPass:
         """Return hidden states (m, Ht) of the tokens `batch.tokens[batch.mask]` and the head, on the batch's device."""
         device = batch.tokens.device
         with self.teacher.ready() as model, self.media.active():
-            there = base_model(model).device
+            there = cast(torch.device, base_model(model).device)
             shown = self._readable(batch, there)
-            if not self._mode_selected:
+            if not self.scorer.covers(shown):  # the first, a longer one, or another kind of row
                 self._select_mode(model, shown)
             hidden, head = self.scorer.hidden(model, shown)
             return hidden.to(device), self._placed(head, device)
@@ -207,15 +208,16 @@ class TeacherPass:
         )  # fmt: skip
 
     def _select_mode(self, model: torch.nn.Module, batch: "RolloutBatch") -> None:
-        half = torch.is_autocast_enabled(batch.tokens.device.type) or base_model(model).dtype != torch.float32
-        reason = self.scorer.select_mode(model, batch, half=half)
+        before = self.scorer.mode if self._mode_selected else None
+        reason = self.scorer.select_mode(model, batch, half=computes_in_half(model))
         if not self.scorer.chunked:
             raise ValueError(
                 f"teacher {self.name!r}: the output head of {type(base_model(model)).__name__} turns hidden states into logits in "
                 "a way that is not known here, so no divergence can be computed. Leave its head out of quantisation, or take "
                 "another teacher."
             )
-        self.scorer.log_mode(reason)
+        if self.scorer.mode != before:
+            self.scorer.log_mode(reason)
         self._mode_selected = True
 
     def _placed(self, head: dict[str, Any], device: torch.device) -> dict[str, Any]:

@@ -36,6 +36,6 @@ class LineSegments:
     def _look(self, token: int) -> tuple[bool, bool]:
         """Whether a token ends a line, and whether it holds nothing but white space."""
         if token not in self._seen:
-            text = self.tokenizer.decode([token])
+            text = str(self.tokenizer.decode([token]))
             self._seen[token] = ("\n" in text, bool(text) and not text.strip())
         return self._seen[token]

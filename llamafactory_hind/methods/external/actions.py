@@ -3,7 +3,6 @@
 They come from the row column `external`. What cannot be learnt from is refused by rule and counted.
 """
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,8 +11,11 @@ from typing import TYPE_CHECKING, Any
 from llamafactory.data.template import Template
 from llamafactory.extras import logging
 
+from ...config.problem import listed
+from ...engines.interface import FinishReason
 from ...engines.local.encoding import media_token_ids
-from ...formats.texts.layout import is_cut, wears_layout, wrap
+from ...formats.fields import read_columns
+from ...formats.texts.layout import has_layout, is_cut, wrap
 from ...trainers.rollouts.records import POLICY, Rollout
 from .candidates import REFUSALS, Candidates
 
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
 
 logger = logging.get_logger("llamafactory.hind.methods.external.actions")
 
-SHOWN_PROBLEMS = 20
 ENOUGH_READ = 100  # [ours] actions after which a high share of refusals is worth a warning
 
 
@@ -67,7 +68,8 @@ class ActionReader:
         self, columns: Mapping[str, Any], more: Sequence[Mapping[str, Any]] = ()
     ) -> tuple[list[Action], Counter[str]]:
         """Return the actions of a row, and how many were refused for which reason; `more` are entries besides its own."""
-        actions, refused = [], Counter()
+        actions: list[Action] = []
+        refused: Counter[str] = Counter()
         for entry in [*(columns.get("external") or []), *more]:
             text = wrap(entry["text"])
             ids = self.encode(text)
@@ -84,9 +86,9 @@ class ActionReader:
         before = self._read.total()
         self._read += refused + Counter(good=good)
         if before < ENOUGH_READ <= self._read.total() and self._read["good"] * 2 < self._read.total():
-            told = ", ".join(f"{reason} {self._read[reason]}" for reason in REFUSALS)
+            shares = ", ".join(f"{reason} {self._read[reason]}" for reason in REFUSALS)
             logger.warning_rank0(
-                f"Of the first {self._read.total()} external actions only {self._read['good']} can be used ({told}); "
+                f"Of the first {self._read.total()} external actions only {self._read['good']} can be used ({shares}); "
                 f"`max_new_tokens` is {self.max_new_tokens}."
             )
 
@@ -107,14 +109,14 @@ class ActionReader:
             rollout,
             completion_ids=[*rollout.completion_ids, *(action.token_ids for action in actions)],
             texts=[*rollout.texts, *(action.text for action in actions)],
-            finish_reasons=[*rollout.finish_reasons, *("stop" for _ in actions)],
+            finish_reasons=[*rollout.finish_reasons, *(FinishReason.STOP for _ in actions)],
             sources=[*rollout.sources, *(action.source for action in actions)],
         )
         logprobs = [*(0.0 for _ in rollout.texts), *(action.logprob or 0.0 for action in actions)]
         return Candidates(joined, logprobs, refused)
 
     def _why_not(self, entry: Mapping[str, Any], ids: Sequence[int]) -> str | None:
-        if entry.get("finish_reason") == "length" or is_cut(entry["text"]):
+        if entry.get("finish_reason") == FinishReason.LENGTH or is_cut(entry["text"]):
             return "truncated"
         if len(ids) > self.max_new_tokens:
             return "too_long"
@@ -122,12 +124,13 @@ class ActionReader:
         return "special_token" if self.forbidden.intersection(ids[:-1]) else None
 
 
-def check_rows(dataset: Any, *, needs_logprob: bool) -> Counter[str]:
+def check_rows(dataset: Any, *, needs_logprob: bool, temperature: float) -> Counter[str]:
     """Check the actions of all rows before the model is loaded; return how many each source has.
 
     Args:
         dataset: processed rows.
         needs_logprob: `external_ratio: behavior`, which divides by q.
+        temperature: that the policy is scored at; q must be of the same.
 
     Raises:
         ValueError: actions that cannot be used, with file and row.
@@ -136,17 +139,16 @@ def check_rows(dataset: Any, *, needs_logprob: bool) -> Counter[str]:
     problems: list[str] = []
     names = set(dataset.column_names)
     for place, columns in zip(dataset["place" if "place" in names else "row_id"], dataset["columns"], strict=True):
-        for number, entry in enumerate(json.loads(columns or "{}").get("external") or []):
+        for number, entry in enumerate(read_columns(columns).get("external") or []):
             counts[entry["source"]] += 1
-            problems += [f"{place}, {text}" for text in _problems(number, entry, needs_logprob=needs_logprob)]
+            found = _problems(number, entry, needs_logprob=needs_logprob, temperature=temperature)
+            problems += [f"{place}, {text}" for text in found]
     if problems:
-        shown = "".join(f"\n  {problem}" for problem in problems[:SHOWN_PROBLEMS])
-        more = f"\n  … and {len(problems) - SHOWN_PROBLEMS} more." if len(problems) > SHOWN_PROBLEMS else ""
-        raise ValueError(f"External actions that cannot be used, {len(problems)} in all:{shown}{more}")
+        raise ValueError(f"External actions that cannot be used, {len(problems)} in all:{listed(problems)}")
     return counts
 
 
-def _problems(number: int, entry: Mapping[str, Any], *, needs_logprob: bool) -> list[str]:
+def _problems(number: int, entry: Mapping[str, Any], *, needs_logprob: bool, temperature: float) -> list[str]:
     where, found = f"field `external[{number}]", []
     if entry["source"] == POLICY:
         found.append(f"{where}.source`: got {POLICY!r}, expected another name; the policy's own completions have it.")
@@ -155,9 +157,17 @@ def _problems(number: int, entry: Mapping[str, Any], *, needs_logprob: bool) -> 
             f"{where}.logprob`: got nothing, expected log q of the text with `external_ratio: behavior`; write it "
             "(`synth` with `pipeline: external` does), or set `external_ratio: plain` or `shaped`."
         )
-    elif needs_logprob and not wears_layout(entry["text"]):
+    elif needs_logprob and not has_layout(entry["text"]):
         found.append(
-            f"{where}.text`: got a text without <think>…</think><answer>…</answer>, expected one that wears the layout "
+            f"{where}.text`: got a text without <think>…</think><answer>…</answer>, expected one with this layout "
             "with `external_ratio: behavior`: its `logprob` is not that of the wrapped text."
+        )
+    recorded = entry.get("logprob_temperature")
+    recorded = 1.0 if recorded is None else float(recorded)
+    if needs_logprob and entry.get("logprob") is not None and recorded != temperature:
+        found.append(
+            f"{where}.logprob_temperature`: got {recorded:g}, expected {temperature:g}, the `rollout_temperature`, with "
+            f"`external_ratio: behavior`: pi / q compares two distributions at one temperature. Set `rollout_temperature: "
+            f"{recorded:g}`, or record `logprob` at {temperature:g} and say so in `logprob_temperature` (left out, it is 1)."
         )
     return found

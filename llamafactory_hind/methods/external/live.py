@@ -72,7 +72,7 @@ def failed(entries: Sequence[Sequence[Any]]) -> torch.Tensor:
 
 
 def source_names(plan: "TeacherPlan") -> dict[str, str]:
-    """Return teacher -> what its actions are called: the model's own name where that tells it apart, else the teacher's."""
+    """Return teacher -> what its actions are called: the model's own name where no other has it, else the teacher's."""
     models = {name: _model_name(spec) for name, spec in plan.teachers.items()}
     taken = list(models.values())
     return {name: model if taken.count(model) == 1 else name for name, model in models.items()}

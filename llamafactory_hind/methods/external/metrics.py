@@ -45,7 +45,7 @@ def metrics_by_source(
 ) -> dict[str, torch.Tensor]:
     """Return ratio, clipped share and probability under the policy of each source's tokens, (R, S), NaN at those of others."""
     seen = {"ratio": metrics["ratio"], "clip": metrics["clip/region"], "probability": logps.exp()}
-    found = {}
+    found: dict[str, torch.Tensor] = {}
     for source in sorted(set(batch.sources)):
         own = torch.tensor([name == source for name in batch.sources], device=logps.device)[:, None]
         found |= {f"source/{source}/{name}": torch.where(own, values, float("nan")) for name, values in seen.items()}

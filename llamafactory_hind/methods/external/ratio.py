@@ -1,13 +1,13 @@
 """What an external token's advantage is multiplied by: pi/pi_old, LUFFY's f(pi), or pi/q; for stages whose groups hold such tokens."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import torch
 
 from ...losses.policy import behavior_surrogate, clip_fractions, clipped_surrogate, shaped_surrogate
 from ...trainers.rollouts.batch import RolloutBatch
 from ...trainers.rollouts.components import Component
-from ..group_relative import clip_of
+from ..group_relative import Clip, clip_of
 from .metrics import metrics_by_source
 from .selection import external_rows
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from llamafactory.hparams import FinetuningArguments
 
 
-NO_CLIP = {"clip_low": 1.0, "clip_high": float("inf")}  # a ratio is never below 0
+NO_CLIP = Clip(clip_low=1.0, clip_high=float("inf"))  # a ratio is never below 0
 
 
 class ExternalRatio:
@@ -53,7 +53,7 @@ class ExternalRatio:
         advantages: torch.Tensor,
         batch: RolloutBatch,
         external: torch.Tensor,
-        **clip: float,
+        **clip: Unpack[Clip],
     ) -> torch.Tensor:
         """Return the loss of external actions alone: -f(pi) A, which nothing clips, or the clipped -(pi / q) A."""
         logps, advantages = logps[external], advantages[external]

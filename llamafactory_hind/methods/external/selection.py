@@ -1,13 +1,13 @@
 """Which candidates make up a group (Vision-EKIPL, arXiv 2506.06856): the policy's completions and external actions, by reward."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 
 from ...trainers.rollouts.batch import RolloutBatch
-from ...trainers.rollouts.records import POLICY, Annotation, Scores, padded
+from ...trainers.rollouts.records import POLICY, Annotation, Rollout, Scores, padded
 from .candidates import Candidates
 
 
@@ -39,7 +39,7 @@ def select(rewards: Sequence[float], external: Sequence[bool], choice: Selection
         name: with the seed it fixes what is drawn.
     """
     drawn = random.Random(f"{choice.seed}/{name}")
-    ties = {
+    ties: Callable[[int], float] = {
         "policy_first": lambda place: float(external[place]),
         "external_first": lambda place: float(not external[place]),
         "random": lambda place: drawn.random(),
@@ -65,7 +65,7 @@ def select(rewards: Sequence[float], external: Sequence[bool], choice: Selection
 def select_groups(
     candidates: Sequence[Candidates], scores: Scores, choice: SelectionRule
 ) -> tuple[Annotation, Annotation | None]:
-    """Return the groups to learn from, with advantages of 0 as yet, and the candidates passed over.
+    """Return the groups to learn from, with advantages of 0 as yet, and the candidates not selected.
 
     Groups of `append` differ in size: tables are NaN behind a group's end. With the ratio `behavior` the stream `behavior_logp` is
     log q of external actions, and 0 for the policy's.
@@ -89,13 +89,19 @@ def select_groups(
     return groups, replace(discarded, advantages=unknown)
 
 
+def _of_places(rollout: Rollout, places: Sequence[int]) -> Rollout:
+    return replace(
+        rollout,
+        completion_ids=[rollout.completion_ids[place] for place in places],
+        texts=[rollout.texts[place] for place in places],
+        finish_reasons=[rollout.finish_reasons[place] for place in places],
+        sources=[rollout.sources[place] for place in places],
+    )
+
+
 def _pick(candidates: Sequence[Candidates], scores: Scores, places: Sequence[Sequence[int]], ratio: str) -> Annotation:
     """Return some candidates of each group with their rewards."""
-    names = ("completion_ids", "texts", "finish_reasons", "sources")
-    rollouts = [
-        replace(each.rollout, **{name: [getattr(each.rollout, name)[place] for place in some] for name in names})
-        for each, some in zip(candidates, places, strict=True)
-    ]
+    rollouts = [_of_places(each.rollout, some) for each, some in zip(candidates, places, strict=True)]
     logprobs = padded(
         [[each.logprobs[place] for place in some] for each, some in zip(candidates, places, strict=True)],
         dtype=torch.float64,

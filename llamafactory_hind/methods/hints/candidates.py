@@ -7,13 +7,12 @@ from typing import Any
 
 import torch
 
-from ...engines.interface import Completion
-from ...engines.local.encoding import Prompt
+from ...engines.interface import Completion, Prompt
 from ...trainers.rollouts.records import Rollout, Scores, padded
 from ..external.candidates import Candidates
 
 
-HINTED = "hinted"  # source of a completion that the policy wrote with a hint in sight
+HINTED = "hinted"  # source of a completion that the policy wrote with a hint in its prompt
 REFUSALS = ("cut", "special_token", "leak", "wrong")
 NAN = float("nan")
 
@@ -41,7 +40,7 @@ class HintSearch:
 
     Attributes:
         place: number of the prompt.
-        needed: completions that its group has room for.
+        needed: completions that its group may still take.
         hint: the latest; None before the first.
         prompt: of the student with this hint; None until it is needed.
         fruitful: something was accepted with it.
@@ -109,19 +108,24 @@ def merge_candidates(
 def _join(rollout: Rollout, accepted: Sequence[HintedCompletion]) -> Candidates:
     """Return a group's candidates: the ids as they were sampled, under the prompt without a hint."""
     hinted = hinted_rollout(rollout, [found.completion for found in accepted])
-    names = ("completion_ids", "texts", "finish_reasons", "sources")
-    joined = {name: [*getattr(rollout, name), *getattr(hinted, name)] for name in names}
+    joined = replace(
+        rollout,
+        completion_ids=[*rollout.completion_ids, *hinted.completion_ids],
+        texts=[*rollout.texts, *hinted.texts],
+        finish_reasons=[*rollout.finish_reasons, *hinted.finish_reasons],
+        sources=[*rollout.sources, *hinted.sources],
+    )
     logprobs = [*(0.0 for _ in rollout.texts), *(found.completion.logprob or 0.0 for found in accepted)]
-    return Candidates(replace(rollout, **joined), logprobs)
+    return Candidates(joined, logprobs)
 
 
 def _join_scores(rollouts: list[Rollout], scores: Scores, accepted: Sequence[Sequence[HintedCompletion]]) -> Scores:
     """Return the rewards of all candidates, NaN behind the end of a smaller group."""
     sizes = [len(rollout.texts) for rollout in rollouts]
 
-    def join(values: torch.Tensor, of: Callable[[HintedCompletion], float]) -> torch.Tensor:
-        own = zip(values.tolist(), sizes, accepted, strict=True)
-        return padded([[*row[:size], *map(of, found)] for row, size, found in own], dtype=values.dtype)
+    def join(values: torch.Tensor, more: Sequence[Sequence[float]]) -> torch.Tensor:
+        own = zip(values.tolist(), sizes, more, strict=True)
+        return padded([[*row[:size], *found] for row, size, found in own], dtype=values.dtype)
 
     extra = {
         name: [[*row, *(found.extra.get(name) for found in some)] for row, some in zip(values, accepted, strict=True)]
@@ -131,16 +135,17 @@ def _join_scores(rollouts: list[Rollout], scores: Scores, accepted: Sequence[Seq
         [*[None] * size, *(found.hint for found in some)] for size, some in zip(sizes, accepted, strict=True)
     ]
     each = {
-        name: join(values, lambda found, name=name: found.each.get(name, NAN)) for name, values in scores.each.items()
+        name: join(values, [[found.each.get(name, NAN) for found in some] for some in accepted])
+        for name, values in scores.each.items()
     }
-    return Scores(join(scores.total, lambda found: found.total), each, extra)
+    return Scores(join(scores.total, [[found.total for found in some] for some in accepted]), each, extra)
 
 
 def _metrics(triggered: Sequence[bool], by_place: dict[int, HintSearch]) -> dict[str, torch.Tensor]:
     """Return one number a prompt (N,).
 
-    `hints/triggered` (0 or 1) and `hints/tokens` (written by the student with a hint in sight) are of all prompts, the others of
-    those that were explored (a group of right completions has no room): `rescued` (0 or 1), `injected`, `attempts`, `written`
+    `hints/triggered` (0 or 1) and `hints/tokens` (written by the student with a hint in its prompt) are of all prompts, the others of
+    those that were explored (a group of right completions takes none): `rescued` (0 or 1), `injected`, `attempts`, `written`
     completions, `hint_failed`, and refusals by reason.
     """
     prompts = len(triggered)
@@ -154,7 +159,9 @@ def _metrics(triggered: Sequence[bool], by_place: dict[int, HintSearch]) -> dict
         "attempts": lambda search: search.attempts,
     }
     counted = ("written", "hint_failed", *REFUSALS)
-    of |= {name: lambda search, name=name: search.counts[name] for name in counted}
+    searches = [by_place.get(place) for place in range(prompts)]
     for name, read in of.items():
-        values[name] = [float(read(by_place[place])) if place in by_place else NAN for place in range(prompts)]
+        values[name] = [NAN if search is None else float(read(search)) for search in searches]
+    for name in counted:
+        values[name] = [NAN if search is None else float(search.counts[name]) for search in searches]
     return {f"hints/{name}": torch.tensor(some, dtype=torch.float64) for name, some in values.items()}

@@ -13,13 +13,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 from llamafactory.extras import logging
 
-from ...engines.interface import Completion, Request
-from ...engines.local.engine import LocalEngine
+from ...engines.interface import Completion, FinishReason, Request, RolloutEngine
+from ...engines.local.encoding import media_token_ids
+from ...engines.local.scoring import computes_in_half
 from ...formats.media.fields import PLACEHOLDERS
 from ...formats.texts.hints import parse_hint
 from ...formats.texts.leaks import find_hint_leak
+from ...trainers.rollouts.batch import bare_batch
 from ...trainers.rollouts.records import Rollout, Scores
-from ...trainers.rollouts.writing import ROWS_AT_ONCE, RolloutOptions
+from ...trainers.rollouts.scoring import GroupScorer
+from ...trainers.rollouts.writing import RolloutOptions
 from ..conversation import media_of
 from .candidates import Exploration, HintedCompletion, HintSearch, hinted_rollout, merge_candidates
 from .options import HintOptions
@@ -43,6 +46,7 @@ class HintExplorer:
         loaded: of the student.
         teachers: write hints for rows without a column `hint`; None leaves such rows unexplored.
         cache: of the teachers' texts, so that another epoch, or a resumed run, asks nothing twice; None keeps none.
+        engine: writes with the student.
         score: rewards of rollouts.
         success: which completions are right, (N, G) bool.
         rollouts: how the student writes; K stands in the place of G.
@@ -56,6 +60,7 @@ class HintExplorer:
         teachers: "TeacherPool | None",
         cache: "TextCache | None",
         *,
+        engine: RolloutEngine,
         score: Callable[[list[Rollout]], Scores],
         success: Callable[[Scores], torch.Tensor],
         rollouts: RolloutOptions,
@@ -63,14 +68,14 @@ class HintExplorer:
         precision: Callable[[], AbstractContextManager[Any]] = nullcontext,
     ) -> None:
         """Nothing is computed yet."""
-        self.loaded, self.teachers, self.cache = loaded, teachers, cache
+        self.loaded, self.teachers, self.cache, self.engine = loaded, teachers, cache, engine
         self.score, self.success, self.hints, self.precision = score, success, hints, precision
         self.sampling = replace(rollouts.sampling(hints.seed), n=max(hints.samples, 1))
-        # pictures of no more prompts than in rollouts
-        at_once = max(hints.prompts_at_once, ROWS_AT_ONCE // rollouts.num_generations)
-        self.engine = LocalEngine(loaded, batch_size=at_once, adapters=None, gives_logps=hints.needs_logprob)
-        plain = loaded.tokenizer.convert_ids_to_tokens(self.engine.banned_ids)
-        self._unwanted = {*plain, *loaded.tokenizer.all_special_tokens, *PLACEHOLDERS.values()}
+        # q is scored as pi is, at the same temperature, so that their ratio is 1 where the hint changes nothing
+        self.scorer = GroupScorer(loaded, temperature=rollouts.temperature, share_prefix="off")
+        self._media_ids = media_token_ids(loaded)
+        placeholders = loaded.tokenizer.convert_ids_to_tokens(self._media_ids)
+        self._unwanted = {*placeholders, *loaded.tokenizer.all_special_tokens, *PLACEHOLDERS.values()}
         self._asked = self._failed = 0
 
     def explore(self, rollouts: list[Rollout], scores: Scores) -> Exploration:
@@ -152,7 +157,7 @@ class HintExplorer:
     def _read_hint(self, completions: list[Completion] | None) -> str | None:
         if not completions:
             return None
-        cut = completions[0].finish_reason == "length"
+        cut = completions[0].finish_reason == FinishReason.LENGTH
         hint = parse_hint(completions[0].text, tags=self.hints.tags, cut=cut)
         return hint if hint is not None and self._is_plain(hint) else None
 
@@ -183,9 +188,9 @@ class HintExplorer:
 
     def _why_not(self, completion: Completion) -> str | None:
         """Return why a completion is refused whatever its reward."""
-        if completion.finish_reason != "stop":
+        if completion.finish_reason != FinishReason.STOP:
             return "cut"
-        if set(self.engine.banned_ids).intersection(completion.token_ids):
+        if set(self._media_ids).intersection(completion.token_ids):
             return "special_token"
         return "leak" if find_hint_leak(completion.text) else None
 
@@ -196,16 +201,34 @@ class HintExplorer:
         scores = self.score([hinted_rollout(search.rollout, completions) for search, completions in found])
         right = self.success(scores)
         for number, (search, completions) in enumerate(found):
+            taken: list[HintedCompletion] = []
             for sample, completion in enumerate(completions):
                 place = (number, sample)
                 if not right[place]:
                     search.counts["wrong"] += 1
-                elif not search.done:
-                    search.fruitful = True
+                elif len(search.accepted) + len(taken) < search.needed:
                     each = {name: float(values[place]) for name, values in scores.each.items()}
                     extra = {name: values[number][sample] for name, values in scores.extra.items()}
                     total = float(scores.total[place])
-                    search.accepted.append(HintedCompletion(completion, search.hint or "", total, each, extra))
+                    taken.append(HintedCompletion(completion, search.hint or "", total, each, extra))
+            search.fruitful = search.fruitful or bool(taken)
+            search.accepted += self._with_logprobs(search, taken)
+
+    def _with_logprobs(self, search: HintSearch, taken: list[HintedCompletion]) -> list[HintedCompletion]:
+        """Return completions with log q of each, under the prompt with the hint, where a ratio needs it."""
+        if not taken or search.prompt is None or not self.hints.needs_logprob:
+            return taken
+        model = self.loaded.model
+        ids = [list(each.completion.token_ids) for each in taken]
+        batch = bare_batch([search.prompt], [ids], device=next(model.parameters()).device)
+        with torch.no_grad(), self.precision():
+            if not self.scorer.covers(batch):
+                self.scorer.select_mode(model, batch, half=computes_in_half(model))
+            logps = self.scorer(model, batch).double().sum(1).tolist()
+        return [
+            replace(each, completion=replace(each.completion, logprob=logp))
+            for each, logp in zip(taken, logps, strict=True)
+        ]
 
 
 def all_zero(scores: Scores) -> torch.Tensor:
@@ -224,5 +247,5 @@ def replaceable(rewards: torch.Tensor, right: torch.Tensor) -> int:
 
 
 def rollout_digest(rollout: Rollout) -> str:
-    """Return what tells the random numbers of one step from those of another, and is the same in a resumed run: what was written."""
+    """Return a digest of what was written: it names the random numbers of a step, and is the same in a resumed run."""
     return hashlib.sha256(repr(rollout.completion_ids).encode()).hexdigest()[:16]

@@ -24,7 +24,7 @@ class HintOptions:
         teacher_sampling: how the teacher writes a hint.
         prompts_at_once: written by the student at a time, as in rollouts.
         seed: of all random numbers.
-        needs_logprob: keep log q under the prompt with the hint, at temperature 1, for importance ratios.
+        needs_logprob: score log q under the prompt with the hint, at the temperature of the rollouts, for importance ratios.
     """
 
     samples: int

@@ -3,14 +3,14 @@
 Both are the row's own conversation with another last turn, so that media and earlier turns stay as they are.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...engines.interface import Request
-from ...engines.local.encoding import MEDIA, Prompt
+from ...config.problem import listed
+from ...engines.interface import Prompt, Request
+from ...formats.fields import columns_of
 from ...formats.media.fields import count_placeholders
 from ...formats.prompts.files import PromptError, PromptFile, own_file, read_prompt
 from ...trainers.rollouts.records import Rollout
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     pass
 
-SHOWN_PROBLEMS = 20
 STAND_IN = "…"  # a hint, where none is written yet
 
 
@@ -82,16 +81,16 @@ def _with_last_turn(file: PromptFile, feature: Mapping[str, Any], more: Mapping[
     before = _placeholders(turns)
     row = str(feature.get("place") or feature["row_id"])
     variables = {
-        **json.loads(feature.get("columns") or "{}"),
+        **columns_of(feature),
         **{f"{kind.removesuffix('s')}_count": number for kind, number in before.items()},
         "question": turns[-1]["content"],
-        "media": "",  # placeholders stand in the turns already
+        "media": "",  # placeholders are in the turns already
         **more,
     }
     asked = [*turns[:-1], {**turns[-1], "content": file.render(variables, row=row)}]
     if _placeholders(asked) != before:
-        told = f"the media placeholders are {_placeholders(asked)}, expected {before}: write `question` once, whole"
-        raise PromptError(file.path, 1, None, list(variables), row, told)
+        fault = f"the media placeholders are {_placeholders(asked)}, expected {before}: write `question` once, whole"
+        raise PromptError(file.path, 1, None, list(variables), row, fault)
     return asked
 
 
@@ -103,7 +102,7 @@ def hinted_prompt_of(loaded: "LoadedModel", rollout: Rollout, turns: list[dict[s
     """Return the student's prompt for other turns: same system text, tools, media and template."""
     conversation, media = conversation_of(rollout.feature), media_of(rollout)
     plugin, template = loaded.template.mm_plugin, loaded.template
-    lists = [media[kind] for kind in MEDIA]
+    lists = [media["images"], media["videos"], media["audios"]]
     messages = plugin.process_messages([*turns, {"role": "assistant", "content": ""}], *lists, loaded.processor)
     ids, _ = template.encode_oneturn(
         loaded.tokenizer, messages, conversation["system"] or None, conversation["tools"] or None
@@ -131,7 +130,7 @@ def check_rows(dataset: Any, prompts: HintPrompts, *, has_teacher: bool) -> int:
     """
     hints, problems = 0, []
     for feature in dataset:
-        hint = own_hint(json.loads(feature.get("columns") or "{}"))
+        hint = own_hint(columns_of(feature))
         hints += hint is not None
         try:
             if hint is None and has_teacher:
@@ -141,10 +140,8 @@ def check_rows(dataset: Any, prompts: HintPrompts, *, has_teacher: bool) -> int:
         except PromptError as error:
             problems.append(str(error))
     if problems:
-        shown = "".join(f"\n  {problem}" for problem in problems[:SHOWN_PROBLEMS])
-        more = f"\n  … and {len(problems) - SHOWN_PROBLEMS} more." if len(problems) > SHOWN_PROBLEMS else ""
         raise ValueError(
-            f"Prompts for hints that cannot be rendered, {len(problems)} in all:{shown}{more}\n"
-            "Mend the rows or the prompt files, or set `hint_samples: 0` to do without hints."
+            f"Prompts for hints that cannot be rendered, {len(problems)} in all:{listed(problems)}\n"
+            "Correct the rows or the prompt files, or set `hint_samples: 0` to do without hints."
         )
     return hints

@@ -18,7 +18,7 @@ def names_answer(hint: str, answers: Sequence[str], *, question: str, choices: S
 
     Looked for are the answer, as whole words after VQA normalisation (`two` is `2`), and, for a choice, its text and its letter as in
     `(B)`, `option B`, `answer: B`. Not looked for: yes, no and the like; a bare letter; an answer of one Chinese character; and, without
-    choices, an answer that stands in the question (`Is the cat or the dog larger?`).
+    choices, an answer that is in the question (`Is the cat or the dog larger?`).
 
     Args:
         hint: what the student will be shown.

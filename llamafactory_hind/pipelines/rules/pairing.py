@@ -5,6 +5,7 @@ Pure functions over numbers and texts.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -16,12 +17,14 @@ class Fact:
         confidence: mean log-probability a token under the model that wrote it, temperature 1.
         value: how much it helps, in the unit of the rule: nats (`gain`), VQA accuracy (`outcome`), 0 or 1 (`lexical`).
         helpful: whether that is enough.
+        usable: whether it may be in a pair.
     """
 
     text: str
     confidence: float
     value: float
     helpful: bool
+    usable: bool = True
 
 
 Pair = tuple[Fact, Fact]  # chosen, rejected
@@ -74,3 +77,16 @@ def distinct(facts: Sequence[Fact]) -> list[Fact]:
     for fact in facts:
         first.setdefault(fact.text, fact)
     return list(first.values())
+
+
+def pair_fields(pair: Pair) -> dict[str, Any]:
+    """Return the columns of a pair: texts, confidences and values."""
+    chosen, rejected = pair
+    return {
+        "chosen": chosen.text,
+        "rejected": rejected.text,
+        "chosen_confidence": chosen.confidence,
+        "rejected_confidence": rejected.confidence,
+        "helpfulness": chosen.value,
+        "rejected_helpfulness": rejected.value,
+    }

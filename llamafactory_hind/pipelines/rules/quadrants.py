@@ -1,9 +1,11 @@
-"""The helpful x confident table, the quantity HinD is about: counted, printed, saved and drawn."""
+"""The helpful x confident table, the quantity HinD is about: counted and drawn."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
+
+from .pairing import Fact
 
 
 CORNERS = {
@@ -34,25 +36,23 @@ def count_quadrants(points: Sequence[tuple[bool, float]], *, threshold: float | 
     return {"threshold": threshold, "samples": len(points), "counts": counts, "shares": shares}
 
 
-def print_report(report: dict[str, Any]) -> None:
-    """Print the rates and the table."""
-    from rich.console import Console
-    from rich.table import Table
+def count_facts(rows: Sequence[Sequence[Fact]], *, threshold: float | None) -> dict[str, Any]:
+    """Count the facts of all rows.
 
-    console = Console()
-    table = Table(title=f"{report['quadrants']['samples']} sampled facts, share of all (count)")
-    for heading in ("", "confident", "unsure"):
-        table.add_column(heading, justify="left" if not heading else "right")
-    shares, counts = report["quadrants"]["shares"], report["quadrants"]["counts"]
-    for helpful, name in ((True, "helpful"), (False, "unhelpful")):
-        corners = [CORNERS[helpful, confident] for confident in (True, False)]
-        table.add_row(name, *(f"{shares[corner]:.1%} ({counts[corner]})" for corner in corners))
-    console.print(table)
-    console.print(
-        f"helpful: greedy {report['greedy_helpful_rate']:.1%}, sampled {report['sampled_helpful_rate']:.1%}; "
-        f"confident = above {report['quadrants']['threshold']:.3f} nats a token; "
-        f"{report['pairs']} pairs from {report['rows']} rows (`pair_rule: {report['pair_rule']}`)"
-    )
+    Args:
+        rows: of each question, the greedy fact and the sampled ones.
+        threshold: as in `count_quadrants`.
+
+    Returns:
+        `greedy_helpful_rate` and `sampled_helpful_rate` (0..1), `unusable_samples`, and `quadrants` of the sampled facts.
+    """
+    sampled = [fact for _, *facts in rows for fact in facts]
+    return {
+        "greedy_helpful_rate": sum(greedy.helpful for greedy, *_ in rows) / max(len(rows), 1),
+        "sampled_helpful_rate": sum(fact.helpful for fact in sampled) / max(len(sampled), 1),
+        "unusable_samples": sum(not fact.usable for fact in sampled),
+        "quadrants": count_quadrants([(fact.helpful, fact.confidence) for fact in sampled], threshold=threshold),
+    }
 
 
 def plot_report(report: dict[str, Any], path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The keys that every pipeline takes."""
+"""The keys that every pipeline takes, and those of one that samples."""
 
 import re
 from collections.abc import Iterator
@@ -8,12 +8,13 @@ from typing import Any, Literal
 
 from ...config.command import split_names
 from ...config.problem import Problem
+from ...engines.interface import Sampling
 from ...engines.server.endpoints import Endpoints
 
 
 @dataclass(kw_only=True)
 class SynthArguments:
-    """The keys every pipeline takes. Keys of the host's model and template arguments may stand beside them."""
+    """The keys every pipeline takes. Keys of the host's model and template arguments may be given beside them."""
 
     pipeline: str = field(default="", metadata={"help": "Which pipeline; required."})
     engine: Literal["hf", "openai"] = field(
@@ -28,7 +29,7 @@ class SynthArguments:
     adapter_name_or_path: str | None = field(
         default=None,
         metadata={
-            "help": "LoRA adapters of the model that writes, separated by commas; they add up.",
+            "help": "LoRA adapters of the model that writes, separated by commas; they are added up.",
             "engine": "hf",
         },
     )
@@ -37,7 +38,7 @@ class SynthArguments:
     )
     batch_size: int = field(
         default=8,
-        metadata={"help": "Rows computed at a time; so many enter the journal together [ours].", "engine": "hf"},
+        metadata={"help": "Rows computed together; they are written to the journal together [ours].", "engine": "hf"},
     )
     base_url: str | None = field(
         default=None,
@@ -57,11 +58,11 @@ class SynthArguments:
         },
     )
     concurrency: int = field(
-        default=16, metadata={"help": "Calls under way at a time, for each model [ours].", "engine": "openai"}
+        default=16, metadata={"help": "Calls at the same time, for each model [ours].", "engine": "openai"}
     )
     request_timeout: float = field(
         default=120.0,
-        metadata={"help": "Seconds after which a call is given up and retried [ours].", "engine": "openai"},
+        metadata={"help": "Seconds that one attempt of a call may take [ours].", "engine": "openai"},
     )
     max_retries: int = field(
         default=5, metadata={"help": "Times a call is tried again before its row fails [ours].", "engine": "openai"}
@@ -75,7 +76,7 @@ class SynthArguments:
     extra_body: dict[str, Any] | None = field(
         default=None, metadata={"help": "Fields added to the body of every call, a mapping.", "engine": "openai"}
     )
-    language: Literal["en", "zh"] = field(default="en", metadata={"help": "Of our prompt files."})
+    language: Literal["en", "zh"] = field(default="en", metadata={"help": "Language of our prompt files."})
     dataset: str = field(
         default="", metadata={"help": "Datasets in `dataset_info.json` to read, separated by commas; required."}
     )
@@ -85,28 +86,32 @@ class SynthArguments:
     )
     output: str = field(
         default="",
-        metadata={"help": "File to write, .json or .jsonl; journal, samples and failures lie beside it; required."},
+        metadata={
+            "help": "File to write, .json or .jsonl; journal, samples and failures are written beside it; required."
+        },
     )
     output_dataset: str | None = field(
         default=None,
-        metadata={"help": "Name under which the output enters `dataset_info.json`; null is the file's name."},
+        metadata={"help": "Name of the output in `dataset_info.json`; null is the file's name."},
     )
     max_samples: int | None = field(
         default=None, metadata={"help": "Read this many rows of each dataset; null is all."}
     )
     shard: str | None = field(
         default=None,
-        metadata={"help": "i/n: do rows i, i+n, i+2n ... only, in files of their own; `merge` joins them."},
+        metadata={"help": "i/n: do rows i, i+n, i+2n ... only, in separate files; `merge` joins them."},
     )
     merge: int | None = field(
         default=None, metadata={"help": "n: join the outputs of the n shards; no model is loaded or called."}
     )
     max_failure_rate: float = field(
         default=0.5,
-        metadata={"help": "Stop where a larger share of the rows of this run fails, from 20 rows on [ours]."},
+        metadata={"help": "Stop when a larger share of the rows of this run has failed, from 20 rows on [ours]."},
     )
-    seed: int = field(default=42, metadata={"help": "Of all random numbers; same seed, same texts."})
-    dry_run: int = field(default=0, metadata={"help": "Show the prompts of so many rows and stop; nothing is loaded."})
+    seed: int = field(default=42, metadata={"help": "Seed of all random numbers; the same seed gives the same texts."})
+    dry_run: int = field(
+        default=0, metadata={"help": "Show the prompts of this many rows and stop; no model is loaded."}
+    )
     host_settings: dict[str, Any] = field(
         default_factory=dict,
         init=False,
@@ -138,8 +143,8 @@ class SynthArguments:
             try:
                 Endpoints(self.base_urls)
             except ValueError as error:
-                told = str(error).removeprefix("base_urls: ")
-                yield Problem("base_url", "(see there)", "addresses such as http://localhost:8000/v1", told)
+                remedy = str(error).removeprefix("base_urls: ")
+                yield Problem("base_url", "(see there)", "addresses such as http://localhost:8000/v1", remedy)
         from ...engines.server.engine import OWN_PARAMETERS  # aiohttp takes its time
 
         clash = sorted(OWN_PARAMETERS & set(self.extra_body or {}))
@@ -149,17 +154,21 @@ class SynthArguments:
             )
         if (self.price_in is None) != (self.price_out is None):
             missing = "price_in" if self.price_in is None else "price_out"
-            yield Problem(missing, None, "a price, as the other one is given", "Give both, or neither.")
+            yield Problem(missing, None, "a price, because the other one is given", "Give both, or neither.")
 
     def _shard_problems(self) -> Iterator[Problem]:
         if self.shard is not None and self.shard_of is None:
-            yield Problem("shard", self.shard, "i/n with i from 1 to n, such as 1/4", "Mend the value.")
+            yield Problem("shard", self.shard, "i/n with i from 1 to n, such as 1/4", "Correct the value.")
         if self.shard is not None and self.merge is not None:
             yield Problem("merge", self.merge, "null with `shard`", "Run the shards first, then `merge` alone.")
 
     def beside_output(self, ending: str) -> Path:
         """Return the path of a file that lies beside the output, such as `pairs.journal.jsonl`."""
         return Path(self.output).with_suffix(ending)
+
+    def parameters(self, *names: str) -> dict[str, Any]:
+        """Return the values of some keys with `host_settings`: what a result depends on beside row, prompts and models."""
+        return {name: getattr(self, name) for name in names} | self.host_settings
 
     @property
     def writer(self) -> tuple[str, tuple[str, ...]]:
@@ -180,6 +189,48 @@ class SynthArguments:
         if not found or not 1 <= int(found[1]) <= int(found[2]):
             return None
         return int(found[1]), int(found[2])
+
+
+@dataclass(kw_only=True)
+class SamplingArguments(SynthArguments):
+    """The keys of a pipeline that samples texts; their lengths are keys of its own."""
+
+    temperature: float = field(default=0.7, metadata={"help": "Temperature of sampling [ours]; 0 is greedy."})
+    top_p: float = field(
+        default=1.0, metadata={"help": "Sample from the smallest set of tokens with this probability; 1.0 is off."}
+    )
+    top_k: int = field(default=0, metadata={"help": "Sample from this many most probable tokens; 0 is off."})
+
+    def problems(self) -> Iterator[Problem]:
+        """Find what is wrong across keys."""
+        yield from super().problems()
+        yield from at_least(self, 0, "temperature", "top_k")
+        if not 0 < self.top_p <= 1:
+            yield Problem("top_p", self.top_p, "more than 0, at most 1", "1.0 turns it off.")
+
+    def greedy_repeats(self, key: str) -> Iterator[Problem]:
+        """Find a number of texts above 1 where sampling is greedy."""
+        if self.temperature == 0 and getattr(self, key) > 1:
+            yield Problem(key, getattr(self, key), "at most 1 with temperature 0", "All texts would be the same.")
+
+    def sampling(self, n: int, max_new_tokens: int, *, attempt: int = 0, greedy_first: bool = False) -> Sampling:
+        """Return how to sample.
+
+        Args:
+            n: texts a request.
+            max_new_tokens: after which a text is cut.
+            attempt: counts from 0; each has random numbers of its own.
+            greedy_first: write the greedy text before the others.
+        """
+        return Sampling(
+            n=n,
+            temperature=self.temperature,
+            top_p=self.top_p,
+            top_k=self.top_k,
+            max_new_tokens=max_new_tokens,
+            seed=self.seed + attempt,
+            greedy_first=greedy_first,
+        )
 
 
 def at_least(arguments: Any, least: float, *keys: str) -> Iterator[Problem]:

@@ -4,11 +4,12 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from ...engines.interface import Completion, Request, Sampling
-from ...engines.server.engine import OpenAIEngine
+from ...engines.interface import Completion, Request, Sampling, kept_completion
 from ...formats.media.fields import MEDIA_FIELDS
+from ...storage.completions import pack_completions, unpack_completions
 from ...storage.digests import digest_media
 from ...storage.journal import Journal
 
@@ -17,64 +18,47 @@ _encode = json.JSONEncoder(sort_keys=True).encode  # `json.dumps` makes an encod
 
 
 class CallJournal(Journal):
-    """A journal of calls, found by everything the server was asked; the result is what it answered."""
+    """A journal of calls, found by everything the server was asked; the result is what it answered.
 
-    def find(self, key: str) -> list[Completion] | None:
-        """Return the completions of a call that was answered; None if it was not."""
-        if key not in self.results:
-            return None
-        return [
-            Completion(text, tuple(ids), logprob, reason, tokens)
-            for text, ids, logprob, reason, tokens in self.results[key]
-        ]
-
-    async def keep(self, key: str, row_id: str, completions: Sequence[Completion]) -> None:
-        """Record an answered call; it is on the disk when this returns."""
-        parts = [[part.text, part.token_ids, part.logprob, part.finish_reason, part.tokens] for part in completions]
-        await self.commit(key, row_id, parts)
-
-
-class RecordedEngine(OpenAIEngine):
-    """A server's engine whose answered calls are recorded, and asked once.
+    It is the `engines.server.engine.CallStore` of a run.
 
     Args:
-        calls: the record.
+        path: of the file.
         settings: what else an answer depends on, such as the pixels of pictures.
-        **options: of `OpenAIEngine`.
 
     Attributes:
-        reused_calls: taken from the record.
+        reused: calls that were found.
     """
 
-    def __init__(self, calls: CallJournal, settings: Mapping[str, Any], **options: Any) -> None:
-        """Call nothing yet."""
-        super().__init__(**options)
-        self.reused_calls = 0
-        self._calls = calls
-        self._shared = json.dumps([self.model, dict(settings)], sort_keys=True)
+    def __init__(self, path: Path, settings: Mapping[str, Any] | None = None) -> None:
+        """Open the file, as a journal does."""
+        super().__init__(path)
+        self.reused = 0
+        self._settings = dict(settings or {})
+        self._shared: dict[str, str] = {}
 
-    async def _call(
-        self, request: Request, key: str, sampling: Sampling, temperature: float, number: int, count: int
-    ) -> list[Completion]:
-        name = call_key(self._shared, request, key, sampling, temperature, number)
-        known = self._calls.find(name)
-        if known is not None:
-            self.reused_calls += 1
-            return known[:count]
-        found = await super()._call(request, key, sampling, temperature, number, count)
-        await self._calls.keep(name, request.key or "", found)
-        return found
+    def name(self, model: str, request: Request, key: str, sampling: Sampling, temperature: float, number: int) -> str:
+        """Return a digest of a call: model and settings, conversation, contents of media, sampling, and its random numbers.
 
+        How many samples are asked for is no part of it: a server that gives fewer is asked for the rest by their own numbers.
+        """
+        if model not in self._shared:
+            self._shared[model] = json.dumps([model, self._settings], sort_keys=True)
+        media = digest_media({kind: getattr(request, kind) for kind in MEDIA_FIELDS})
+        drawn = [temperature, sampling.top_p, sampling.top_k, sampling.max_new_tokens, sampling.seed, key, number]
+        asked = _encode([request.system, list(request.messages), media, drawn])
+        return hashlib.sha256(f"{self._shared[model]}{asked}".encode()).hexdigest()
 
-def call_key(shared: str, request: Request, key: str, sampling: Sampling, temperature: float, number: int) -> str:
-    """Return a digest of a call: model and settings, conversation, contents of media, sampling, and its random numbers.
+    def find(self, name: str) -> list[Completion] | None:
+        """Return the completions of a call that was answered; None if it was not."""
+        if name not in self.results:
+            return None
+        self.reused += 1
+        return unpack_completions(self.results[name], kept_completion)
 
-    How many samples are asked for is no part of it: a server that gives fewer is asked for the rest by their own numbers.
-    """
-    media = digest_media({kind: getattr(request, kind) for kind in MEDIA_FIELDS})
-    drawn = [temperature, sampling.top_p, sampling.top_k, sampling.max_new_tokens, sampling.seed, key, number]
-    asked = _encode([request.system, list(request.messages), media, drawn])
-    return hashlib.sha256(f"{shared}{asked}".encode()).hexdigest()
+    async def keep(self, name: str, row_id: str, completions: Sequence[Completion]) -> None:
+        """Record an answered call; it is on the disk when this returns."""
+        await self.commit(name, row_id, pack_completions(completions))
 
 
 def name_streams(requests: Sequence[Request]) -> list[Request]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
-from types import ModuleType
 from typing import Any, get_type_hints
 
 from ...config import command
@@ -12,6 +11,7 @@ from ...config.types import describe, fits, nearest
 from ...engines.server.api_key import SHOWN_NAME, ApiKey
 from .. import get_pipeline, pipeline_names
 from .arguments import SynthArguments
+from .pipeline import Pipeline
 from .prompting import prompt_problems
 
 
@@ -29,7 +29,7 @@ def read_settings(argv: Sequence[str]) -> dict[str, Any]:
     return join_lists(command.read_settings(argv, usage=USAGE))
 
 
-def build_arguments(given: Mapping[str, Any], *, calling: bool = False) -> tuple[ModuleType, SynthArguments]:
+def build_arguments(given: Mapping[str, Any], *, calling: bool = False) -> tuple[Pipeline, SynthArguments]:
     """Check everything that was given and return the pipeline's module with its arguments.
 
     Args:
@@ -44,7 +44,7 @@ def build_arguments(given: Mapping[str, Any], *, calling: bool = False) -> tuple
         near = nearest(str(given.get("pipeline", "")), names)
         remedy = f"The nearest pipeline is `{near}`." if near else f"Choose one; {USAGE}"
         raise ConfigError([Problem("pipeline", given.get("pipeline"), "one of " + ", ".join(names), remedy)])
-    pipeline = get_pipeline(given["pipeline"])
+    pipeline: Pipeline = get_pipeline(given["pipeline"])
     entries = {entry.name: entry for entry in fields(pipeline.Arguments) if entry.init}
     foreign = {key: value for key, value in given.items() if key not in entries}
     types = get_type_hints(pipeline.Arguments)
@@ -55,7 +55,7 @@ def build_arguments(given: Mapping[str, Any], *, calling: bool = False) -> tuple
         if _fits(value, types[key]):
             usable[key] = value
         else:
-            problems.append(Problem(key, value, " or ".join(_describe(types[key])), "Mend the value."))
+            problems.append(Problem(key, value, " or ".join(_describe(types[key])), "Correct the value."))
     arguments = pipeline.Arguments(**usable)
     problems += _foreign_problems(foreign, set(entries), arguments.engine)
     problems += _keys_of_other_engine(usable, entries, arguments.engine)
@@ -78,8 +78,8 @@ def _key_problems(variable: str | None) -> Iterator[Problem]:
         ApiKey(variable)
     except ValueError as error:
         shown = variable if variable and SHOWN_NAME.fullmatch(variable) else "(not shown)"
-        told = str(error).removeprefix("api_key_env: ")
-        yield Problem("api_key_env", shown, "the NAME of an environment variable that holds the key", told)
+        remedy = str(error).removeprefix("api_key_env: ")
+        yield Problem("api_key_env", shown, "the NAME of an environment variable that holds the key", remedy)
 
 
 MAPPING = dict[str, Any] | None
@@ -112,7 +112,7 @@ def _foreign_problems(foreign: Mapping[str, Any], ours: set[str], engine: str) -
             continue
         kind, least = SERVER_MEDIA_KEYS[key]
         if not fits(value, kind) or value < least:
-            yield Problem(key, value, f"{describe(kind)[0]}, {least} or more", "Mend the value.")
+            yield Problem(key, value, f"{describe(kind)[0]}, {least} or more", "Correct the value.")
     rest = {key: value for key, value in foreign.items() if key not in SERVER_MEDIA_KEYS}
     if rest:
         unknown = {problem.key: problem for problem in _unknown_keys(rest, ours)}

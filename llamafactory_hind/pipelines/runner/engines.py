@@ -1,18 +1,25 @@
-"""Opening the engines that a pipeline asks for. Torch and the host are imported only where a local model is opened."""
+"""The engines that a pipeline asks for: opened once a model, refused where they cannot do what is asked, and counted."""
 
 import asyncio
-import inspect
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ...config.problem import ConfigError, Problem
-from ...engines.interface import Capabilities, Completion, Request, Sampling, Score
+from ...engines.interface import Capabilities, Completion, Engine, Request, Sampling, Score
+from ...engines.open import EngineOpener, ServerOptions
+from ...engines.usage import Usage
 from .arguments import SynthArguments
 
 
 if TYPE_CHECKING:
-    from .calls import CallJournal, RecordedEngine
+    from .calls import CallJournal
+
+
+REMEDIES = {  # capability that an engine lacks -> what to do
+    "scores": "Use `engine: hf`, or a rule that needs no log-probabilities of given texts.",
+    "adapters": "Start the server with the adapter under its own model name, and give that name.",
+}
 
 
 @dataclass
@@ -22,6 +29,7 @@ class PoolUsage:
     Attributes:
         tokens: written.
         reused_calls: answered from the record of calls.
+        cost: of calls; None without prices.
         reports: of each server's model, by its name.
     """
 
@@ -40,145 +48,139 @@ class EnginePool:
     """
 
     def __init__(self, arguments: SynthArguments, calls: "CallJournal | None") -> None:
-        """Load nothing yet."""
+        """Load nothing yet.
+
+        Raises:
+            ValueError: there is no record for calls that are paid for.
+        """
         self.arguments = arguments
         self.calls = calls
-        self._weights: dict[str, Any] = {}
-        self._servers: dict[str, RecordedEngine] = {}
-        self._engines: list[PipelineEngine] = []
+        self._opener = EngineOpener(
+            arguments.engine,
+            settings=arguments.host_settings,
+            server=ServerOptions(
+                base_urls=arguments.base_urls,
+                api_key_env=arguments.api_key_env,
+                concurrency=arguments.concurrency,
+                timeout=arguments.request_timeout,
+                max_retries=arguments.max_retries,
+                price_in=arguments.price_in,
+                price_out=arguments.price_out,
+                extra_body=arguments.extra_body or {},
+            ),
+            call_store=calls,
+        )
+        if self.concurrent and calls is None:
+            raise ValueError("calls: got None, expected the record of calls, because calls are paid for.")
+        self._usages: dict[str, list[Usage]] = {}
+        self._engines: list[Engine] = []
+
+    @property
+    def concurrent(self) -> bool:
+        """Whether many rows are best under way at a time, each by itself; else they come in groups."""
+        return self._opener.capabilities.concurrent
 
     def open(
-        self, *, model: str | None = None, adapters: tuple[str, ...] = (), batch_size: int | None = None
-    ) -> "PipelineEngine":
+        self,
+        *,
+        model: str | None = None,
+        adapters: tuple[str, ...] = (),
+        batch_size: int | None = None,
+        scores: bool = False,
+    ) -> Engine:
         """Return an engine; those of one model share its weights, whatever their adapters, or its connections.
 
         Args:
             model: null is the model that writes.
             adapters: LoRA adapters that speak; a server has adapters under names of models.
             batch_size: requests a local model computes at a time; null is that of the run.
+            scores: it will be asked to score given texts.
 
         Raises:
-            ConfigError: adapters are asked of a server.
+            ConfigError: the engine cannot do this.
         """
         name = model or self.arguments.writer[0]
-        if self.arguments.engine == "openai":
-            engine = self._open_server(name, adapters)
-        else:
-            engine = self._open_local(name, adapters, batch_size or self.arguments.batch_size)
-        self._engines.append(engine)
-        return engine
-
-    def _open_local(self, model: str, adapters: tuple[str, ...], batch_size: int) -> "PipelineEngine":
-        from ...engines.local.engine import LocalEngine
-        from ...engines.local.weights import load_weights
-
-        if model not in self._weights:
-            self._weights[model] = load_weights(model, settings=self.arguments.host_settings)
-        return PipelineEngine(LocalEngine(self._weights[model], batch_size=batch_size, adapters=adapters))
-
-    def _open_server(self, model: str, adapters: tuple[str, ...]) -> "PipelineEngine":
-        from .calls import RecordedEngine
-
-        given = self.arguments
-        if adapters:
-            remedy = "Start the server with the adapter under a model name of its own, and give that name."
-            raise ConfigError([Problem("engine", "openai", f"`engine: hf` with adapters {list(adapters)}", remedy)])
-        if self.calls is None:
-            raise ValueError("calls: got None, expected the record of calls: they are paid for.")
-        if model not in self._servers:
-            self._servers[model] = RecordedEngine(
-                self.calls,
-                given.host_settings,
-                model=model,
-                base_urls=given.base_urls,
-                api_key_env=given.api_key_env,
-                concurrency=given.concurrency,
-                timeout=given.request_timeout,
-                max_retries=given.max_retries,
-                price_in=given.price_in,
-                price_out=given.price_out,
-                extra_body=given.extra_body or {},
-                image_max_pixels=given.host_settings.get("image_max_pixels"),
-                video_fps=given.host_settings.get("video_fps"),
-                video_max_frames=given.host_settings.get("video_maxlen"),
+        asked = {
+            "scores": (scores, "an engine that scores given texts"),
+            "adapters": (adapters, f"`engine: hf` with adapters {list(adapters)}"),
+        }
+        needs = [need for need, (wanted, _) in asked.items() if wanted]
+        lacking = self._opener.capabilities.lacking(*needs)
+        if lacking:
+            raise ConfigError(
+                [Problem("engine", self.arguments.engine, asked[need][1], REMEDIES[need]) for need in lacking]
             )
-        return PipelineEngine(self._servers[model])
+        engine = self._opener.open(name, adapters=adapters, batch_size=batch_size or self.arguments.batch_size)
+        usages = self._usages.setdefault(name, [])
+        if engine.usage not in usages:
+            usages.append(engine.usage)
+        self._engines.append(engine)
+        return SeparateRequests(engine) if engine.capabilities.concurrent else engine
 
     @property
     def usage(self) -> PoolUsage:
         """What was done so far, all engines together."""
-        found = PoolUsage(
-            tokens=sum(engine.tokens for engine in self._engines),
-            reused_calls=sum(server.reused_calls for server in self._servers.values()),
-        )
-        if not self._servers:
-            return found
-        usages = {model: server.usage for model, server in self._servers.items()}
-        costs = [usage.cost for usage in usages.values() if usage.cost is not None]
-        return replace(
-            found,
-            tokens=sum(usage.completion_tokens for usage in usages.values()),
+        usages = [(model, usage) for model, own in self._usages.items() for usage in own]
+        costs = [usage.cost for _, usage in usages if usage.cost is not None]
+        return PoolUsage(
+            tokens=sum(usage.completion_tokens for _, usage in usages),
+            reused_calls=0 if self.calls is None else self.calls.reused,
             cost=sum(costs) if costs else None,
-            reports=tuple(f"{model}: {usage.report()}" for model, usage in usages.items()),
+            reports=tuple(f"{model}: {usage.report()}" for model, usage in usages) if self.concurrent else (),
         )
 
     async def close(self) -> None:
         """Release connections."""
-        for server in self._servers.values():
-            await server.close()
+        for engine in self._engines:
+            await engine.close()
 
 
-class PipelineEngine:
-    """The face that pipelines see, the same for a model in this process and one behind a server.
+class SeparateRequests:
+    """An engine of concurrent calls, asked for each request by itself: where one fails, the others are finished and recorded.
 
     Args:
-        engine: either.
-
-    Attributes:
-        tokens: written so far by a model in this process.
+        engine: it has a record of calls, or they would be paid for and lost.
     """
 
-    def __init__(self, engine: Any) -> None:
+    def __init__(self, engine: Engine) -> None:
         """Call nothing yet."""
         self._engine = engine
-        self._remote = inspect.iscoroutinefunction(engine.generate)
-        self.tokens = 0
 
     @property
     def capabilities(self) -> Capabilities:
-        """What the engine can give."""
-        found: Capabilities = self._engine.capabilities
-        return found
+        """Those of the engine."""
+        return self._engine.capabilities
+
+    @property
+    def usage(self) -> Usage:
+        """That of the engine."""
+        return self._engine.usage
 
     async def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[list[Completion]]:
         """Write for every request; see `engines.interface.Engine`.
 
         Raises:
-            CallFailed: a server's call failed after its retries; the others were finished and recorded first.
+            CallFailed: a call failed after its retries; the others were finished and recorded first.
         """
-        if not self._remote:
-            written: list[list[Completion]] = self._engine.generate(requests, sampling)
-            self.tokens += sum(len(completion.token_ids) for completions in written for completion in completions)
-            return written
         if len(requests) == 1:
-            return [*await self._engine.generate(requests, sampling)]
+            return await self._engine.generate(requests, sampling)
         from .calls import name_streams
 
-        calls: Iterator[Any] = (self._engine.generate([request], sampling) for request in name_streams(requests))
-        found: list[Any] = await asyncio.gather(*calls, return_exceptions=True)
+        calls = (self._engine.generate([request], sampling) for request in name_streams(requests))
+        found = await asyncio.gather(*calls, return_exceptions=True)
         errors = [result for result in found if isinstance(result, BaseException)]
         if errors:
             raise errors[0]
-        return [completions for result in found for completions in result]
+        return [completions for result in found if not isinstance(result, BaseException) for completions in result]
 
     async def score(self, requests: Sequence[Request], texts: Sequence[str | Sequence[int]]) -> list[Score]:
-        """Score one assistant turn a request; see `engines.interface.Engine`.
+        """Score one assistant turn a request; see `engines.interface.Engine`."""
+        return await self._engine.score(requests, texts)
 
-        Raises:
-            ConfigError: the engine cannot score.
-        """
-        if not self.capabilities.scores:
-            remedy = "Take `engine: hf`, or a rule that needs no log-probabilities of given texts."
-            raise ConfigError([Problem("engine", "openai", "an engine that scores given texts", remedy)])
-        found: list[Score] = self._engine.score(requests, texts)
-        return found
+    def sync(self, model: Any) -> None:
+        """Hand weights on; see `engines.interface.Engine`."""
+        self._engine.sync(model)
+
+    async def close(self) -> None:
+        """Release the connections of the engine."""
+        await self._engine.close()

@@ -6,19 +6,30 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
-from ...storage.files import write_rows
+from ...storage.files import read_lines, write_rows
 from ...storage.journal import AppendLog
 from .rows import Failure
 
 
 FIRST_ROWS = 20  # [ours] rows of a run that must be finished before their rate says anything
-SHOWN_FAILURES = 5
 SHOWN_REASONS = 3
+EARLIER_KEYS = ("unit", "work_item")  # of `work_key` in files of earlier versions
 
 
 class RunStopped(RuntimeError):
     """The run cannot go on; what is finished is kept."""
+
+
+def read_failures(path: Path) -> list[Failure]:
+    """Return what a file of failures holds, also one of an earlier version; nothing where there is no file."""
+    return [_read_failure(line) for line in read_lines(path)]
+
+
+def _read_failure(line: dict[str, Any]) -> Failure:
+    earlier = [line.pop(key) for key in EARLIER_KEYS if key in line]
+    return Failure(**({"work_key": earlier[0]} if earlier else {}), **line)
 
 
 class FailureLog:
@@ -76,12 +87,12 @@ class FailureLog:
             return
         raise RunStopped(
             f"{len(self.failed)} of {self.finished} rows failed ({len(self.failed) / self.finished:.0%}, `max_failure_rate` is "
-            f"{self.max_rate:g}). The commonest reasons:\n{self.reasons()}\nMend them and start the same command again: what is "
-            f"finished is kept, failed rows are tried again. Every one is in {self.path}."
+            f"{self.max_rate:g}). The most frequent reasons:\n{self.reasons()}\nCorrect them and start the same command "
+            f"again: finished rows are kept, failed rows are tried again. All of them are in {self.path}."
         )
 
     def reasons(self) -> str:
-        """Return the commonest reasons, a line each; numbers in them do not tell two apart."""
+        """Return the commonest reasons, a line each; numbers in them do not make two of one."""
         kinds = Counter(re.sub(r"\d+(\.\d+)?", "#", failure.reason) for failure in self.failed)
         first = {re.sub(r"\d+(\.\d+)?", "#", failure.reason): failure.reason for failure in reversed(self.failed)}
         return "\n".join(f"  {number} x {first[kind]}" for kind, number in kinds.most_common(SHOWN_REASONS))
@@ -90,11 +101,11 @@ class FailureLog:
         """Rewrite the file in the order of the rows, and return all failures.
 
         Args:
-            order: keys of all units.
+            order: keys of all work items.
         """
         if self._file is not None:
             self._file.close()
-        place = {key: number for number, key in enumerate(order)}
-        failures = [*self.refused, *sorted(self.failed, key=lambda failure: place[failure.work_item])]
+        position = {key: number for number, key in enumerate(order)}
+        failures = [*self.refused, *sorted(self.failed, key=lambda failure: position[failure.work_key])]
         self._replace(failures)
         return failures

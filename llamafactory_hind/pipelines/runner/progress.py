@@ -1,4 +1,4 @@
-"""The line that tells how far a run is: rows, rate, time left, failures, tokens and cost."""
+"""The line that shows how far a run is: rows, rate, time left, failures, tokens and cost."""
 
 import time
 from types import TracebackType
@@ -20,22 +20,22 @@ class Progress:
         name: of the pipeline.
         total: rows of the run.
         known: of them, those that an earlier run finished.
-        room: whose usage is told.
-        failures: whose number is told.
+        pool: whose usage is shown.
+        failures: whose number is shown.
     """
 
-    def __init__(self, name: str, *, total: int, known: int, room: EnginePool, failures: FailureLog) -> None:
+    def __init__(self, name: str, *, total: int, known: int, pool: EnginePool, failures: FailureLog) -> None:
         """Show nothing yet."""
         self._bar = tqdm(total=total, initial=known, unit="row", desc=name, mininterval=SECONDS_BETWEEN)
-        self._room = room
+        self._pool = pool
         self._failures = failures
-        self._told = 0.0
+        self._shown_at = 0.0
 
     def advance(self, rows: int = 1) -> None:
         """Count rows whose results are on the disk, or that failed."""
         now = time.monotonic()
-        if now - self._told >= SECONDS_BETWEEN:
-            self._told = now
+        if now - self._shown_at >= SECONDS_BETWEEN:
+            self._shown_at = now
             self._bar.set_postfix(self._numbers(), refresh=False)
         self._bar.update(rows)
 
@@ -44,7 +44,7 @@ class Progress:
         self._bar.write(text)
 
     def _numbers(self) -> dict[str, object]:
-        usage = self._room.usage
+        usage = self._pool.usage
         numbers: dict[str, object] = {"tokens": usage.tokens, "failures": len(self._failures.failed)}
         return numbers if usage.cost is None else numbers | {"cost": f"{usage.cost:.4g}"}
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...config.problem import ConfigError, Problem
+from ...config.problem import ConfigError, Problem, first_of
 from ...config.types import nearest
 from ...engines.interface import Request
 from ...formats.media.fields import MEDIA_FIELDS
@@ -19,8 +19,6 @@ from ...storage.digests import digest_path
 if TYPE_CHECKING:
     from .arguments import SynthArguments
     from .rows import Row
-
-SHOWN_ROWS = 3
 
 
 def prompt_path(arguments: "SynthArguments", name: str) -> Path:
@@ -80,14 +78,13 @@ def describe_errors(errors: Sequence[PromptError]) -> list[Problem]:
 
 def _describe_fault(errors: Sequence[PromptError]) -> Problem:
     first = errors[0]
-    rows = "; ".join(error.row for error in errors[:SHOWN_ROWS])
-    more = f" and {len(errors) - SHOWN_ROWS} more rows" if len(errors) > SHOWN_ROWS else ""
+    rows = first_of([error.row for error in errors], separator="; ")
     place = f"{first.file}, line {first.line}"
     if first.variable is None:
-        return Problem(place, first.reason, "a prompt that renders", f"Mend the prompt or the row: {rows}{more}.")
+        return Problem(place, first.reason, "a prompt that renders", f"Correct the prompt or the row: {rows}.")
     near = nearest(first.variable, first.known)
     remedy = f"The nearest known variable is `{near}`. " if near and near != first.variable else ""
-    remedy += f"Known: {', '.join(sorted(first.known))}. Missing in {rows}{more}."
+    remedy += f"Known: {', '.join(sorted(first.known))}. Missing in {rows}."
     return Problem(place, first.variable, "a variable that every row has", remedy)
 
 
@@ -106,7 +103,7 @@ def request_of(row: "Row", text: str) -> Request:
 
 
 def model_identity(arguments: "SynthArguments", model: str, adapters: Sequence[str] = ()) -> list[Any]:
-    """Return what of a model enters a unit's key: the contents of its files, or the name under which a server has it."""
+    """Return what of a model enters the key of a work item: the contents of its files, or the name under which a server has it."""
     if arguments.engine == "openai":
         return [model]
     return [digest_path(model), [digest_path(path) for path in adapters]]

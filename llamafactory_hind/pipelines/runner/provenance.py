@@ -20,7 +20,7 @@ def work_content(
     parameters: Mapping[str, Any],
     **more: Any,
 ) -> dict[str, Any]:
-    """Return everything the result of a row depends on, from which the key of its unit is made.
+    """Return everything the result of a row depends on, from which its key is made.
 
     Args:
         arguments: of the run.
@@ -57,7 +57,7 @@ def provenance(
         arguments: of the run.
         row: from which it was made; None leaves `source_id` out, for reports and to make it once for many rows.
         prompts: names of the prompt files that were used.
-        parameters: what the result depends on, as in the key of its unit.
+        parameters: what the result depends on, as in the key of its work item.
         **more: of the pipeline, such as a second model.
     """
     model, adapters = arguments.writer

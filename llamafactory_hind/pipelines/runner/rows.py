@@ -13,6 +13,7 @@ from ...formats.fields import as_list, is_missing
 from ...formats.media.check import MediaCheck
 from ...formats.media.fields import MEDIA_FIELDS
 from ...storage.rows import RowProblem
+from .tracking import track
 
 
 HINDSIGHT, ROLLOUT = "hindsight", "rollout"
@@ -24,7 +25,7 @@ class Row:
 
     Attributes:
         id: its own, else `file:number`.
-        file: where it stands; `number` counts from 1.
+        file: where it is; `number` counts from 1.
         fields: the row under our names, paths of media as they were written.
         media: kind -> paths that can be opened.
     """
@@ -46,7 +47,7 @@ class Failure:
     """A row that gave nothing, and why.
 
     Attributes:
-        work_item: key of the unit that failed; empty where the row itself is bad.
+        work_key: of the work item that failed; empty where the row itself is bad.
     """
 
     id: str
@@ -54,7 +55,7 @@ class Failure:
     number: int
     reason: str
     fields: dict[str, Any]
-    work_item: str = ""
+    work_key: str = ""
 
 
 def read_rows(
@@ -94,7 +95,7 @@ def read_rows(
     rows: list[Row] = []
     failures: list[Failure] = []
     check = MediaCheck(workers=min(8, os.cpu_count() or 1))
-    for dataset, entry in stored[own - 1 :: shards]:
+    for dataset, entry in track(stored[own - 1 :: shards], "checking rows"):
         if isinstance(entry, RowProblem):
             failures.append(_unreadable(entry))
             continue

@@ -5,24 +5,26 @@ import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from ...config.command import split_names
-from ...config.problem import ConfigError
+from ...config.problem import ConfigError, listed
 from ...formats.prompts.files import PromptError
 from ...storage.dataset_info import register
 from ...storage.files import write_rows
 from ...storage.journal import Journal, JournalBroken, JournalInUse, work_key
 from .arguments import SynthArguments
 from .command import build_arguments, help_text, read_settings
-from .failures import SHOWN_FAILURES, FailureLog, RunStopped
+from .failures import FailureLog, RunStopped
+from .pipeline import Pipeline, needs_answer, row_format
 from .prompting import describe_errors
-from .rows import HINDSIGHT, Failure, Row, read_rows
+from .rows import Failure, Row, read_rows
 from .shards import join_shards, open_shards, shard_output
+from .tracking import track
 from .work import work_through
 
 
+SHOWN_FAILURES = 5
 INTERRUPTED = 130  # what a shell reports for Ctrl-C
 
 
@@ -45,8 +47,8 @@ def run_synth(argv: list[str]) -> None:
             media_dir=arguments.media_dir,
             max_samples=arguments.max_samples,
             shard=arguments.shard_of,
-            needs_answer=getattr(pipeline, "NEEDS_ANSWER", True),
-            formatting=getattr(pipeline, "FORMATTING", HINDSIGHT),
+            needs_answer=needs_answer(pipeline),
+            formatting=row_format(pipeline),
         )
         check_prompts(pipeline, arguments, rows)
         if arguments.shard_of:
@@ -64,14 +66,14 @@ def run_synth(argv: list[str]) -> None:
         raise SystemExit(INTERRUPTED) from None
 
 
-def check_prompts(pipeline: ModuleType, arguments: SynthArguments, rows: Sequence[Row]) -> None:
+def check_prompts(pipeline: Pipeline, arguments: SynthArguments, rows: Sequence[Row]) -> None:
     """Render the prompts of all rows.
 
     Raises:
         ConfigError: names every fault of a prompt file, with the rows that it meets.
     """
     errors = []
-    for row in rows:
+    for row in track(rows, "rendering prompts"):
         try:
             for _ in pipeline.prompts(row, arguments):
                 pass
@@ -82,40 +84,40 @@ def check_prompts(pipeline: ModuleType, arguments: SynthArguments, rows: Sequenc
 
 
 def show_prompts(
-    pipeline: ModuleType, arguments: SynthArguments, rows: Sequence[Row], failures: Sequence[Failure]
+    pipeline: Pipeline, arguments: SynthArguments, rows: Sequence[Row], failures: Sequence[Failure]
 ) -> None:
     """Print the prompts of some rows; nothing is loaded or called."""
     for row in rows:
         for title, text in pipeline.prompts(row, arguments):
             print(f"--- {row.id}, {title}\n{text}\n")
-    _tell_failures(failures)
+    print_failures(failures)
     print(f"dry run: prompts of {len(rows)} rows, nothing was loaded or called.")
 
 
 def run_pipeline(
-    pipeline: ModuleType, arguments: SynthArguments, rows: Sequence[Row], refused: Sequence[Failure]
+    pipeline: Pipeline, arguments: SynthArguments, rows: Sequence[Row], refused: Sequence[Failure]
 ) -> None:
-    """Do the units that the journal lacks, then write and register the output.
+    """Do the work items that the journal lacks, then write and register the output.
 
     Args:
-        pipeline: a module of this room.
+        pipeline: a module of `pipelines`.
         arguments: checked.
-        rows: good rows, in order; equal rows are one unit.
+        rows: good rows, in order; equal rows are one work item.
         refused: rows that were bad already.
 
     Raises:
         RunStopped: too many rows fail; what is finished is kept.
     """
-    keys = [work_key(pipeline.work_item(row, arguments)) for row in rows]
-    units = dict(zip(keys, rows, strict=True))
+    keys = work_keys(pipeline, arguments, rows)
+    items = dict(zip(keys, rows, strict=True))
     journal = Journal(arguments.beside_output(".journal.jsonl"))
     try:
         with journal:
-            _tell_known(keys, journal)
+            print_known(keys, journal)
             log = FailureLog(arguments.beside_output(".failures.jsonl"), refused, max_rate=arguments.max_failure_rate)
             try:
-                if any(key not in journal.results for key in units):
-                    asyncio.run(work_through(pipeline, arguments, units, journal, log))
+                if any(key not in journal.results for key in items):
+                    asyncio.run(work_through(pipeline, arguments, items, journal, log))
             finally:
                 failures = log.close(keys)
             done = [(row, journal, key) for key, row in zip(keys, rows, strict=True) if key in journal.results]
@@ -126,36 +128,41 @@ def run_pipeline(
         print(f"\n{kept} of {len(keys)} rows are finished and kept in {journal.path}. {again}", file=sys.stderr)
         raise
     if not done and log.failed:
-        raise RunStopped(f"every row failed. The commonest reasons:\n{log.reasons()}\nSee {log.path}.")
+        raise RunStopped(f"every row failed. The most frequent reasons:\n{log.reasons()}\nSee {log.path}.")
 
 
 def merge_pipeline(
-    pipeline: ModuleType, arguments: SynthArguments, rows: Sequence[Row], refused: Sequence[Failure]
+    pipeline: Pipeline, arguments: SynthArguments, rows: Sequence[Row], refused: Sequence[Failure]
 ) -> None:
     """Join what the shards finished into one output, with reports over all of it; no model is loaded or called.
 
     Raises:
         ConfigError: a shard is missing, incomplete, or was made with other parameters.
     """
-    keys = [work_key(pipeline.work_item(row, arguments)) for row in rows]
+    keys = work_keys(pipeline, arguments, rows)
     with ExitStack() as stack:
         done, failed = join_shards(open_shards(stack, arguments.output, arguments.merge or 1), keys, rows)
         log = FailureLog(arguments.beside_output(".failures.jsonl"), [*refused, *failed], max_rate=1.0)
         conclude(pipeline, arguments, done, log.close(keys))
 
 
+def work_keys(pipeline: Pipeline, arguments: SynthArguments, rows: Sequence[Row]) -> list[str]:
+    """Return the key of each row's work item; media and models are read for it."""
+    return [work_key(pipeline.work_item(row, arguments)) for row in track(rows, "reading media")]
+
+
 def conclude(
-    pipeline: ModuleType,
+    pipeline: Pipeline,
     arguments: SynthArguments,
     done: Sequence[tuple[Row, Journal, str]],
     failures: Sequence[Failure],
 ) -> None:
-    """Write the output of finished units and, unless it is a shard's, register it."""
+    """Write the output of finished rows and, unless it is a shard's, register it."""
     results: list[tuple[Row, Any]] = [(row, journal.results[key]) for row, journal, key in done]
     written, entries = pipeline.finish(results, arguments)
     output = Path(arguments.output)
     write_rows(output, written)
-    _tell_failures(failures)
+    print_failures(failures)
     if not written:
         print(f"{output}: no row was written, so it was not registered.", file=sys.stderr)
     elif arguments.shard_of:
@@ -169,14 +176,14 @@ def conclude(
         print(f"{output}: {len(written)} rows, registered as {names} in {arguments.dataset_dir}/dataset_info.json.")
 
 
-def _tell_known(keys: Sequence[str], journal: Journal) -> None:
+def print_known(keys: Sequence[str], journal: Journal) -> None:
     known = sum(key in journal.results for key in keys)
     cut = f", {journal.cut_lines} cut lines dropped" if journal.cut_lines else ""
     print(f"{len(keys)} rows: {known} reused from {journal.path}, {len(keys) - known} to do{cut}.", file=sys.stderr)
 
 
-def _tell_failures(failures: Sequence[Failure]) -> None:
-    for failure in failures[:SHOWN_FAILURES]:
-        print(f"failed: {failure.file}, row {failure.number} ({failure.id}): {failure.reason}", file=sys.stderr)
-    if len(failures) > SHOWN_FAILURES:
-        print(f"... and {len(failures) - SHOWN_FAILURES} more in the failures file.", file=sys.stderr)
+def print_failures(failures: Sequence[Failure]) -> None:
+    if failures:
+        lines = [f"{failure.file}, row {failure.number} ({failure.id}): {failure.reason}" for failure in failures]
+        count = f"{len(lines)} row{'s' if len(lines) > 1 else ''} failed"
+        print(f"{count}, see the failures file:{listed(lines, shown=SHOWN_FAILURES)}", file=sys.stderr)

@@ -4,15 +4,11 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from ...config.problem import ConfigError, Problem
-from ...storage.files import read_lines
+from ...config.problem import ConfigError, Problem, first_of
 from ...storage.journal import Journal
+from .failures import read_failures
 from .rows import Failure, Row
-
-
-SHOWN_ROWS = 3
 
 
 def shard_output(output: str, number: int, shards: int) -> str:
@@ -29,7 +25,7 @@ class Shard:
         number: from 1.
         output: its file.
         journal: open; None where there is none.
-        failures: rows that failed in it, by the key of their unit.
+        failures: rows that failed in it, by the key of their work item.
     """
 
     number: int
@@ -49,15 +45,15 @@ def open_shards(stack: ExitStack, output: str, shards: int) -> list[Shard]:
         file = Path(shard_output(output, number, shards))
         path = file.with_suffix(".journal.jsonl")
         journal = stack.enter_context(Journal(path)) if path.exists() else None
-        failures = [Failure(**line) for line in read_lines(file.with_suffix(".failures.jsonl"))]
-        found.append(Shard(number, file, journal, {failure.work_item: failure for failure in failures}))
+        failures = read_failures(file.with_suffix(".failures.jsonl"))
+        found.append(Shard(number, file, journal, {failure.work_key: failure for failure in failures}))
     return found
 
 
 def join_shards(
     shards: Sequence[Shard], keys: Sequence[str], rows: Sequence[Row]
 ) -> tuple[list[tuple[Row, Journal, str]], list[Failure]]:
-    """Return where each row's result stands, in the order of the rows, and the rows that failed in their shard.
+    """Return where each row's result is, in the order of the rows, and the rows that failed in their shard.
 
     Raises:
         ConfigError: shards are missing, incomplete or were made with other parameters; all of them are listed.
@@ -80,7 +76,7 @@ def _absent(shard: Shard) -> Problem | None:
     if shard.journal is None:
         return Problem(f"shard {shard.number}", str(shard.output), "a shard with its journal", remedy)
     if not shard.output.exists():
-        remedy = f"Run it to its end with `shard: {shard.number}/n`."
+        remedy = f"Run it to the end with `shard: {shard.number}/n`."
         return Problem(f"shard {shard.number}", "no output", f"the finished {shard.output}", remedy)
     return None
 
@@ -95,13 +91,9 @@ def _blame(shards: Sequence[Shard], missing: Sequence[tuple[str, Row]]) -> list[
         if ids:
             expected = "rows made with the prompts, model and parameters that are given here"
             remedy = "Give the shards' own, or run the shard again with these."
-            problems.append(Problem(f"shard {shard.number}", f"{len(ids)} others: {_some(ids)}", expected, remedy))
+            problems.append(Problem(f"shard {shard.number}", f"{len(ids)} others: {first_of(ids)}", expected, remedy))
     unknown = [row.id for _, row in missing if row.id not in other]
     if unknown and all(shard.journal for shard in shards):
-        remedy = "Run the shards to their ends, over the same `dataset` and `max_samples`."
-        problems.append(Problem("merge", f"{len(unknown)} rows in no shard: {_some(unknown)}", "every row", remedy))
+        remedy = "Run all shards to the end, with the same `dataset` and `max_samples`."
+        problems.append(Problem("merge", f"{len(unknown)} rows in no shard: {first_of(unknown)}", "every row", remedy))
     return problems
-
-
-def _some(ids: Sequence[Any]) -> str:
-    return ", ".join(map(str, ids[:SHOWN_ROWS])) + (" ..." if len(ids) > SHOWN_ROWS else "")

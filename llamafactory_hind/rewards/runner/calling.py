@@ -5,10 +5,10 @@ import math
 import numbers
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import Any
 
-from ..errors import shorten
+from ...config.problem import shorten
+from ...config.types import nearest
 from .limits import Loop, call_within
 
 
@@ -102,7 +102,9 @@ class Reward:
         parameters = self.parameters
         takes_all = any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters.values())
         own = parameters.get(COMPLETIONS)
-        if own is not None and own.kind in NAMED:  # any place will do, as in TRL's f(prompts, completions, **columns)
+        if (
+            own is not None and own.kind in NAMED
+        ):  # any place is allowed, as in TRL's f(prompts, completions, **columns)
             positional, named, first = [], {COMPLETIONS: completions}, COMPLETIONS
         else:
             first = next((name for name, one in parameters.items() if one.kind in POSITIONAL), "")
@@ -144,9 +146,11 @@ def read_reply(result: Any, count: int) -> Reply:
 
 
 def _missing(name: str, columns: Mapping[str, Any]) -> str:
-    near = get_close_matches(name, list(columns), n=1, cutoff=0.6)
-    hint = f"; did you mean `{near[0]}`?" if near else ""
-    return f"it wants an argument `{name}`, and the rows have no such column (they have {', '.join(sorted(columns))}){hint}"
+    near = nearest(name, columns)
+    hint = f"; did you mean `{near}`?" if near else ""
+    return (
+        f"it has an argument `{name}`, and the rows have no such column (they have {', '.join(sorted(columns))}){hint}"
+    )
 
 
 def _typed(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""Calls with a time limit: functions where they stand, coroutines on a loop in the background."""
+"""Calls with a time limit: functions where they are, coroutines on a loop in the background."""
 
 import asyncio
 import contextlib

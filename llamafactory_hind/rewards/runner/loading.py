@@ -6,11 +6,11 @@ import importlib.util
 import os
 import sys
 from collections.abc import Callable, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from ...config.types import nearest
 from ..registry import get_reward
 
 
@@ -30,8 +30,8 @@ def find_function(spec: str) -> Callable[..., Any]:
     function: Callable[..., Any] | None = getattr(module, name, None)
     if not callable(function):
         named = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
-        near = get_close_matches(name, named, n=1, cutoff=0.5)
-        hint = f" Did you mean `{near[0]}`?" if near else ""
+        near = nearest(name, named, at_least=0.5)
+        hint = f" Did you mean `{near}`?" if near else ""
         got = "nothing of that name" if function is None else f"a {type(function).__name__}"
         raise ValueError(f"reward {spec!r}: {place} has {got}, expected a function.{hint} It has {_listed(named)}.")
     return function
@@ -64,7 +64,7 @@ def _load_file(path: Path, spec: str) -> ModuleType:
         content = path.read_bytes()
     except OSError as error:
         reason = error.strerror or error
-        raise ValueError(f"reward {spec!r}: cannot read {path} ({reason}); mend the path.") from None
+        raise ValueError(f"reward {spec!r}: cannot read {path} ({reason}); correct the path.") from None
     digest = hashlib.sha256(os.fsencode(path) + b"\0" + content).hexdigest()[:16]
     name = f"llamafactory_hind_reward_{path.stem}_{digest}"
     if name in sys.modules:
@@ -77,7 +77,7 @@ def _load_file(path: Path, spec: str) -> ModuleType:
         description.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         del sys.modules[name]
-        remedy = "a file stands alone: for imports of your own, make a package and write `package.module:function`"
+        remedy = "a file cannot import files beside it: make a package and write `package.module:function`"
         hint = f"; {remedy}" if isinstance(error, ImportError) else ""
         raise ValueError(f"reward {spec!r}: {path} cannot be imported: {_described(error)}{hint}.") from error
     return module

@@ -6,15 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ...config.problem import first_of, shorten
 from ..columns import finite_number
-from ..errors import RewardError, shorten
+from ..errors import RewardError
 from .calling import Call, Reply, ReplyError, Reward
 from .limits import Loop, OutOfTime
 from .loading import find_function, name_functions
 
 
 ROW_IDS = ("row_id", "id")  # columns by which an error names a row
-SHOWN_ROWS = 3
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Rewards:
             RewardError: with everything that is wrong with any of them.
         """
         columns = {name: [value, value] for name, value in row_columns.items()}
-        return self._score([completion, completion], columns, "Rewards were tried on a row of the data.")
+        return self._score([completion, completion], columns, "Rewards were tested on a row of the data.")
 
     def score(self, completions: Sequence[str], columns: Mapping[str, Sequence[Any]]) -> Scored:
         """Score completions; those of coroutine functions are awaited while the others run.
@@ -139,7 +139,7 @@ class _Batch:
         except OutOfTime:
             self.problems.append(
                 f"reward `{name}`: took longer than {call.reward.timeout:g} s for {call.count} completions of "
-                f"{self._rows()}; make it faster, or give it more time."
+                f"{self._rows()}; make it faster, or set a larger `reward_timeout`."
             )
         except Exception as error:
             self.cause = self.cause or error
@@ -154,13 +154,12 @@ class _Batch:
                 reward.start([text], one, self.loop).finish(self.loop)
             except (Exception, OutOfTime):
                 return f"row {self._row(index)}, completion {shorten(text)}: "
-        return f"{len(self.completions)} completions of {self._rows()} together, though each alone is well: "
+        return f"{len(self.completions)} completions of {self._rows()} together, but not one by one: "
 
     def _rows(self) -> str:
         """Name the first rows."""
         rows = list(dict.fromkeys(self._row(index) for index in range(len(self.completions))))
-        more = f" and {len(rows) - SHOWN_ROWS} more" if len(rows) > SHOWN_ROWS else ""
-        return f"row{'s' if len(rows) > 1 else ''} {', '.join(rows[:SHOWN_ROWS])}{more}"
+        return f"row{'s' if len(rows) > 1 else ''} {first_of(rows)}"
 
     def _row(self, index: int) -> str:
         for name in ROW_IDS:

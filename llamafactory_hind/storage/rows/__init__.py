@@ -10,6 +10,7 @@ end the interpreter when they are read.
 """
 
 from .conversion import decode, infer_schema, to_arrow
+from .files import list_files
 from .passes import Converted
 from .problems import OnBad, Place, RowProblem, RowsError
 from .reading import Row, iterate
@@ -27,5 +28,6 @@ __all__ = [
     "infer_schema",
     "iterate",
     "json_columns_of",
+    "list_files",
     "to_arrow",
 ]

@@ -15,7 +15,7 @@ class RowBatch:
     """Rows of one file.
 
     Attributes:
-        file: where they stand.
+        file: where they are.
         rows: their values.
         numbers: of each row, from 1; a row that cannot be read has a number, too.
         lines: on which each starts, from 1.
@@ -27,7 +27,7 @@ class RowBatch:
     lines: Sequence[int]
 
     def place(self, index: int) -> Place:
-        """Return where the row at `index` stands."""
+        """Return where the row at `index` is."""
         return Place(self.file, self.numbers[index], self.lines[index])
 
 
@@ -55,7 +55,7 @@ class TableBatch:
         return self.table.to_pylist()  # type: ignore[no-any-return]
 
     def place(self, index: int) -> Place:
-        """Return where the row at `index` stands."""
+        """Return where the row at `index` is."""
         return Place(self.file, self.first + index)
 
 

@@ -29,7 +29,7 @@ def to_arrow(
         destination: the file to write.
         strict: columns whose values must have one type; others that have not are kept as JSON text, marked in the schema
             (`decode`). None: all columns.
-        on_bad: takes each bad row, which is left out; None: they are told at once, and nothing is written.
+        on_bad: takes each bad row, which is left out; None: they are reported at once, and nothing is written.
 
     Raises:
         RowsError: with every bad row (after 1,000 at once), or a file that is damaged.
@@ -68,8 +68,8 @@ def _convert(
     second = Pass(files, on_bad or problems, as_json=as_json, checked=checked, is_second=True)
     converted = second.run(destination)
     if second.mixed:
-        got = f"other values than a moment ago in {', '.join(sorted(second.mixed))}"
-        raise damaged(files[0], got, "files that nobody writes", "try again when they are whole")
+        got = f"other values than in the first pass in {', '.join(sorted(second.mixed))}"
+        raise damaged(files[0], got, "files that do not change", "try again when they are complete")
     return _of(converted)
 
 
@@ -79,7 +79,7 @@ def _of(converted: Converted | None) -> Converted:
 
 
 def _look_closely(files: list[str], columns: Collection[str]) -> dict[str, Node]:
-    """Return what stands in these columns, over all rows."""
+    """Return what is in these columns, over all rows."""
     nodes = {name: Node() for name in columns}
     for batch in read_batches(files, lambda problem: None):
         for index, row in enumerate(batch.rows):

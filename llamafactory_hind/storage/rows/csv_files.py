@@ -59,7 +59,7 @@ def _make_batch(file: str, rows: list[dict[str, Any]], places: list[tuple[int, i
 
 
 def _records(file: str) -> Iterator[tuple[int, list[str] | UnreadableRow]]:
-    """Yield (first line, its cells or why it has none) of what stands between line ends; blank lines are left out."""
+    """Yield (first line, its cells or why it has none) of what is between line ends; blank lines are left out."""
     csv.field_size_limit(max(csv.field_size_limit(), LONGEST_CELL))  # the module's own is 128 KiB
     lines = _Lines(file)
     reader = csv.reader(iter(lines), delimiter="\t" if is_tab_separated(file) else ",", strict=True)
@@ -90,7 +90,7 @@ def _read_names(file: str, first: tuple[int, list[str] | UnreadableRow] | None) 
         got = (
             f"the column {show(twice[0])} more than once" if twice else f"column {names.index('') + 1} without a name"
         )
-        raise damaged(file, got, expected, "name the columns apart")
+        raise damaged(file, got, expected, "give each column its own name")
     return names
 
 
@@ -98,6 +98,6 @@ def _make_row(names: list[str], cells: list[str] | UnreadableRow) -> dict[str, A
     if isinstance(cells, UnreadableRow):
         raise cells
     if len(cells) != len(names):
-        remedy = "quote cells that hold a separator; leave empty cells empty"
+        remedy = "put cells with a separator in quotes; leave empty cells empty"
         raise UnreadableRow(None, f"{len(cells)} cells", f"{len(names)}, one for each column", remedy)
     return {name: cell or None for name, cell in zip(names, cells, strict=True)}

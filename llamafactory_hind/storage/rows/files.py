@@ -39,12 +39,12 @@ def list_files(paths: Paths) -> list[str]:
 def _parts(path: str) -> list[str]:
     if not os.path.isdir(path):
         if not os.path.isfile(path):
-            raise damaged(path, "no such file", "a file or a folder of files", "mend the path")
+            raise damaged(path, "no such file", "a file or a folder of files", "correct the path")
         return [path]
     names = sorted(name for name in os.listdir(path) if not name.startswith((".", "_")))
     parts = [os.path.join(path, name) for name in names if os.path.isfile(os.path.join(path, name))]
     if not parts:
-        raise damaged(path, "a folder without files", "a folder of parts", "mend the path")
+        raise damaged(path, "a folder without files", "a folder of parts", "correct the path")
     return parts
 
 
@@ -63,7 +63,7 @@ def kind_of(file: str) -> str:
 
 
 def is_tab_separated(file: str) -> bool:
-    """Say whether the cells of a `csv` file stand between tabs."""
+    """Say whether the cells of a `csv` file are between tabs."""
     return file.lower().removesuffix(".gz").endswith(".tsv")
 
 
@@ -91,7 +91,9 @@ def reading(file: str) -> Iterator[None]:
     try:
         yield
     except (OSError, EOFError, zlib.error) as error:
-        raise damaged(file, f"{type(error).__name__}: {error}", "a file that can be read", "mend the file") from None
+        raise damaged(
+            file, f"{type(error).__name__}: {error}", "a file that can be read", "correct the file"
+        ) from None
 
 
 def read_lines(file: str) -> Iterator[tuple[bytes, int]]:

@@ -18,7 +18,7 @@ import orjson
 from .collecting import paused_collection
 
 
-# What stands before a number becomes a space, each digit a zero, all else another letter: a fraction or a text is no long number.
+# What is before a number becomes a space, each digit a zero, all else another letter: a fraction or a text is no long number.
 BEFORE_NUMBER = b" \t\r\n[,:-"
 NUMBERS_ALONE = bytes(32 if byte in BEFORE_NUMBER else 48 if 48 <= byte < 58 else 120 for byte in range(256))
 LONG_NUMBER = b" " + b"0" * 19  # -9223372036854775809 is the shortest that 64 bits do not hold

@@ -11,14 +11,14 @@ from .json_text import WHITESPACE, Position, parse_row
 from .problems import OnBad, Place, UnreadableRow
 
 
-def read_json(file: str, on_bad: OnBad) -> Iterator[RowBatch]:
+def read_json(file: str, on_bad: OnBad, *, half_characters: bool = False) -> Iterator[RowBatch]:
     """Yield the rows of a JSON file; a row that cannot be read goes to `on_bad`, and the others are read.
 
     Raises:
         RowsError: the file cannot be read, or its list does not end.
     """
     if _starts_with_list(file):
-        yield from ListReader(file, on_bad).batches()
+        yield from ListReader(file, on_bad, half_characters=half_characters).batches()
         return
     number = line = 0
     for block, offset in read_lines(file):
@@ -28,13 +28,15 @@ def read_json(file: str, on_bad: OnBad) -> Iterator[RowBatch]:
             yield RowBatch(file, rows, range(number + 1, number + count + 1), range(line + 1, line + count + 1))
         else:
             texts = block.split(b"\n")
-            yield _read_carefully(file, texts, Position(line + 1, 1, offset), number, on_bad)
+            yield _read_carefully(file, texts, Position(line + 1, 1, offset), number, on_bad, half_characters)
             count, lines = sum(bool(text.strip(WHITESPACE)) for text in texts), len(texts)
         number += count
         line += lines
 
 
-def _read_carefully(file: str, texts: list[bytes], start: Position, number: int, on_bad: OnBad) -> RowBatch:
+def _read_carefully(
+    file: str, texts: list[bytes], start: Position, number: int, on_bad: OnBad, half_characters: bool
+) -> RowBatch:
     """Return the rows of lines of which one at least is blank, bad or in doubt."""
     rows: list[dict[str, Any]] = []
     numbers: list[int] = []
@@ -44,7 +46,7 @@ def _read_carefully(file: str, texts: list[bytes], start: Position, number: int,
         if text.strip(WHITESPACE):
             number += 1
             try:
-                rows.append(parse_row(text, Position(line, 1, offset)))
+                rows.append(parse_row(text, Position(line, 1, offset), half_characters=half_characters))
                 numbers.append(number)
                 lines.append(line)
             except UnreadableRow as refused:

@@ -50,12 +50,14 @@ class ListReader:
     Args:
         file: its path.
         on_bad: takes the rows that cannot be read.
+        half_characters: see `json_text.parse_row`.
     """
 
-    def __init__(self, file: str, on_bad: OnBad) -> None:
+    def __init__(self, file: str, on_bad: OnBad, *, half_characters: bool = False) -> None:
         """Start in front of the list."""
         self._file = file
         self._on_bad = on_bad
+        self._half_characters = half_characters
         self._number = 0  # of the last row that was read
         self._at = Position(1, 1, 0)  # of the text that was not yet read
         self._is_open = self._is_closed = False
@@ -93,7 +95,7 @@ class ListReader:
             self._is_open = True
         if self._is_closed or not self._is_open:
             if text.strip(WHITESPACE):
-                raise self._broken("more text behind the list")
+                raise self._broken("more text after the list")
             self._pass(text)
             return b"", None
         cuts, end, quotes = find_cuts(text)
@@ -110,7 +112,7 @@ class ListReader:
         batch = self._read(text, cuts, quotes)
         left = text[cuts[-1] + 1 :]
         if self._is_closed and left.strip(WHITESPACE):
-            raise self._broken("more text behind the list")
+            raise self._broken("more text after the list")
         return left, batch
 
     def _read(self, text: bytes, cuts: Sequence[int], quotes: int) -> RowBatch:
@@ -140,7 +142,7 @@ class ListReader:
             before = len(text) - len(text.lstrip(WHITESPACE))
             self._pass(text[:before])
             try:
-                rows.append(parse_row(text[before:], self._at))
+                rows.append(parse_row(text[before:], self._at, half_characters=self._half_characters))
                 numbers.append(self._number)
                 lines.append(self._at.line)
             except UnreadableRow as refused:
@@ -156,4 +158,4 @@ class ListReader:
 
     def _broken(self, got: str) -> RowsError:
         where = f"{got}, at line {self._at.line}, column {self._at.column}, in row {self._number + 1}"
-        return damaged(self._file, where, "one list of objects", "mend the syntax, or take it from its source again")
+        return damaged(self._file, where, "one list of objects", "correct the syntax, or download it again")

@@ -22,8 +22,13 @@ class Position:
     offset: int
 
 
-def parse_row(text: bytes, start: Position) -> dict[str, Any]:
+def parse_row(text: bytes, start: Position, *, half_characters: bool = False) -> dict[str, Any]:
     """Return the object that a JSON text is.
+
+    Args:
+        text: of one row.
+        start: where it begins, for errors.
+        half_characters: keep half a surrogate pair, which a model may write and no table can hold.
 
     Raises:
         UnreadableRow: it is no JSON, no object, or something in it cannot be kept as it was written.
@@ -31,13 +36,13 @@ def parse_row(text: bytes, start: Position) -> dict[str, Any]:
     rows = parse_entries(text, 1, count_quotes(text))
     if rows is not None:
         return rows[0]
-    value = parse_carefully(text, start)
+    value = parse_carefully(text, start, half_characters=half_characters)
     if not isinstance(value, dict) or not value:
         raise UnreadableRow(None, show(value), "an object with the fields of a row", "write `{...}`")
     return value
 
 
-def parse_carefully(text: bytes, start: Position) -> Any:
+def parse_carefully(text: bytes, start: Position, *, half_characters: bool = False) -> Any:
     """Return the value of a JSON text, with `NaN` and `Infinity` as `json` writes them.
 
     Raises:
@@ -53,19 +58,19 @@ def parse_carefully(text: bytes, start: Position) -> Any:
         column = error.colno + (start.column - 1 if error.lineno == 1 else 0)
         near = show(decoded[max(0, error.pos - 15) : error.pos + 15])
         got = f"{error.msg}: line {line}, column {column}, near {near}"
-        raise UnreadableRow(None, got, "JSON", "mend the syntax") from None
+        raise UnreadableRow(None, got, "JSON", "correct the syntax") from None
     except RecursionError:
         raise UnreadableRow(None, "lists in lists", "at most some hundred levels", "make it flatter") from None
     for field, key in find_repeated_keys(value):
         raise UnreadableRow(field, f"the key {show(key)} more than once", "each key once", "keep one of them")
-    for field, half in _find_half_characters(value):
+    for field, half in () if half_characters else _find_half_characters(value):
         expected = "whole characters (a surrogate comes in pairs)"
         raise UnreadableRow(field, ascii(half[:40]), expected, "write the character itself")
     return value
 
 
 def decode(text: bytes, offset: int) -> str:
-    """Return UTF-8 text that stands at `offset` bytes.
+    """Return UTF-8 text that is at `offset` bytes.
 
     Raises:
         UnreadableRow: names the first byte that is none.

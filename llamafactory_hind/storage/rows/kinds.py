@@ -1,4 +1,4 @@
-"""Which kinds of values stand at a path over all rows: the count of each, the first of each, and which of them are odd.
+"""Which kinds of values are at a path over all rows: the count of each, the first of each, and which of them are odd.
 
 Slow and exact. It is asked where the fast way found that no type holds a column.
 """
@@ -25,7 +25,7 @@ Example = tuple[Place, str, Any]
 
 
 class Node:
-    """What stands at one path of the rows."""
+    """What is at one path of the rows."""
 
     def __init__(self, depth: int = 1) -> None:
         """Start with nothing seen."""
@@ -78,7 +78,7 @@ class Node:
         place, path, value = self.examples[usual][0]
         rule = f"{usual}, as in {self.counts[usual]} places (the first: {place}, `{path}`: {show(value)})"
         odd = {kind: rule for kind in self.counts if kind in FAMILIES.values() and kind != usual}
-        odd |= {kind: "something flatter, with a fixed set of keys" for kind in (DEEP, WIDE) if self.counts[kind]}
+        odd |= {kind: "fewer levels, with a fixed set of keys" for kind in (DEEP, WIDE) if self.counts[kind]}
         for kind, beside in ((HUGE, HUGE), (INEXACT, FRACTION), (BIG, NEGATIVE)):
             if self.counts[kind] and self.counts[beside]:
                 other = "" if kind == beside else f" beside {beside} ({_where(self.examples[beside][0])})"

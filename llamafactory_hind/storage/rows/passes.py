@@ -37,7 +37,7 @@ class Converted:
     numbers: npt.NDArray[np.int64]
 
     def place(self, index: int) -> Place:
-        """Return where row `index` of the table stands, counted from 0."""
+        """Return where row `index` of the table is, counted from 0."""
         return Place(self.files[self.file_indices[index]], int(self.numbers[index]))
 
 
@@ -64,7 +64,7 @@ class Pass:
             return self._read(writer)
 
     def _read(self, writer: SegmentWriter | None) -> Converted | None:
-        # What the first reading has told, the second does not tell again.
+        # What the first reading has reported, the second does not report again.
         on_bad = _say_nothing if self.is_second else self.on_bad
         for index, file in enumerate(self.files):
             for batch in read_batches([file], on_bad):
@@ -100,7 +100,7 @@ class Pass:
         if writer is None or self.mixed:
             return
         part = pa.RecordBatch.from_arrays(list(arrays.values()), names=list(arrays))
-        # What does not fit is told at the end, when all bounds are known.
+        # What does not fit is reported at the end, when all bounds are known.
         with contextlib.suppress(pa.ArrowInvalid):
             writer.write(widen(part, make_schema(self._types, self.as_json)))
 
@@ -149,4 +149,4 @@ class Pass:
 
 
 def _say_nothing(problem: RowProblem) -> None:
-    """Take a problem that was told before."""
+    """Take a problem that was reported before."""

@@ -1,4 +1,4 @@
-"""What is wrong with a row, and where it stands; the error that tells many of them at once."""
+"""What is wrong with a row, and where it is; the error that reports many of them at once."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ SHOWN_CHARACTERS = 80
 
 @dataclass(frozen=True)
 class Place:
-    """Where a row stands.
+    """Where a row is.
 
     Attributes:
         file: its path as given.
@@ -34,7 +34,7 @@ class Place:
 
 @dataclass(frozen=True)
 class RowProblem:
-    """One thing wrong with a row: what stands where, what is expected and what to do.
+    """One thing wrong with a row: what was found and where, what is expected and what to do.
 
     Attributes:
         field: path of the value, such as `external[2].logprob`; None for the whole row or file.
@@ -98,7 +98,7 @@ class ProblemList:
 
 
 class UnreadableRow(Exception):
-    """Why one row cannot be read; its reader adds where it stands."""
+    """Why one row cannot be read; its reader adds where it is."""
 
     def __init__(self, field: str | None, got: str, expected: str, remedy: str) -> None:
         """Keep the parts of the problem."""

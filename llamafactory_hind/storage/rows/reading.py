@@ -30,33 +30,34 @@ class Row:
 
     @property
     def place(self) -> Place:
-        """Where the row stands, for messages."""
+        """Where the row is, for messages."""
         return Place(self.file, self.number, self.line)
 
 
-def iterate(paths: Paths, *, on_bad: OnBad | None = None) -> Iterator[Row]:
+def iterate(paths: Paths, *, on_bad: OnBad | None = None, half_characters: bool = False) -> Iterator[Row]:
     """Yield the rows of files and folders, streaming from disk.
 
     Args:
         paths: files, or folders of parts, in order.
-        on_bad: takes each row that cannot be read, and reading goes on; None: they are told when all others were read.
+        on_bad: takes each row that cannot be read, and reading goes on; None: they are reported when all others were read.
+        half_characters: keep half a surrogate pair, which a model may write and no table can hold; else such a row is bad.
 
     Raises:
         RowsError: with every bad row (after 1,000 at once), or a file that is damaged and so cannot be skipped.
     """
     problems = ProblemList()
-    for batch in read_batches(list_files(paths), on_bad or problems):
+    for batch in read_batches(list_files(paths), on_bad or problems, half_characters=half_characters):
         for number, line, values in zip(batch.numbers, batch.lines, batch.rows, strict=True):
             yield Row(batch.file, number, line, values)
     problems.finish()
 
 
-def read_batches(files: list[str], on_bad: OnBad) -> Iterator[Batch]:
+def read_batches(files: list[str], on_bad: OnBad, *, half_characters: bool = False) -> Iterator[Batch]:
     """Yield the rows of `files` some hundreds at a time."""
     for file in files:
         kind = kind_of(file)
         if kind == JSON:
-            yield from read_json(file, on_bad)
+            yield from read_json(file, on_bad, half_characters=half_characters)
         elif kind == CSV:
             yield from read_csv(file, on_bad)
         else:

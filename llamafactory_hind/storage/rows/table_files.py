@@ -32,7 +32,7 @@ def read_table(file: str) -> Iterator[TableBatch]:
     with reading(file):
         try:
             for batch in batches:
-                batch.validate(full=True)  # a damaged file is told here, not by the end of the interpreter
+                batch.validate(full=True)  # a damaged file is reported here, not by the end of the interpreter
                 for start in range(0, batch.num_rows, ROWS_AT_ONCE):
                     part = to_plain_batch(batch.slice(start, ROWS_AT_ONCE), file)
                     yield TableBatch(file, part, number)

@@ -1,7 +1,7 @@
 """Batches of preference pairs: two rows a pair as the host makes them, or one packed row that holds the prompt once.
 
 A packed row is `prompt, chosen, rejected`; `segments` says which is which (0, 1, 2; -1 padding). The rejected answer
-takes the positions it would have right after the prompt, and `packed_attention_mask` hides the chosen answer from it, so
+takes the positions it would have right after the prompt, and `packed_masks` hides the chosen answer from it, so
 that the image tower and the prompt tokens are computed once a pair.
 """
 
@@ -12,7 +12,8 @@ import torch
 from llamafactory.data.collator import MultiModalDataCollatorForSeq2Seq
 from llamafactory.extras.constants import IGNORE_INDEX
 
-from ...engines.local.packing import CHOSEN, PADDING, PROMPT, REJECTED, UNPACKABLE_INPUTS
+from ...engines.local.packing import CHOSEN, PADDING, PROMPT, REJECTED
+from ...formats.media.fields import MEDIA_FIELDS
 
 
 REFERENCE_COLUMNS = ("ref_chosen_logps", "ref_rejected_logps")
@@ -55,9 +56,6 @@ class PairCollator(MultiModalDataCollatorForSeq2Seq):
             for feature in features
         ]
         inputs = dict(super().__call__(rows))
-        found = [name for name in UNPACKABLE_INPUTS if name in inputs]
-        if found:
-            raise ValueError(f"This model takes {found}: pairs cannot share a packed row (set `share_prefix: off`).")
         labels = inputs["labels"]  # (N, T)
         segments = torch.full_like(labels, PADDING)
         sources = torch.arange(labels.shape[1]).expand_as(labels) - 1
@@ -91,5 +89,5 @@ class PairCollator(MultiModalDataCollatorForSeq2Seq):
         for answer in answers:
             ids += answer
             labels += answer
-        media = {name: feature.get(name) for name in ("images", "videos", "audios")}
+        media = {name: feature.get(name) for name in MEDIA_FIELDS}
         return {"input_ids": ids, "attention_mask": [1] * len(ids), "labels": labels, **media}

@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,19 +18,22 @@ from accelerate.utils import gather_object
 from llamafactory.extras import logging
 from tqdm import tqdm
 
+from ...engines.local.proof import Difference, disagreement
+from ...engines.local.scoring import computes_in_half, otherwise
+from ...formats.media.fields import MEDIA_FIELDS
+from ...storage.digests import digest_media
 from .collator import REFERENCE_COLUMNS
-from .trainer import PairTrainer, pair_logps
+from .trainer import PairLogps, PairTrainer, pair_logps
 
 
 if TYPE_CHECKING:
     from datasets import Dataset
-    from transformers import ProcessorMixin
-
 
 logger = logging.get_logger(
     "llamafactory.hind." + __name__.partition(".")[2]
 )  # a child of the host's logger, which has handlers
-FORMAT = 1
+FORMAT = 2
+SPOT_ROWS = 4  # [ours] pairs of a cache that are scored again at every start
 INTEGER_OF_SIZE = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
@@ -47,39 +49,9 @@ def model_digest(model: torch.nn.Module) -> str:
     return digest.hexdigest()
 
 
-def settings_digest(processor: "ProcessorMixin | None") -> str:
-    """Digest of how pictures, video and sound become tensors: the processor's own settings and the host's limits."""
-    if processor is None:
-        return "text"
-    parts = [getattr(processor, name, None) for name in ("image_processor", "video_processor", "feature_extractor")]
-    settings = [part.to_json_string() for part in parts if part is not None]
-    limits = sorted((k, v) for k, v in vars(processor).items() if k.startswith(("image_", "video_", "audio_")))
-    limits = [(k, v) for k, v in limits if isinstance(v, int | float | str | bool)]
-    return hashlib.blake2b(json.dumps([settings, limits]).encode(), digest_size=16).hexdigest()
-
-
-@lru_cache(maxsize=65536)
-def _file_digest(path: str, size: int, modified: int) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "blake2b").hexdigest()
-
-
-def _media_digest(medium: Any) -> str:
-    if isinstance(medium, str) and os.path.isfile(medium):
-        stat = os.stat(medium)
-        return _file_digest(medium, stat.st_size, stat.st_mtime_ns)
-    if isinstance(medium, list | tuple):
-        return "[" + ",".join(_media_digest(item) for item in medium) + "]"
-    if isinstance(medium, dict):
-        return _media_digest(medium.get("bytes") or medium.get("path") or "")
-    if hasattr(medium, "tobytes"):  # a PIL image
-        return hashlib.blake2b(medium.tobytes()).hexdigest()
-    return hashlib.blake2b(medium if isinstance(medium, bytes) else str(medium).encode()).hexdigest()
-
-
 def pair_key(row: dict[str, Any]) -> str:
     """Name a pair by its token ids and the content of its media."""
-    media = [[_media_digest(item) for item in row.get(name) or []] for name in ("images", "videos", "audios")]
+    media = [digest_media({name: row.get(name) or []}) for name in MEDIA_FIELDS]
     content = json.dumps([row["prompt_input_ids"], row["chosen_ids"], row["rejected_ids"], media])
     return hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
 
@@ -93,13 +65,22 @@ class ReferenceCache:
         self.values: dict[str, tuple[float, float]] = {}
         kept = list(self._read()) if path.is_file() else []
         self.values = {key: (chosen, rejected) for key, chosen, rejected in kept}
-        if writable:  # rewritten whole: drops a line that a kill cut short
-            path.parent.mkdir(parents=True, exist_ok=True)
-            lines = [json.dumps({"format": FORMAT, "made_from": made_from})]
-            lines += [json.dumps([key, *pair]) for key, pair in self.values.items()]
-            scratch = path.with_suffix(path.suffix + ".new")
-            scratch.write_text("\n".join(lines) + "\n", encoding="utf-8")
-            scratch.replace(path)
+        self._write_whole()  # drops a line that a kill cut short
+
+    def forget(self) -> None:
+        """Start afresh."""
+        self.values = {}
+        self._write_whole()
+
+    def _write_whole(self) -> None:
+        if not self.writable:
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        lines = [json.dumps({"format": FORMAT, "made_from": self.made_from})]
+        lines += [json.dumps([key, *pair]) for key, pair in self.values.items()]
+        scratch = self.path.with_suffix(self.path.suffix + ".new")
+        scratch.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        scratch.replace(self.path)
 
     def _read(self) -> Iterator[tuple[str, float, float]]:
         header, *lines = self.path.read_text(encoding="utf-8").splitlines() or [""]
@@ -133,6 +114,59 @@ class ReferenceCache:
                 file.writelines(json.dumps(pair) + "\n" for pair in pairs)
                 file.flush()
                 os.fsync(file.fileno())
+
+
+@torch.no_grad()
+def check_cached(
+    trainer: PairTrainer, model: torch.nn.Module, datasets: "Iterable[Dataset]", cache: ReferenceCache
+) -> None:
+    """Score a few cached pairs again; where they differ, something decides log-probs that no header names: start afresh.
+
+    Args:
+        trainer: gives collator, device, precision and processes.
+        model: the reference.
+        datasets: whose rows may be in the cache.
+        cache: emptied where it is wrong, on all processes.
+    """
+    known = [(row, key) for rows in datasets for row, key in _some_cached(rows, cache)][:SPOT_ROWS]
+    if not known:
+        return
+    model = trainer.placed(model)
+    training, _ = model.training, model.eval()
+    kept, found, noisy = [], [], []
+    with trainer.precision():
+        half = computes_in_half(model)
+    for row, key in known:
+        lengths = [len(row["chosen_ids"]), len(row["rejected_ids"])]
+        alone = _score(trainer, model, [row])
+        with otherwise(model, half=half):
+            beside = _score(trainer, model, [row, known[0][0], known[-1][0]])
+        for values, scored in ((found, alone), (noisy, beside)):
+            values += [scored.chosen[0].item() / lengths[0], scored.rejected[0].item() / lengths[1]]
+        kept += [cache.values[key][0] / lengths[0], cache.values[key][1] / lengths[1]]
+    model.train(training)
+    numbers = [torch.tensor(values, dtype=torch.float64) for values in (kept, found, noisy)]
+    reason = disagreement(numbers[0], numbers[1], Difference.of(numbers[2], numbers[1]), half=half)
+    differs = torch.tensor(float(reason is not None), device=trainer.args.device)
+    if trainer.accelerator.reduce(differs, "sum").item():
+        difference = Difference.of(numbers[0], numbers[1])
+        logger.warning_rank0(
+            f"Reference log-probs in {cache.path} are not those of this reference ({len(known)} pairs scored again differ by up "
+            f"to {difference.largest:.2e} a token): rebuilt."
+        )
+        cache.forget()
+
+
+def _some_cached(rows: "Dataset", cache: ReferenceCache) -> Iterator[tuple[dict[str, Any], str]]:
+    """Yield some rows that a cache holds, from the beginning, the middle and the end of a dataset."""
+    if not cache.values:
+        return
+    places = {round(step * (len(rows) - 1) / (SPOT_ROWS - 1)) for step in range(SPOT_ROWS)}
+    for place in sorted(places):
+        row = rows[place]
+        key = pair_key(row)
+        if key in cache.values:
+            yield row, key
 
 
 def add_reference_logps(
@@ -174,8 +208,12 @@ def add_reference_logps(
 def _score_rows(
     trainer: PairTrainer, model: torch.nn.Module, dataset: "Dataset", indices: list[int], keys: list[str]
 ) -> list[tuple[str, float, float]]:
-    batch = trainer._prepare_inputs(trainer.collator([dataset[index] for index in indices]))
-    with torch.no_grad(), trainer.precision():
-        scored = pair_logps(model, batch)
+    scored = _score(trainer, model, [dataset[index] for index in indices])
     values = zip(indices, scored.chosen.tolist(), scored.rejected.tolist(), strict=True)
     return [(keys[index], chosen, rejected) for index, chosen, rejected in values]
+
+
+def _score(trainer: PairTrainer, model: torch.nn.Module, rows: list[dict[str, Any]]) -> PairLogps:
+    batch = trainer._prepare_inputs(trainer.collator(rows))
+    with torch.no_grad(), trainer.precision():
+        return pair_logps(model, batch)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from llamafactory.train.callbacks import SaveProcessorCallback
 
-from ...engines.local.packing import CHOSEN, REJECTED, packed_attention_mask
-from ...engines.local.scoring import IGNORE_INDEX, token_logprobs, unwrap
+from ...engines.local.packing import CHOSEN, REJECTED, packed_masks
+from ...engines.local.scoring import IGNORE_INDEX, token_logprobs
 from ..host import HostTrainer, dropout_off
 from ..metrics import peak_memory_gib
 from ..sharding import refuse_sharding
@@ -44,20 +44,30 @@ PairLoss = Callable[[PairLogps], tuple[torch.Tensor, dict[str, torch.Tensor]]]  
 
 def pair_logps(model: torch.nn.Module, batch: dict[str, Any]) -> PairLogps:
     """Score both answers of each pair of a `PairCollator` batch, packed or plain, in one forward pass."""
+    logps, chosen, rejected = token_logps(model, batch)
+    if batch.get("segments") is None:
+        sums, lengths = logps.sum(-1), (chosen | rejected).sum(-1)  # (2N,)
+        return PairLogps(*sums.chunk(2), *lengths.chunk(2))
+    return PairLogps((logps * chosen).sum(-1), (logps * rejected).sum(-1), chosen.sum(-1), rejected.sum(-1))
+
+
+def token_logps(model: torch.nn.Module, batch: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Score the tokens of both answers of each pair of a batch; see `pair_logps`.
+
+    Returns:
+        log-probs, and bool masks of the tokens of chosen and of rejected answers: (2N, T) of a plain batch, (N, T) of a packed
+        one. `logps[mask]` lists the same tokens in the same order for both.
+    """
     labels, segments = batch["labels"], batch.get("segments")
     inputs = {name: value for name, value in batch.items() if name not in PAIR_KEYS}
     if segments is None:
-        logps = token_logprobs(model, inputs, labels).sum(-1)  # (2N,)
-        lengths = (labels[:, 1:] != IGNORE_INDEX).sum(-1)
-        return PairLogps(*logps.chunk(2), *lengths.chunk(2))
-    inner = unwrap(model)
-    eager = getattr(inner.config, "_attn_implementation", "sdpa") == "eager"
-    inputs["attention_mask"] = packed_attention_mask(segments, dtype=inner.dtype if eager else None)
+        scored = labels != IGNORE_INDEX
+        scored[:, 0] = False
+        first = torch.arange(len(labels), device=labels.device)[:, None] < len(labels) // 2
+        return token_logprobs(model, inputs, labels), scored & first, scored & ~first
+    inputs["attention_mask"] = packed_masks(model, inputs, segments)
     logps = token_logprobs(model, inputs, labels, sources=batch["sources"])  # (N, T)
-    is_chosen, is_rejected = segments == CHOSEN, segments == REJECTED
-    return PairLogps(
-        (logps * is_chosen).sum(-1), (logps * is_rejected).sum(-1), is_chosen.sum(-1), is_rejected.sum(-1)
-    )
+    return logps, segments == CHOSEN, segments == REJECTED
 
 
 class PairTrainer(HostTrainer):

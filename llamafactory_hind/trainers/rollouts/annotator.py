@@ -1,4 +1,4 @@
-"""What a method must give the rollout trainer."""
+"""What a method must give the rollout trainer. Read this before writing a stage."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     from .batch import RolloutBatch
     from .components import Component
 
-    pass
-
 
 class Annotator(Protocol):
-    """A method, seen from the trainer.
+    """A method, seen from the trainer. A stage inherits from it, and with that the defaults.
 
-    It may also have `objective`, numbers a token that need the policy's hidden states, and `close`, called when all is done.
+    Attributes:
+        components: of the loss.
+        objective: numbers a token that need the policy's hidden states; None where there are none.
     """
 
     components: "Sequence[Component]"
@@ -29,6 +29,9 @@ class Annotator(Protocol):
 
     def annotate(self, rollouts: list[Rollout]) -> Annotation:
         """Return what training needs to know about the rollouts of one step (of this process)."""
+
+    def close(self) -> None:
+        """Release what is held open; called once, however the run ends."""
 
 
 class TokenObjective(Protocol):

@@ -1,14 +1,14 @@
 """What a rollout is, what an annotator says about it, and both as tensors of one micro-batch."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ...engines.interface import Request
-from ...engines.local.encoding import MEDIA, Prompt
-from .records import Annotation
+from ...engines.interface import Prompt, Request
+from ...formats.media.fields import MEDIA_FIELDS
+from .records import POLICY, Annotation
 
 
 if TYPE_CHECKING:
@@ -58,6 +58,15 @@ class RolloutBatch:
         ]
         return self.take(torch.tensor(rows, device=self.owners.device))
 
+    def longest(self, completions: int) -> "RolloutBatch":
+        """Return a smaller batch: the longest completions of each prompt."""
+        lengths = self.mask.sum(1)
+        kept: list[int] = []
+        for number in range(len(self.prompts)):
+            own = (self.owners == number).nonzero()[:, 0].tolist()
+            kept += sorted(sorted(own, key=lambda row: -int(lengths[row]))[:completions])
+        return self.take(torch.tensor(kept, device=self.owners.device))
+
     def take(self, rows: torch.Tensor) -> "RolloutBatch":
         """Return a smaller batch: the completions of these rows, numbers that rise, and the prompts they belong to.
 
@@ -78,12 +87,12 @@ class RolloutBatch:
 
 def prompt_of(feature: Mapping[str, Any]) -> Prompt:
     """Return a processed row as a prompt of the engines."""
-    media = {kind: list(feature.get(kind) or []) for kind in MEDIA}
+    media = {kind: list(feature.get(kind) or []) for kind in MEDIA_FIELDS}
     return Prompt(list(feature["prompt_input_ids"]), [], Request((), **media))
 
 
 def batch_of(annotation: Annotation, *, device: torch.device) -> RolloutBatch:
-    """Turn annotated rollouts into tensors; completions stand in the order of their prompts, `owners` tells them apart."""
+    """Turn annotated rollouts into tensors; completions stand in the order of their prompts, `owners` says whose they are."""
     rollouts = annotation.rollouts
     completions = [ids for rollout in rollouts for ids in rollout.completion_ids]
     lengths = torch.tensor([len(ids) for ids in completions])
@@ -106,3 +115,22 @@ def batch_of(annotation: Annotation, *, device: torch.device) -> RolloutBatch:
 def _narrow(values: torch.Tensor) -> torch.Tensor:
     """Return float64 as float32: rewards are counted in it, some devices cannot hold it, and a loss needs no more."""
     return values.float() if values.dtype == torch.float64 else values
+
+
+def bare_batch(
+    prompts: Sequence[Prompt], completions: Sequence[Sequence[Sequence[int]]], *, device: torch.device
+) -> RolloutBatch:
+    """Return completions that are only to be scored: ids of a prompt's completions, for each prompt."""
+    owners = [number for number, group in enumerate(completions) for _ in group]
+    rows = [ids for group in completions for ids in group]
+    lengths = torch.tensor([len(ids) for ids in rows])
+    width = int(lengths.max())
+    return RolloutBatch(
+        prompts=list(prompts),
+        owners=torch.tensor(owners, device=device),
+        tokens=torch.tensor([[*ids, *[0] * (width - len(ids))] for ids in rows], device=device),
+        mask=(torch.arange(width) < lengths[:, None]).to(device),
+        advantages=torch.zeros(len(rows), device=device),
+        streams={},
+        sources=[POLICY] * len(rows),
+    )

@@ -15,6 +15,8 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
+from ...formats.media.fields import MEDIA_FIELDS
+
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizer
@@ -97,7 +99,7 @@ def completion_entries(
                 "kept": kept,
                 "completion": text,
                 "tokens": len(rollout.completion_ids[sample]),
-                "finish_reason": rollout.finish_reasons[sample],
+                "finish_reason": str(rollout.finish_reasons[sample]),
                 "reward": _number(scores.total[place]),
                 **{f"reward/{name}": _number(values[place]) for name, values in scores.each.items()},
                 "advantage": _number(annotation.advantages[place]),
@@ -114,7 +116,7 @@ def _prompt_entry(rollout: "Rollout", tokenizer: "PreTrainedTokenizer") -> dict[
     return {
         "row_id": rollout.row_id,
         "prompt": tokenizer.decode(rollout.feature["prompt_input_ids"], skip_special_tokens=True),
-        "media": json.dumps({kind: _names(rollout.feature.get(kind)) for kind in ("images", "videos", "audios")}),
+        "media": json.dumps({kind: _names(rollout.feature.get(kind)) for kind in MEDIA_FIELDS}),
         "columns": rollout.feature.get("columns") or "{}",
     }
 

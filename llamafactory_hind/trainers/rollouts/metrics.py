@@ -2,6 +2,7 @@
 
 import torch
 
+from ...engines.interface import FinishReason
 from .records import Annotation, Rollout, Scores, padded
 
 
@@ -56,4 +57,6 @@ def _lengths(rollouts: list[Rollout]) -> torch.Tensor:
 
 
 def _truncated(rollouts: list[Rollout]) -> torch.Tensor:
-    return padded([[float(reason == "length") for reason in rollout.finish_reasons] for rollout in rollouts])
+    return padded(
+        [[float(reason == FinishReason.LENGTH) for reason in rollout.finish_reasons] for rollout in rollouts]
+    )

@@ -1,6 +1,5 @@
 """Rollouts and what is said about them, before they are tensors."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -8,7 +7,8 @@ from typing import Any
 
 import torch
 
-from ...engines.local.encoding import Prompt
+from ...engines.interface import FinishReason, Prompt
+from ...formats.fields import columns_of
 
 
 POLICY = "policy"  # source of a completion that the policy wrote itself
@@ -23,7 +23,7 @@ class Rollout:
         prompt: the same for the engines; one object from writing to learning, so that its media are opened once.
         completion_ids: as sampled, stop token included; these are scored, never re-tokenised text.
         texts: decoded, without the stop token.
-        finish_reasons: `stop`, or `length` for one that was cut.
+        finish_reasons: `LENGTH` for one that was cut.
         sources: who wrote each: `policy` or the name of another model.
     """
 
@@ -31,13 +31,13 @@ class Rollout:
     prompt: Prompt
     completion_ids: list[list[int]]
     texts: list[str]
-    finish_reasons: list[str]
+    finish_reasons: list[FinishReason]
     sources: list[str]
 
     @cached_property
     def columns(self) -> dict[str, Any]:
         """All other columns of the row."""
-        return json.loads(self.feature.get("columns") or "{}")
+        return columns_of(self.feature)
 
     @property
     def row_id(self) -> str:

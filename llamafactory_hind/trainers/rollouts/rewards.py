@@ -1,11 +1,11 @@
 """Between rollouts and rewards: texts and columns out, tensors in. What a reward is stays the stage's business."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
 
+from ...formats.fields import columns_of
 from .records import Rollout, Scores, padded
 
 
@@ -48,7 +48,7 @@ def check_rewards(check: Callable[[Mapping[str, Any], str], Any], dataset_module
         if dataset is None or not len(dataset):
             continue
         row = dataset[0]
-        columns = {**json.loads(row.get("columns") or "{}"), "row_id": row["row_id"]}
+        columns = {**columns_of(row), "row_id": row["row_id"]}
         check(columns, str(columns.get("answer") or ""))
 
 

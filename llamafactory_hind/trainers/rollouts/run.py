@@ -1,16 +1,18 @@
 """One run of an online stage, from the host's arguments to the model card; what the stage is, its annotator says."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from typing import TYPE_CHECKING, Any, Protocol
 
-from llamafactory.data import get_dataset, get_template_and_fix_tokenizer
+from llamafactory.data import get_template_and_fix_tokenizer
 from llamafactory.model import load_model, load_tokenizer
 from llamafactory.train.trainer_utils import create_ref_model
 
 from ...engines.local.weights import LoadedModel
+from ...engines.open import RolloutEngines
 from ..fit import fit, write_model_card
 from ..host import HostArguments
+from ..rows import read_rows
 from .rewards import check_rewards
 from .trainer import RolloutTrainer
 from .writing import RolloutOptions
@@ -32,7 +34,7 @@ class Checked(Protocol):
 
 def run_online(
     rewards: Checked,
-    annotator: Callable[[LoadedModel], "Annotator"],
+    annotator: Callable[[LoadedModel, RolloutEngines], "Annotator"],
     args: HostArguments,
     *,
     check_dataset: Callable[[Any], Any] = lambda dataset: None,
@@ -41,26 +43,28 @@ def run_online(
 
     Args:
         rewards: tried on a real row before the model is loaded.
-        annotator: makes the stage's annotator once the model is there.
+        annotator: makes the stage's annotator of the policy, and of the engines that write with it.
         args: the host's, with the keys of the stage.
         check_dataset: looks at the processed training rows before the model is loaded.
     """
-    stage, trains = args.finetuning.stage, args.training.do_train
+    trains = args.training.do_train
     tokenizer_module = load_tokenizer(args.model)
     tokenizer = tokenizer_module["tokenizer"]
     template = get_template_and_fix_tokenizer(tokenizer, args.data)
-    dataset_module = get_dataset(template, args.model, args.data, args.training, stage=stage, **tokenizer_module)
+    dataset_module = read_rows(args, template, tokenizer_module)
     check_rewards(rewards.check, dataset_module)
     if trains:
         check_dataset(dataset_module["train_dataset"])
     model = load_model(tokenizer, args.model, args.finetuning, trains)
     loaded = LoadedModel(model, tokenizer, tokenizer_module["processor"], template)
     reference = create_ref_model(args.model, args.finetuning) if args.finetuning.kl_beta and trains else None
-    with closing(annotator(loaded)) as method:
+    engines = RolloutEngines.of(args.finetuning, loaded)
+    with closing(annotator(loaded, engines)) as method:
         trainer = RolloutTrainer(
             annotator=method,
             options=RolloutOptions.of(args),
             loaded=loaded,
+            engines=engines,
             reference=reference,
             finetuning_args=args.finetuning,
             args=args.training,
@@ -71,12 +75,3 @@ def run_online(
         evaluated = ["eval_reward"] if trainer.eval_dataset is not None else []
         fit(trainer, args, plots=[*PLOTS, *evaluated])
     write_model_card(trainer, args)
-
-
-@contextmanager
-def closing(annotator: "Annotator") -> Iterator["Annotator"]:
-    """Let an annotator that holds connections or files release them, however the run ends."""
-    try:
-        yield annotator
-    finally:
-        getattr(annotator, "close", lambda: None)()

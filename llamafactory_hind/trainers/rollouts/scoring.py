@@ -12,29 +12,36 @@ from typing import TYPE_CHECKING, Any
 import torch
 from llamafactory.extras import logging
 
-from ...engines.local.encoding import Prompt, collate
-from ...engines.local.engine import PASSING_ERRORS
-from ...engines.local.packing import pack, packed_attention_mask, why_not_packed
+from ...engines.interface import Prompt
+from ...engines.local.attention import why_not_cached, why_not_packed
+from ...engines.local.decoding import positions_of
+from ...engines.local.encoding import collate
+from ...engines.local.packing import pack, packed_masks
 from ...engines.local.prefixes import shared_logprobs
+from ...engines.local.proof import PASSING_ERRORS, Difference, disagreement, lengthened, why_not_equal
 from ...engines.local.scoring import (
     Reader,
     UnsupportedHead,
     base_model,
-    close_enough,
+    otherwise,
     plain_token_logprobs,
+    plain_with_noise,
     read_tokens,
     token_logprobs,
 )
 from .annotator import TokenObjective
+from .batch import RolloutBatch
 
 
 if TYPE_CHECKING:
     from ...engines.local.weights import LoadedModel
-    from .batch import RolloutBatch
 
 
 logger = logging.get_logger("llamafactory.hind.trainers.rollouts.scoring")
 
+OTHER_PADDING = (
+    13  # [ours] tokens more in the pass that measures noise: odd, so that no block of a kernel lines up as before
+)
 TOKEN_INPUTS = ("input_ids", "attention_mask", "position_ids", "token_type_ids", "mm_token_type_ids")
 
 
@@ -85,6 +92,9 @@ class GroupScorer:
         self.share_prefix = share_prefix
         self.mode = "plain"
         self.chunked = True
+        self._proved: set[tuple[bool, ...]] = set()  # kinds of rows
+        self._longest = 0
+        self._refusal: str | None = None
 
     def __call__(self, model: torch.nn.Module, batch: "RolloutBatch", *, also: Reader | None = None) -> torch.Tensor:
         """Return (R, S) float32 log-probs of the completions' tokens under `model`, 0 where there are none.
@@ -147,58 +157,95 @@ class GroupScorer:
     ) -> torch.Tensor:
         """A row a group: `prompt, completion 1, ..., completion G`, each completion hidden from the others."""
         row = pack(self.collate_prompts(batch.prompts), batch.tokens, batch.mask, batch.owners.tolist())
-        eager = getattr(base_model(model).config, "_attn_implementation", "sdpa") == "eager"
-        row.inputs["attention_mask"] = packed_attention_mask(
-            row.segments, dtype=base_model(model).dtype if eager else None
-        )
+        row.inputs["attention_mask"] = packed_masks(model, row.inputs, row.segments)
         logps = (score or self._score(model))(row.inputs, row.labels, sources=row.sources)  # (N, P + L)
         return torch.where(batch.mask, logps[batch.owners[:, None], row.columns], 0.0)  # (R, S)
 
     def _plain(
-        self, model: torch.nn.Module, batch: "RolloutBatch", score: Callable[..., torch.Tensor]
+        self,
+        model: torch.nn.Module,
+        batch: "RolloutBatch",
+        score: Callable[..., torch.Tensor],
+        *,
+        padding_side: str = "right",
     ) -> torch.Tensor:
-        owners = batch.owners.tolist()
-        rows = [
+        rows = self._rows(batch)
+        inputs, labels = collate(self.loaded, rows, padding_side=padding_side)
+        return _completions_of(score(inputs, labels), labels, rows, batch, padding_side)
+
+    def _rows(self, batch: "RolloutBatch") -> list[Prompt]:
+        return [
             Prompt(batch.prompts[owner].input_ids, batch.completion(row), batch.prompts[owner].request)
-            for row, owner in enumerate(owners)
+            for row, owner in enumerate(batch.owners.tolist())
         ]
-        inputs, labels = collate(self.loaded, rows, padding_side="right")
-        logps = score(inputs, labels)  # (R, T)
-        starts = torch.tensor([len(row.input_ids) for row in rows], device=logps.device)
-        columns = starts[:, None] + torch.arange(batch.tokens.shape[1], device=logps.device)  # (R, S)
-        return torch.where(batch.mask, logps.gather(1, columns.clamp(max=logps.shape[1] - 1)), 0.0)
+
+    def _padded_otherwise(self, model: torch.nn.Module, batch: "RolloutBatch") -> torch.Tensor:
+        """Do what `plain` does on the other side of the padding and beside a longer row: equal but for rounding."""
+        rows = self._rows(batch)
+        longest = max(rows, key=lambda row: row.length)
+        rows.append(Prompt(longest.input_ids, lengthened(longest.answer_ids), longest.request))
+        inputs, labels = collate(self.loaded, rows, padding_side="left")
+        inputs["position_ids"] = positions_of(inputs)  # models count padding where they are not told
+        return _completions_of(self._score(model)(inputs, labels), labels, rows[:-1], batch, "left")
 
     def _score(self, model: torch.nn.Module) -> Callable[..., torch.Tensor]:
         mode = token_logprobs if self.chunked else plain_token_logprobs
         return partial(mode, model, temperature=self.temperature)
 
+    def covers(self, batch: "RolloutBatch") -> bool:
+        """Whether `select_mode` has seen every kind of row of a batch (which media it has), and one as long as its longest."""
+        return self._longest >= _longest_row(batch) and self._proved.issuperset(
+            prompt.kind for prompt in batch.prompts
+        )
+
     @torch.no_grad()
-    def select_mode(self, model: torch.nn.Module, batch: "RolloutBatch", *, half: bool) -> str | None:
-        """Choose the way, after comparing it with the plain one on a few completions; return why sharing is not possible.
+    def select_mode(
+        self, model: torch.nn.Module, batch: "RolloutBatch | Sequence[RolloutBatch]", *, half: bool
+    ) -> str | None:
+        """Choose the way, after comparing it with the plain one on some completions; return why sharing is not possible.
+
+        Called again, for rows that `covers` refuses, it can take back what it chose and chooses nothing anew.
 
         Args:
             model: the policy, not wrapped, in the mode that training uses.
-            batch: the first one.
+            batch: rows that would show a mistake, as many at a time as in training; of one batch, the longest are taken.
             half: half precision: log-probs agree less well.
         """
-        some = batch.first(prompts=4, completions=2)
-        dtype = torch.bfloat16 if half else torch.float32
-        self.mode, self.chunked = "plain", True
-        own = self._plain(model, some, partial(plain_token_logprobs, model, temperature=self.temperature))
-        try:
-            plain = self.plain(model, some)
-            if not close_enough(plain, own, dtype):
-                raise UnsupportedHead(f"log-probs differ by up to {(plain - own).abs().max():.2e}")
-        except UnsupportedHead as error:
-            self.chunked, plain = False, own
-            logger.warning_rank0(f"Log-probs are computed from full logits, which takes more memory: {error}")
-        if self.share_prefix == "off":
-            return None
+        batches = [batch.longest(completions=2)] if isinstance(batch, RolloutBatch) else list(batch)
         checkpointing = bool(getattr(base_model(model), "is_gradient_checkpointing", False))
         mode = "packed" if checkpointing else "cache"
-        reason = self._why_not(model, mode) or self._difference(model, some, mode, plain, dtype)
-        if reason is None:
-            self.mode = mode
+        for some in batches:
+            if self.chunked:
+                self._prove_head(model, some, half=half)
+        if self.share_prefix != "off" and self._refusal is None:
+            self._refusal = self._why_not(model, mode)
+            for some in batches:
+                self._refusal = self._refusal or self._difference(model, some, mode, half=half)
+        self.mode = "plain" if self.share_prefix == "off" or self._refusal else mode
+        self._proved |= {prompt.kind for some in batches for prompt in some.prompts}
+        self._longest = max(self._longest, *map(_longest_row, batches))
+        return self._refusal
+
+    def _prove_head(self, model: torch.nn.Module, batch: "RolloutBatch", *, half: bool) -> None:
+        """Compare the chunked head with the model's own logits, both from plain rows."""
+        rows = self._rows(batch)
+        inputs, labels = collate(self.loaded, rows, padding_side="right")
+        own, rounded = (
+            _completions_of(some, labels, rows, batch, "right")[batch.mask]
+            for some in plain_with_noise(model, inputs, labels, temperature=self.temperature)
+        )
+        try:
+            found = self.plain(model, batch)[batch.mask]
+            reason = disagreement(found, own, Difference.of(own, rounded), half=half)
+        except UnsupportedHead as error:
+            reason = str(error)
+        if reason is not None:
+            self.chunked = False
+            logger.warning_rank0(f"Log-probs are computed from full logits, which takes more memory: {reason}.")
+
+    def refuse(self, reason: str) -> str:
+        """Take plain rows from now on; return why."""
+        self.mode, self._refusal = "plain", reason
         return reason
 
     def log_mode(self, reason: str | None) -> None:
@@ -219,7 +266,7 @@ class GroupScorer:
             how = {"cache": "its cache repeated", "packed": "one packed row, for gradient checkpointing"}[self.mode]
             logger.info_rank0(
                 f"share_prefix: on; a group's prompt is computed once in the loss pass ({how}; equal to the plain path on "
-                "the first rollouts)."
+                f"every kind of row, up to {self._longest} tokens)."
             )
 
     def _why_not(self, model: torch.nn.Module, mode: str) -> str | None:
@@ -227,20 +274,40 @@ class GroupScorer:
             return why_not_packed(model) or (
                 None if self.chunked else "a packed row needs the chunked head, which this model does not take"
             )
-        return None
+        return why_not_cached(model)
 
-    def _difference(
-        self, model: torch.nn.Module, batch: "RolloutBatch", mode: str, plain: torch.Tensor, dtype: torch.dtype
-    ) -> str | None:
+    def _difference(self, model: torch.nn.Module, batch: "RolloutBatch", mode: str, *, half: bool) -> str | None:
+        """Return how a way differs from the plain one by more than the plain one from itself."""
+        plain = self.plain(model, batch)[batch.mask]
         try:
-            found = {"cache": self.cached, "packed": self.packed}[mode](model, batch)
+            with otherwise(model, half=half):
+                noise = Difference.of(self._padded_otherwise(model, batch)[batch.mask], plain)
         except torch.OutOfMemoryError:
-            raise  # says nothing about the way it is computed
-        except PASSING_ERRORS as error:  # the model's code refuses the cache or the mask
-            return f"{type(error).__name__}: {error}"
-        if close_enough(found, plain, dtype):
-            return None
-        return f"log-probs differ from the plain path by up to {(found - plain).abs().max().item():.2e}"
+            raise
+        except PASSING_ERRORS:  # the model takes no padding on the left, or no positions: no noise is known
+            noise = Difference(0.0, 0.0)
+        compute = {"cache": self.cached, "packed": self.packed}[mode]
+        return why_not_equal(lambda: compute(model, batch)[batch.mask], plain, noise, half=half)
+
+
+def _completions_of(
+    logps: torch.Tensor, labels: torch.Tensor, rows: Sequence[Prompt], batch: "RolloutBatch", padding_side: str
+) -> torch.Tensor:
+    """Cut (R, S) log-probs of completions out of those of whole rows (B, T); rows behind the R of the batch are left out."""
+    ends = [row.length if padding_side == "right" else labels.shape[1] for row in rows]
+    starts = [end - len(row.answer_ids) for row, end in zip(rows, ends, strict=True)]
+    columns = torch.tensor(starts, device=logps.device)[:, None] + torch.arange(
+        batch.tokens.shape[1], device=logps.device
+    )  # (R, S)
+    return torch.where(batch.mask, logps[: len(rows)].gather(1, columns.clamp(max=logps.shape[1] - 1)), 0.0)
+
+
+def _longest_row(batch: "RolloutBatch") -> int:
+    lengths = batch.mask.sum(1).tolist()
+    return max(
+        len(batch.prompts[owner].input_ids) + length
+        for owner, length in zip(batch.owners.tolist(), lengths, strict=True)
+    )
 
 
 def without_last(inputs: Mapping[str, Any]) -> dict[str, Any]:
@@ -275,7 +342,7 @@ def spread(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
 
 
 def check_objective(objective: TokenObjective | None, scorer: "GroupScorer", model: torch.nn.Module) -> None:
-    """Refuse, once the scorer is settled, a policy whose head cannot be read.
+    """Refuse, once the mode is selected, a policy whose head cannot be read.
 
     Raises:
         ValueError: it is not known how the model makes logits of hidden states.

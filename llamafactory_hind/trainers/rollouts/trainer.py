@@ -15,7 +15,6 @@ import torch
 from accelerate.utils import gather_object
 from llamafactory.extras import logging
 from llamafactory.train.callbacks import SaveProcessorCallback
-from peft import PeftModel
 from transformers.trainer_utils import EvalLoopOutput
 
 from ...engines.local.scoring import base_model
@@ -31,7 +30,9 @@ from .completions import CompletionLog, show_completions
 from .metrics import evaluation_metrics, rollout_metrics, zero_variance_share
 from .order import BlockSampler, SetEpoch
 from .progress import CloseRollouts, WritingProgress
+from .proof import proof_batches
 from .records import POLICY, Annotation
+from .reference import Reference
 from .scoring import GroupScorer, PromptInputs, check_objective, score_with
 from .writing import RolloutGenerator, RolloutOptions
 
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from llamafactory.hparams import FinetuningArguments
 
     from ...engines.local.weights import LoadedModel
+    from ...engines.open import RolloutEngines
 
 
 logger = logging.get_logger("llamafactory.hind.trainers.rollouts.trainer")
@@ -68,6 +70,7 @@ class RolloutTrainer(HostTrainer):
         annotator: Annotator,
         options: RolloutOptions,
         loaded: "LoadedModel",
+        engines: "RolloutEngines",
         reference: torch.nn.Module | None,
         finetuning_args: "FinetuningArguments",
         **kwargs: Any,
@@ -78,6 +81,7 @@ class RolloutTrainer(HostTrainer):
             annotator: the method.
             options: of the rollouts.
             loaded: the policy with its tokenizer, processor and template.
+            engines: write with it; those that the annotator opened are among them.
             reference: another model that KL holds the policy to; None is the policy with its adapter off.
             finetuning_args: the host's.
             kwargs: of `transformers.Trainer`.
@@ -86,33 +90,27 @@ class RolloutTrainer(HostTrainer):
         super().__init__(model=loaded.model, data_collator=PromptRows, **kwargs)
         refuse_sharding(self.accelerator, "prompts")
         self.annotator, self.options, self.loaded = annotator, options, loaded
-        self.objective = getattr(annotator, "objective", None)
+        self.objective = annotator.objective
         self.components = [component for component in annotator.components if component.weight]
         self.needs_reference = any(component.needs_reference for component in self.components)
         if not self.components:
             raise ValueError("Every component of the loss has weight 0: there is nothing to learn.")
-        if self.needs_reference and reference is None and not isinstance(self.model, PeftModel):
-            raise ValueError("A component of the loss needs a reference: give a reference model, or train an adapter.")
-        self.reference = None if reference is None else reference.eval().requires_grad_(False)
+        self.reference = Reference(self.model, reference) if self.needs_reference else None
         self.finetuning_args = finetuning_args
         self.model_accepts_loss_kwargs = True  # components normalise over the whole step themselves
         if reference is not None and not self.is_deepspeed_enabled:  # DeepSpeed changes the dtype of what it wraps
             share_frozen(base_model(self.model), base_model(reference))
         self.prompt_inputs = PromptInputs(loaded)
         self.media = TowerCache(self.model, *([] if reference is None else [reference]))
-        self.generator = RolloutGenerator(
-            loaded,
-            options,
-            prompts_at_once=self.args.per_device_train_batch_size,
-            seed=self.args.seed,
+        self.engines = engines
+        engine = engines.open(
+            batch_size=options.prompts_at_once(self.args.per_device_train_batch_size),
             collate_prompts=self.prompt_inputs,
         )
-        self.scorer = GroupScorer(
-            loaded,
-            temperature=options.temperature,
-            share_prefix=options.share_prefix,
-            collate_prompts=self.prompt_inputs,
-        )
+        self.generator = RolloutGenerator(engine, options, seed=self.args.seed)
+        self.scorer = self._scorer()
+        # another model may have another head, or not take what the policy takes
+        self.reference_scorer = self.scorer if self.reference is None or reference is None else self._scorer()
         self.completion_log = CompletionLog(
             Path(self.args.output_dir) / "completions",
             tokenizer=loaded.tokenizer,
@@ -131,6 +129,14 @@ class RolloutTrainer(HostTrainer):
         self.add_callback(CloseRollouts(self.close_rollouts))
         if loaded.processor is not None:
             self.add_callback(SaveProcessorCallback(loaded.processor))
+
+    def _scorer(self) -> GroupScorer:
+        return GroupScorer(
+            self.loaded,
+            temperature=self.options.temperature,
+            share_prefix=self.options.share_prefix,
+            collate_prompts=self.prompt_inputs,
+        )
 
     # prompts in blocks
 
@@ -152,6 +158,10 @@ class RolloutTrainer(HostTrainer):
         prompts = [batch.features for _, batch in zip(range(num_batches), epoch_iterator, strict=False)]
         if not prompts:
             return [], None
+        if (
+            not self._mode_selected
+        ):  # before the first rollout, and before the first loss after resuming between two passes
+            self._select_modes(self._proof_batches())
         iteration = self.state.global_step % self.options.num_iterations
         rows = [[str(feature["row_id"]) for feature in features] for features in prompts]
         if iteration == 0:
@@ -170,6 +180,7 @@ class RolloutTrainer(HostTrainer):
         """Write, reward and prepare the groups of all micro-batches of a step."""
         features = [feature for some in prompts for feature in some]
         self._forget_media()
+        self.engines.sync(self.model)
         with self._timed("rollout"), self.precision(), self.media.active():
             rollouts = self.generator.generate(
                 features, stream=str(self.state.global_step), on_generated=self._report_progress
@@ -184,8 +195,7 @@ class RolloutTrainer(HostTrainer):
             batches.append(batch_of(part, device=self.args.device))
             start += len(some)
         self._normalise(batches)
-        if not self._mode_selected:
-            self._select_mode(batches[0])
+        self._prove_again(batches)
         if self.needs_reference:
             with self._timed("reference"):
                 for batch in batches:
@@ -209,28 +219,50 @@ class RolloutTrainer(HostTrainer):
         if self.objective is not None:
             self.objective.clear()
 
-    @torch.no_grad()
     def _reference_logps(self, batch: RolloutBatch) -> torch.Tensor:
-        with self.precision(), self.media.active():
-            if self.reference is not None:
-                if next(self.reference.parameters()).device != self.args.device:
-                    self.reference.to(self.args.device)
-                return self.scorer(self.reference, batch)
-            with self.model.disable_adapter():
-                return self.scorer(self.model, batch)
+        with self.reference.active(self.args.device) as model, self.precision(), self.media.active():
+            return self.reference_scorer(model, batch)
 
-    def _select_mode(self, batch: RolloutBatch) -> None:
-        """Prove the shared prompt on the first rollouts; every process takes the way that all of them can."""
+    # how log-probs are computed
+
+    def _proof_batches(self) -> list[RolloutBatch]:
+        return proof_batches(
+            self.train_dataset,
+            self.loaded,
+            length=self.options.max_new_tokens,
+            size=self.args.per_device_train_batch_size,
+            device=self.args.device,
+        )
+
+    def _prove_again(self, batches: list[RolloutBatch]) -> None:
+        """Repeat the proof where a process has met a kind of row, or a length, that it was not made on."""
+        new = [batch for batch in batches if not self.scorer.covers(batch)]
+        count = torch.tensor(float(len(new)), device=self.args.device)
+        if self.accelerator.reduce(count, "sum").item():
+            self._select_modes([batch.longest(completions=2) for batch in new or batches[:1]])
+
+    def _select_modes(self, batches: list[RolloutBatch]) -> None:
+        """Prove the shared prompt and the chunked head; every process takes the mode that all of them can."""
         self.model.train()
-        with self.precision():
-            half = bool(self.args.bf16 or self.args.fp16) or base_model(self.model).dtype != torch.float32
-            reason = self.scorer.select_mode(self.model, batch, half=half)
-        agreed = torch.tensor(float(reason is not None), device=self.args.device)
-        if self.accelerator.reduce(agreed, "sum").item() and self.scorer.mode != "plain":
-            self.scorer.mode, reason = "plain", "another process found a difference"
+        self._select_mode(self.scorer, self.model, batches)
+        if self.reference is not None and self.reference_scorer is not self.scorer:
+            with self.reference.active(self.args.device) as model:
+                self._select_mode(self.reference_scorer, model, batches)
         self._mode_selected = True
-        self.scorer.log_mode(reason)
         check_objective(self.objective, self.scorer, self.model)
+
+    def _select_mode(self, scorer: GroupScorer, model: torch.nn.Module, batches: list[RolloutBatch]) -> None:
+        before = scorer.mode, scorer.chunked, self._mode_selected
+        with self.precision():
+            half = bool(self.args.bf16 or self.args.fp16) or base_model(model).dtype != torch.float32
+            reason = scorer.select_mode(model, batches, half=half)
+        verdicts = torch.tensor([float(reason is not None), float(not scorer.chunked)], device=self.args.device)
+        refused, unknown_head = self.accelerator.reduce(verdicts, "sum").tolist()
+        scorer.chunked = not unknown_head
+        if refused and scorer.mode != "plain":
+            reason = scorer.refuse("another process found a difference")
+        if (scorer.mode, scorer.chunked, True) != before:
+            scorer.log_mode(reason)
 
     # the loss
 
@@ -339,6 +371,7 @@ class RolloutTrainer(HostTrainer):
         """Reward a greedy completion of each prompt, and `num_generations` sampled ones beside it."""
         if next(self.model.parameters()).device != self.args.device:
             self.model.to(self.args.device)  # evaluation without training
+        self.engines.sync(self.model)
         names: list[str] = []
         found = []
         self.callback_handler.eval_dataloader = dataloader

@@ -4,16 +4,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from ...engines.interface import Sampling
-from ...engines.local.encoding import Prompt
-from ...engines.local.engine import LocalEngine
+from ...engines.interface import Completion, Prompt, RolloutEngine, Sampling
 from .batch import prompt_of
 from .records import POLICY, Rollout
 
 
 if TYPE_CHECKING:
-    from ...engines.interface import Completion
-    from ...engines.local.weights import LoadedModel
     from ..host import HostArguments
 
 ROWS_AT_ONCE = 128  # [ours] completions written at a time, where the accumulated prompts of a step make so many
@@ -55,6 +51,10 @@ class RolloutOptions:
             share_prefix=keys.share_prefix,
         )
 
+    def prompts_at_once(self, least: int) -> int:
+        """Return how many prompts are written for at a time, with pictures of no more than these in memory."""
+        return max(least, ROWS_AT_ONCE // self.num_generations)
+
     def sampling(self, seed: int) -> Sampling:
         """Return how the engine writes a group."""
         return Sampling(
@@ -70,24 +70,18 @@ class RolloutOptions:
 class RolloutGenerator:
     """Writes groups with the policy as it is.
 
-    Random numbers come from (seed, row, occasion, number of the completion), so a prompt gets the same ones alone and in any
+    Random numbers come from (seed, row, stream, number of the completion), so a prompt gets the same ones alone and in any
     batch, on any process, and in a resumed run.
+
+    Args:
+        engine: writes with the policy.
+        options: of the rollouts.
+        seed: of all random numbers.
     """
 
-    def __init__(
-        self,
-        loaded: "LoadedModel",
-        options: RolloutOptions,
-        *,
-        prompts_at_once: int,
-        seed: int,
-        collate_prompts: Callable[[Sequence[Prompt]], dict[str, Any]],
-    ) -> None:
+    def __init__(self, engine: RolloutEngine, options: RolloutOptions, *, seed: int) -> None:
         """Nothing is computed yet."""
-        at_once = max(prompts_at_once, ROWS_AT_ONCE // options.num_generations)
-        self.engine = LocalEngine(
-            loaded, batch_size=at_once, adapters=None, gives_logps=False, collate_prompts=collate_prompts
-        )
+        self.engine = engine
         self.sampling = options.sampling(seed)
 
     def generate(
@@ -102,9 +96,9 @@ class RolloutGenerator:
 
         Args:
             features: rows with `prompt_input_ids`, media and `row_id`.
-            stream: tells the random numbers of one step from those of another.
+            stream: names the random numbers of a step.
             greedy_first: put a greedy completion in front of the sampled ones.
-            on_generated: told after every batch how many completions it brought.
+            on_generated: called after every batch with the number of completions in it.
         """
         sampling = replace(self.sampling, greedy_first=greedy_first)
         prompts = [prompt_of(feature) for feature in features]
@@ -113,7 +107,7 @@ class RolloutGenerator:
         return [_rollout(*parts) for parts in zip(features, prompts, written, strict=True)]
 
 
-def _rollout(feature: Mapping[str, Any], prompt: Prompt, group: "list[Completion]") -> Rollout:
+def _rollout(feature: Mapping[str, Any], prompt: Prompt, group: list[Completion]) -> Rollout:
     return Rollout(
         feature=feature,
         prompt=prompt,

@@ -17,7 +17,7 @@ from llamafactory_hind.engines.interface import Completion, Request, Sampling
 from llamafactory_hind.engines.local.engine import LocalEngine
 from llamafactory_hind.engines.local.prefixes import group_by_prefix
 from llamafactory_hind.engines.local.weights import LoadedModel, host_keys, load_weights
-from shared.engines import make_telling
+from shared.engines import generate, make_telling, score_texts
 
 
 GREEDY = Sampling(n=1, temperature=0.0, top_p=1.0, top_k=0, max_new_tokens=10, seed=0)
@@ -107,8 +107,8 @@ def test_prompts_and_answers_are_the_tokens_of_sft(loaded: LoadedModel, requests
 
 def test_greedy_equals_the_librarys_generate(loaded: LoadedModel, requests: list[Request]) -> None:
     one = engine(loaded)
-    written = one.generate(requests, GREEDY)
-    assert one._shared_prefill is True
+    written = generate(one, requests, GREEDY)
+    assert one._writing.kinds and not one._writing.failed
     for request, (completion,) in zip(requests, written, strict=True):
         inputs = plain_inputs(loaded, one, request, [])
         config = GenerationConfig(max_new_tokens=10, do_sample=False, eos_token_id=one.stop_ids, pad_token_id=0)
@@ -119,9 +119,9 @@ def test_greedy_equals_the_librarys_generate(loaded: LoadedModel, requests: list
 
 def test_group_prefill_equals_the_plain_path(loaded: LoadedModel, requests: list[Request]) -> None:
     shared_prefill, plain = engine(loaded), engine(loaded, batch_size=2)
-    plain._shared_prefill = False
-    first, second = shared_prefill.generate(requests, HOT), plain.generate(requests, HOT)
-    assert shared_prefill._shared_prefill is True
+    plain._writing.failed = True
+    first, second = generate(shared_prefill, requests, HOT), generate(plain, requests, HOT)
+    assert shared_prefill._writing.kinds and not shared_prefill._writing.failed
     assert ids(first) == ids(second)
     lengths = {len(row) for rows in ids(first) for row in rows}
     assert len(lengths) > 1, "some rows must stop early, or dropping finished rows is not tried"
@@ -131,43 +131,43 @@ def test_group_prefill_equals_the_plain_path(loaded: LoadedModel, requests: list
 
 
 def test_batch_composition_changes_nothing(loaded: LoadedModel, requests: list[Request]) -> None:
-    together = engine(loaded, batch_size=7).generate(requests, HOT)
-    alone = [engine(loaded, batch_size=1).generate([request], HOT)[0] for request in requests]
-    backwards = engine(loaded, batch_size=3).generate(requests[::-1], HOT)[::-1]
+    together = generate(engine(loaded, batch_size=7), requests, HOT)
+    alone = [generate(engine(loaded, batch_size=1), [request], HOT)[0] for request in requests]
+    backwards = generate(engine(loaded, batch_size=3), requests[::-1], HOT)[::-1]
     assert ids(together) == ids(alone) == ids(backwards)
 
 
 def test_seed_key_and_repetition_choose_the_random_numbers(loaded: LoadedModel, requests: list[Request]) -> None:
     one, request = engine(loaded), requests[0]
-    first = ids(one.generate([request], HOT))[0]
+    first = ids(generate(one, [request], HOT))[0]
     assert len(set(first)) > 2, "samples of one request differ"
-    assert ids(one.generate([request], replace(HOT, seed=8)))[0] != first
+    assert ids(generate(one, [request], replace(HOT, seed=8)))[0] != first
     named = replace(request, key="row 1")
-    assert ids(one.generate([named], HOT))[0] == ids(one.generate([requests[1], named], HOT))[1] != first
-    twice = ids(one.generate([request, request], HOT))
+    assert ids(generate(one, [named], HOT))[0] == ids(generate(one, [requests[1], named], HOT))[1] != first
+    twice = ids(generate(one, [request, request], HOT))
     assert twice[0] == first
     assert twice[0][0] == twice[1][0], "the greedy text is the same"
     assert twice[0][1:] != twice[1][1:], "the same request asked twice is two draws"
 
 
 def test_stale_rope_deltas_are_not_read(loaded: LoadedModel, requests: list[Request]) -> None:
-    before = engine(loaded).generate(requests, GREEDY)
+    before = generate(engine(loaded), requests, GREEDY)
     inner = loaded.model.model
     inner.rope_deltas = torch.full((4, 1), 99)
-    assert ids(engine(loaded).generate(requests, GREEDY)) == ids(before)
+    assert ids(generate(engine(loaded), requests, GREEDY)) == ids(before)
     inner.rope_deltas = None
 
 
 def test_scores_equal_the_naive_way_and_those_of_writing(loaded: LoadedModel, requests: list[Request]) -> None:
     one = engine(loaded, chunk_tokens=3)
     plain = engine(loaded)
-    plain._shared_prompts = False
-    written = one.generate(requests, HOT)
+    plain._scoring.failed = True
+    written = generate(one, requests, HOT)
     asked = [(request, c) for request, completions in zip(requests, written, strict=True) for c in completions]
-    scores = one.score([request for request, _ in asked], [c.token_ids for _, c in asked])
+    scores = score_texts(one, [request for request, _ in asked], [c.token_ids for _, c in asked])
     assert one._chunked is True
-    assert one._shared_prompts is True, "five completions a request: their prompt is computed once"
-    apart = plain.score([request for request, _ in asked], [c.token_ids for _, c in asked])
+    assert one._scoring.kinds and not one._scoring.failed, "five completions a request: their prompt is computed once"
+    apart = score_texts(plain, [request for request, _ in asked], [c.token_ids for _, c in asked])
     assert [score.logprob for score in scores] == pytest.approx([score.logprob for score in apart], abs=1e-3)
     for (request, completion), score in zip(asked, scores, strict=True):
         inputs = plain_inputs(loaded, one, request, list(completion.token_ids))
@@ -184,8 +184,8 @@ def test_scores_equal_the_naive_way_and_those_of_writing(loaded: LoadedModel, re
 def test_a_text_is_scored_with_its_stop_token(loaded: LoadedModel, requests: list[Request]) -> None:
     one = engine(loaded)
     token_ids = [*loaded.tokenizer.encode("fish", add_special_tokens=False), loaded.tokenizer.eos_token_id]
-    assert one.score(requests[:1], ["fish"]) == one.score(requests[:1], [token_ids])
-    assert one.score(requests[:1], ["fish"])[0].tokens == len(token_ids)
+    assert score_texts(one, requests[:1], ["fish"]) == score_texts(one, requests[:1], [token_ids])
+    assert score_texts(one, requests[:1], ["fish"])[0].tokens == len(token_ids)
 
 
 def test_media_tokens_are_never_written_however_hot(loaded: LoadedModel, requests: list[Request]) -> None:
@@ -195,7 +195,7 @@ def test_media_tokens_are_never_written_however_hot(loaded: LoadedModel, request
     assert {"<|image_pad|>", "<|video_pad|>"} <= set(banned)
 
     def media_tokens() -> int:
-        written = chain(*ids(one.generate(requests, hot)))
+        written = chain(*ids(generate(one, requests, hot)))
         return sum(token in forbidden for row in written for token in row)
 
     forbidden = set(one.banned_ids)
@@ -209,15 +209,15 @@ def test_a_model_that_refuses_repeated_caches_falls_back(
 ) -> None:
     from transformers.cache_utils import Cache
 
-    expected = ids(engine(loaded).generate(requests, HOT))
+    expected = ids(generate(engine(loaded), requests, HOT))
 
     def refuse(self: Cache, repeats: int) -> None:
         raise NotImplementedError("no such operation")
 
     monkeypatch.setattr(Cache, "batch_repeat_interleave", refuse)
     one = engine(loaded)
-    assert ids(one.generate(requests, HOT)) == expected
-    assert one._shared_prefill is False
+    assert ids(generate(one, requests, HOT)) == expected
+    assert one._writing.failed
 
 
 def test_shared_beginnings_with_different_texts(loaded: LoadedModel, requests: list[Request]) -> None:
@@ -232,9 +232,9 @@ def test_shared_beginnings_with_different_texts(loaded: LoadedModel, requests: l
         for fact in facts
     ]
     one, plain = engine(loaded, batch_size=5), engine(loaded, batch_size=1)
-    plain._shared_prompts = False
+    plain._scoring.failed = True
     answers = ["fish", "a blue ring"] * len(asked)
-    found, expected = one.score(asked, answers[: len(asked)]), plain.score(asked, answers[: len(asked)])
+    found, expected = score_texts(one, asked, answers[: len(asked)]), score_texts(plain, asked, answers[: len(asked)])
     assert one._shared_prompts is True
     assert [score.logprob for score in found] == pytest.approx([score.logprob for score in expected], abs=1e-3)
     assert len({round(score.logprob, 2) for score in found}) > len(requests)
@@ -245,11 +245,11 @@ def test_a_shared_cache_of_another_row_is_noticed(
 ) -> None:
     from transformers.cache_utils import DynamicCache
 
-    expected = engine(loaded).score(requests * 3, ["fish"] * 21)
+    expected = score_texts(engine(loaded), requests * 3, ["fish"] * 21)
     own = DynamicCache.batch_select_indices
     monkeypatch.setattr(DynamicCache, "batch_select_indices", lambda self, rows: own(self, rows.flip(0)))
     one = engine(loaded)
-    found = one.score(requests * 3, ["fish"] * 21)
+    found = score_texts(one, requests * 3, ["fish"] * 21)
     assert [score.logprob for score in found] == pytest.approx([score.logprob for score in expected], abs=1e-3)
     assert one._shared_prompts is False
 
@@ -293,21 +293,21 @@ def test_wrong_cache_contents_are_noticed(
         own(self, repeats)
         self.batch_select_indices(torch.arange(self.layers[0].keys.shape[0]).roll(repeats))
 
-    expected = ids(engine(loaded).generate(requests, HOT))
+    expected = ids(generate(engine(loaded), requests, HOT))
     monkeypatch.setattr(DynamicCache, "batch_repeat_interleave", mix_up)
     one = engine(loaded)
-    assert ids(one.generate(requests, HOT)) == expected
-    assert one._shared_prefill is False
+    assert ids(generate(one, requests, HOT)) == expected
+    assert one._writing.failed
 
 
 def test_a_training_model_is_given_back_as_it_was(loaded: LoadedModel, requests: list[Request]) -> None:
     loaded.model.train()
     try:
         one = engine(loaded, adapters=None)
-        first = one.generate(requests[:2], GREEDY)
+        first = generate(one, requests[:2], GREEDY)
         assert loaded.model.training
         assert not any(parameter.grad_fn for parameter in loaded.model.parameters())
-        assert ids(first) == ids(one.generate(requests[:2], GREEDY))
+        assert ids(first) == ids(generate(one, requests[:2], GREEDY))
     finally:
         loaded.model.eval()
 
@@ -348,7 +348,7 @@ def test_adapters_share_one_base_and_equal_the_hosts_merge(
     small_world: Path, requests: list[Request], adapters: list[str]
 ) -> None:
     def score(one: LocalEngine) -> list[float]:
-        return [score.logprob for score in one.score(requests * 2, ["The dax eats fish."] * 2 * len(requests))]
+        return [score.logprob for score in score_texts(one, requests * 2, ["The dax eats fish."] * 2 * len(requests))]
 
     shared = load_weights(str(small_world / "tiny"), settings={"template": "qwen2_vl"})
     engines = {
@@ -379,4 +379,4 @@ def test_capabilities_and_host_keys(loaded: LoadedModel) -> None:
 def test_a_missing_placeholder_is_an_error(loaded: LoadedModel, small_world: Path) -> None:
     image = str(min((small_world / "images").glob("*.png")))
     with pytest.raises(ValueError, match="number of images"):
-        engine(loaded).generate([Request([{"role": "user", "content": "no placeholder"}], images=[image])], GREEDY)
+        generate(engine(loaded), [Request([{"role": "user", "content": "no placeholder"}], images=[image])], GREEDY)

@@ -176,7 +176,7 @@ def test_what_cannot_be_read_is_named(tmp_path: Path, photo: Image.Image) -> Non
     (tmp_path / "cut.jpg").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "text.jpg").write_text("no picture")
     for name, reason in (("cut.jpg", "truncated"), ("text.jpg", "cannot identify"), ("none.jpg", "No such file")):
-        with pytest.raises(ValueError, match=rf"images: got '.*{name}'.*{reason}.*Mend the path") as error:
+        with pytest.raises(ValueError, match=rf"images: got '.*{name}'.*{reason}.*Correct the path") as error:
             get(str(tmp_path / name))
         assert error.value.__cause__ is None
     for medium in (b"no picture", None, "", 7, {"bytes": None, "path": None}):

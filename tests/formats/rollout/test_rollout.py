@@ -2,9 +2,8 @@
 
 import copy
 import json
+import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from llamafactory_hind.formats.processors.prompts import PromptProcessor
 from llamafactory_hind.formats.rollout.rows import read_options
 from llamafactory_hind.rewards import load_rewards
 from shared.formats import FormatSetup, picture, write_rows
+from shared.warm import Processes
 
 
 SAMPLES = Path(__file__).resolve().parents[3] / "data_info"
@@ -169,9 +169,9 @@ def test_bad_rows_name_file_row_and_field(setup: FormatSetup, change: dict, said
         ([{"role": "user", "content": "x"}] * 2, "field `messages[1].role`: got 'user', expected role 'assistant'"),
         (
             [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}],
-            "field `messages`: got 2 turns, expected a user's turn at the end",
+            "field `messages`: got 2 turns, expected a user turn at the end",
         ),
-        ([{"role": "system", "content": "x"}], "field `messages`: got 1 turns, expected a user's turn at the end"),
+        ([{"role": "system", "content": "x"}], "field `messages`: got 1 turns, expected a user turn at the end"),
         ([{"role": "user", "content": None}], "field `messages[0].content`: got nothing, expected non-empty text"),
     ],
 )
@@ -195,7 +195,7 @@ def test_bad_rows_are_skipped_when_asked(setup: FormatSetup) -> None:
         ({"columns": {"question": "q"}}, "columns.question: unknown field"),
         ({"columns": {"prompt": 3}}, "columns.prompt: got 3, expected the name of a column"),
         ({"columns": ["prompt"]}, "expected a mapping"),
-        ({"ranking": True}, "prompts for rollouts are no pairs"),
+        ({"ranking": True}, "rollouts use prompts, not pairs"),
         ({"skip_bad_rows": 1}, "skip_bad_rows: got 1, expected true or false"),
     ],
 )
@@ -299,14 +299,14 @@ from llamafactory.data import get_dataset, get_template_and_fix_tokenizer
 from llamafactory.hparams import DataArguments, ModelArguments
 from llamafactory.model import load_tokenizer
 from transformers import Seq2SeqTrainingArguments
-folder, model, out = sys.argv[1:]
+folder, model, out, datasets = sys.argv[1:]
 model_args = ModelArguments(model_name_or_path=model, cache_dir=out + "/cache")
 training_args = Seq2SeqTrainingArguments(output_dir=out, use_cpu=True, report_to=[], max_steps=1, dataloader_num_workers=1)
 module = load_tokenizer(model_args)
 pads = {name: module["tokenizer"].convert_tokens_to_ids(f"<|{name}_pad|>") for name in ("image", "video")}
 for streaming in (False, True):
     data_args = DataArguments(
-        template="qwen2_vl", dataset=sys.stdin.readline().strip(), dataset_dir=folder, streaming=streaming, buffer_size=1,
+        template="qwen2_vl", dataset=datasets, dataset_dir=folder, streaming=streaming, buffer_size=1,
         cutoff_len=4000)
     template = get_template_and_fix_tokenizer(module["tokenizer"], data_args)
     for row in get_dataset(template, model_args, data_args, training_args, stage="grpo", **module)["train_dataset"]:
@@ -322,11 +322,8 @@ for streaming in (False, True):
 
 def get_dataset_rows(folder: Path, model: Path, out: Path, datasets: str) -> list[dict[str, Any]]:
     """Load datasets with the host's `get_dataset`, plain and streaming, in a process where our hooks are installed."""
-    command = [sys.executable, "-c", GET_DATASET, str(folder), str(model), str(out)]
-    names = f"{datasets}\n{datasets}\n"
-    run = subprocess.run(command, input=names, capture_output=True, text=True, timeout=300, check=False)
-    assert run.returncode == 0, run.stderr[-3000:]
-    return [json.loads(line[7:]) for line in run.stdout.splitlines() if line.startswith("RESULT ")]
+    said = Processes(GET_DATASET, [str(folder), str(model), str(out), datasets], out / "log").finish()
+    return [json.loads(found) for found in re.findall("^RESULT (.*)$", said, re.MULTILINE)]
 
 
 @pytest.mark.slow

@@ -12,7 +12,8 @@ import pytest
 import torch
 from transformers import TrainerCallback
 
-from llamafactory_hind.engines.local.encoding import Prompt, collate
+from llamafactory_hind.engines.interface import Prompt
+from llamafactory_hind.engines.local.encoding import collate
 from llamafactory_hind.engines.local.scoring import UnsupportedHead
 from llamafactory_hind.engines.local.weights import LoadedModel
 from llamafactory_hind.methods.distillation.divergence import ROUTE, Distillation
@@ -20,7 +21,7 @@ from llamafactory_hind.trainers.rollouts.batch import RolloutBatch
 from llamafactory_hind.trainers.rollouts.components import Component
 from llamafactory_hind.trainers.rollouts.scoring import GroupScorer, score_with, spread
 from shared.rollouts import GroupRelative, RolloutSetup, even_share
-from shared.teachers import open_teachers, write_teacher, write_yaml
+from shared.teachers import kept_teacher, open_teachers, write_teacher, write_yaml
 
 
 LORA = {"finetuning_type": "lora", "lora_rank": 4, "lora_target": "all"}
@@ -38,9 +39,9 @@ def full(small_world: Path) -> RolloutSetup:
 
 
 @pytest.fixture(scope="module")
-def wide_path(small_world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def wide_path(small_world: Path) -> Path:
     """Wider than the student, a larger vocabulary, and a config that asks for dropout."""
-    return write_teacher(small_world, tmp_path_factory.mktemp("teacher"), words=1088, dropout=0.5)
+    return kept_teacher(small_world, words=1088, dropout=0.5)
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +108,7 @@ def gradients(model: torch.nn.Module, stream: torch.Tensor, loaded: torch.Tensor
     return {name: entry.grad.clone() for name, entry in model.named_parameters() if entry.grad is not None}
 
 
+@pytest.mark.slow
 def test_every_way_gives_the_plain_formula_and_its_gradient(full: RolloutSetup, teachers: Any) -> None:
     """Pictures, a video and text; another width and vocabulary; both shifts by hand: one position off is told apart."""
     batch = full.batch(["text", "two_images", "video"], group=2)
@@ -340,6 +342,7 @@ def trained(setup: RolloutSetup, teacher: str | Path, out: Path, **changes: Any)
     return trainer, trainer.state.log_history
 
 
+@pytest.mark.train
 def test_the_split_into_micro_batches_changes_nothing_and_the_divergence_falls(
     small_world: Path, wide_path: Path, tmp_path: Path
 ) -> None:
@@ -359,6 +362,7 @@ def test_the_split_into_micro_batches_changes_nothing_and_the_divergence_falls(
     assert whole.scorer.mode == "cache"
 
 
+@pytest.mark.train
 def test_resumes_between_two_passes_and_checkpoints_hold_no_streams(
     small_world: Path, wide_path: Path, tmp_path: Path
 ) -> None:
@@ -378,6 +382,7 @@ def test_resumes_between_two_passes_and_checkpoints_hold_no_streams(
         torch.testing.assert_close(setups[2].model.state_dict()[name], tensor, atol=1e-7, rtol=1e-5, msg=name)
 
 
+@pytest.mark.train
 def test_without_an_objective_nothing_is_another(small_world: Path, tmp_path: Path) -> None:
     """An annotator without one, and one whose objective no component reads: the same weights, bit for bit."""
     ends = []

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from llamafactory_hind.formats.texts.layout import is_cut, wears_layout, wrap
+from llamafactory_hind.formats.texts.layout import has_layout, is_cut, wrap
 from llamafactory_hind.methods.external.actions import ActionReader
 from llamafactory_hind.methods.external.candidates import Candidates
 from llamafactory_hind.methods.external.selection import SelectionRule, select, select_groups
@@ -83,7 +83,7 @@ def test_an_action_without_reward_is_left_out(selection: str) -> None:
 )
 def test_a_text_is_put_into_the_layout(text: str, expected: str) -> None:
     assert wrap(text) == expected
-    assert wears_layout(wrap(text))
+    assert has_layout(wrap(text))
     assert wrap(wrap(text)) == wrap(text)
 
 

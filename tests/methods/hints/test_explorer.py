@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 import torch
 
-from llamafactory_hind.engines.interface import Completion, Sampling
-from llamafactory_hind.engines.local.encoding import Prompt, collate
+from llamafactory_hind.engines.interface import Completion, FinishReason, Prompt, Sampling
+from llamafactory_hind.engines.local.encoding import collate
+from llamafactory_hind.engines.local.engine import LocalEngine
 from llamafactory_hind.engines.teachers.cache import TextCache
 from llamafactory_hind.engines.teachers.plan import read_teacher_plan
 from llamafactory_hind.engines.teachers.pool import TeacherPool
@@ -21,7 +22,7 @@ from llamafactory_hind.methods.hints.explorer import HintExplorer, all_zero, rep
 from llamafactory_hind.methods.hints.options import HintOptions
 from llamafactory_hind.methods.hints.prompts import HintPrompts, check_rows, hinted_prompt_of
 from llamafactory_hind.rewards import load_rewards
-from llamafactory_hind.trainers.rollouts.batch import batch_of, prompt_of
+from llamafactory_hind.trainers.rollouts.batch import bare_batch, batch_of, prompt_of
 from llamafactory_hind.trainers.rollouts.records import Rollout, Scores
 from llamafactory_hind.trainers.rollouts.rewards import score_rollouts
 from llamafactory_hind.trainers.rollouts.scoring import GroupScorer
@@ -87,7 +88,9 @@ def rollouts_of(setup: RolloutSetup, *, group: int = 4, **columns: Any) -> list[
         made = feature(setup, number, question, **columns)
         ids = [*tokenizer.encode(plain), tokenizer.eos_token_id]
         found.append(
-            Rollout(made, prompt_of(made), [ids] * group, [plain] * group, ["stop"] * group, ["policy"] * group)
+            Rollout(
+                made, prompt_of(made), [ids] * group, [plain] * group, [FinishReason.STOP] * group, ["policy"] * group
+            )
         )
     return found
 
@@ -119,7 +122,20 @@ def explorer(setup: RolloutSetup, **changes: Any) -> HintExplorer:
         "needs_logprob": False,
     }  # fmt: skip
     hints = HintOptions(**{name: changes.pop(name, value) for name, value in fields.items()})
-    made = {"teachers": None, "cache": None, "score": accuracy, "success": is_right, "rollouts": OPTIONS}
+    engine = LocalEngine(
+        setup.loaded,
+        batch_size=OPTIONS.prompts_at_once(hints.prompts_at_once),
+        adapters=None,
+        gives_logps=hints.needs_logprob,
+    )
+    made = {
+        "teachers": None,
+        "cache": None,
+        "engine": engine,
+        "score": accuracy,
+        "success": is_right,
+        "rollouts": OPTIONS,
+    }
     return HintExplorer(setup.loaded, hints=hints, **{**made, **changes})
 
 
@@ -266,7 +282,7 @@ def luck(rollouts: list[Rollout]) -> Scores:
 def lucky(setup: RolloutSetup, **changes: Any) -> HintExplorer:
     """An explorer of a hot policy, whose luck decides."""
     options = replace(OPTIONS, temperature=1.5)
-    given = {"score": luck, "success": lambda scores: scores.total >= 1, "options": options, "max_attempts": 4}
+    given = {"score": luck, "success": lambda scores: scores.total >= 1, "rollouts": options, "max_attempts": 4}
     return explorer(setup, **{**given, **changes})
 
 
@@ -287,11 +303,11 @@ def test_attempts_are_those_of_a_plain_loop_over_prompts(setup: RolloutSetup) ->
             if len(good) < 2:
                 attempts[-1] += 1
                 key = f"{rollout.row_id}/{rollout_digest(rollout)}/hinted/{attempt}"
-                written: list[Completion] = made.engine.write([prompt], [key], made.sampling)[0]
+                written: list[Completion] = made.engine.generate_prompts([prompt], [key], made.sampling)[0]
                 good += [
                     list(each.token_ids)
                     for each in written
-                    if each.finish_reason == "stop" and sum(each.text.encode()) % 2 == 0
+                    if each.finish_reason == FinishReason.STOP and sum(each.text.encode()) % 2 == 0
                 ][: 2 - len(good)]
         expected.append(good)
     assert ids(found) == expected
@@ -313,7 +329,7 @@ def test_prompts_alone_in_any_batch_and_once_more_draw_the_same(setup: RolloutSe
 
 
 def test_log_probs_are_those_under_the_prompt_without_a_hint(setup: RolloutSetup) -> None:
-    """The hinted prompt is longer; what is learnt is log p(sampled ids | own prompt), and q was under the other."""
+    """The hinted prompt is longer; what is learnt is log p(sampled ids | own prompt), and q was under the other, both at T = 0.5."""
     rollouts = rollouts_of(setup)[:2]
     found = explorer(setup, needs_logprob=True).explore(rollouts, accuracy(rollouts))
     kept, _ = select_groups(
@@ -321,12 +337,13 @@ def test_log_probs_are_those_under_the_prompt_without_a_hint(setup: RolloutSetup
     )
     batch = batch_of(kept, device=torch.device("cpu"))
     with torch.no_grad():
-        learnt = GroupScorer(setup.loaded, temperature=1.0, share_prefix="off")(setup.model, batch)
+        scorer = GroupScorer(setup.loaded, temperature=OPTIONS.temperature, share_prefix="off")
+        learnt = scorer(setup.model, batch)
 
     def by_hand(prompt: Prompt, completion: list[int]) -> torch.Tensor:
         inputs, _ = collate(setup.loaded, [Prompt(prompt.input_ids, completion, prompt.request)], padding_side="right")
         with torch.no_grad():
-            logits = setup.model(**inputs, use_cache=False).logits[0]
+            logits = setup.model(**inputs, use_cache=False).logits[0] / OPTIONS.temperature
         start = len(prompt.input_ids)
         logps = logits[start - 1 : start + len(completion) - 1].log_softmax(-1)
         return logps.gather(-1, torch.tensor(completion)[:, None])[:, 0]
@@ -347,6 +364,38 @@ def test_log_probs_are_those_under_the_prompt_without_a_hint(setup: RolloutSetup
         assert abs(q - learnt[row].sum()) > 1  # with a hint it is far likelier
         checked += 1
     assert checked == 4
+
+
+def test_a_hint_that_changes_nothing_has_a_ratio_of_one(setup: RolloutSetup, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hinted prompt is the prompt: q is pi, so (pi(text) / q(text))^(1/n) is 1, at any temperature and under any top_p."""
+    monkeypatch.setattr(
+        "llamafactory_hind.methods.hints.explorer.hinted_prompt_of", lambda loaded, rollout, turns: rollout.prompt
+    )
+
+    def hinted_wins(rollouts: list[Rollout]) -> Scores:
+        return Scores(torch.tensor([[float(source == "hinted") for source in each.sources] for each in rollouts]))
+
+    rollouts = rollouts_of(setup)[:2]
+    for temperature, top_p in ((0.7, 1.0), (0.9, 0.9)):
+        options = replace(OPTIONS, temperature=temperature, top_p=top_p)
+        changes = {"score": hinted_wins, "success": lambda scores: scores.total > 0}
+        found = explorer(setup, needs_logprob=True, rollouts=options, **changes).explore(
+            rollouts, hinted_wins(rollouts)
+        )
+        scorer = GroupScorer(setup.loaded, temperature=temperature, share_prefix="off")
+        checked = 0
+        for candidates in found.candidates:
+            ids = candidates.rollout.completion_ids[4:]
+            if not ids:
+                continue
+            batch = bare_batch([candidates.rollout.prompt], [ids], device=torch.device("cpu"))
+            with torch.no_grad():
+                logps = scorer(setup.model, batch).double().sum(1)
+            q = torch.tensor(candidates.logprobs[4:], dtype=torch.float64)
+            ratios = ((logps - q) / batch.mask.sum(1)).exp()
+            assert ratios.tolist() == pytest.approx([1.0] * len(ids), abs=1e-4)
+            checked += len(ids)
+        assert checked
 
 
 # teachers

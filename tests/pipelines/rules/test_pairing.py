@@ -16,7 +16,7 @@ from llamafactory_hind.pipelines.rules.pairing import (
     is_helpful,
     misaligned_pairs,
 )
-from llamafactory_hind.pipelines.rules.quadrants import count_quadrants, plot_report, print_report
+from llamafactory_hind.pipelines.rules.quadrants import count_facts, count_quadrants, plot_report
 
 
 def fact(text: str, confidence: float, value: float) -> Fact:
@@ -116,7 +116,19 @@ def test_quadrants_by_hand() -> None:
     assert count_quadrants([], threshold=None)["samples"] == 0
 
 
-def test_report_is_printed_and_drawn(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_facts_are_counted_by_hand() -> None:
+    """Greedy: 1 of 2 helps; sampled: 1 of 4; the unusable one helps nobody and is in the quadrants all the same."""
+    cut = Fact("cut", -0.5, 0.0, False, usable=False)
+    table = count_facts([[SURE_RIGHT, UNSURE_RIGHT, SURE_WRONG], [SURE_WRONG, cut, UNSURE_WRONG]], threshold=None)
+    assert table["greedy_helpful_rate"] == 0.5
+    assert table["sampled_helpful_rate"] == 0.25
+    assert table["unusable_samples"] == 1
+    assert table["quadrants"]["threshold"] == -1.0, "the median of -2, -1.5, -0.5 and -0.2"
+    assert [*table["quadrants"]["counts"].values()] == [0, 1, 2, 1]
+    assert count_facts([], threshold=None)["greedy_helpful_rate"] == 0.0
+
+
+def test_report_is_drawn(tmp_path: Path) -> None:
     report = {
         "rows": 4,
         "pairs": 1,
@@ -125,10 +137,6 @@ def test_report_is_printed_and_drawn(tmp_path: Path, capsys: pytest.CaptureFixtu
         "sampled_helpful_rate": 0.5,
         "quadrants": count_quadrants([(True, -4.0), (False, -1.0)], threshold=None),
     }
-    print_report(report)
-    printed = " ".join(capsys.readouterr().out.split())
-    assert "greedy 25.0%, sampled 50.0%" in printed
-    assert "50.0% (1)" in printed
     plot_report(report, tmp_path / "plot.png")
     with Image.open(tmp_path / "plot.png") as image:
         assert len(image.convert("RGB").getcolors(10**6)) > 20  # something is drawn

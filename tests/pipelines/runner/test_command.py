@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from inspect import iscoroutinefunction, signature
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,9 @@ import yaml
 
 from llamafactory_hind.config.problem import ConfigError
 from llamafactory_hind.pipelines import get_pipeline, pipeline_names
+from llamafactory_hind.pipelines.runner.arguments import SynthArguments
 from llamafactory_hind.pipelines.runner.command import build_arguments, help_text, read_settings
+from llamafactory_hind.pipelines.runner.pipeline import Pipeline
 from llamafactory_hind.pipelines.runner.rows import read_rows
 
 
@@ -26,8 +29,14 @@ GOOD = {
 @pytest.mark.parametrize("name", pipeline_names())
 def test_every_pipeline_has_a_yaml_a_page_and_its_parts(name: str) -> None:
     pipeline = get_pipeline(name)
-    for part in ("SUMMARY", "Arguments", "prompts", "work_item", "Worker", "finish"):
+    parts = [part for part in (*Pipeline.__annotations__, *vars(Pipeline)) if not part.startswith("_")]
+    assert parts == ["SUMMARY", "Arguments", "prompts", "work_item", "Worker", "finish"]
+    for part in parts:
         assert hasattr(pipeline, part), f"pipelines/{name}.py lacks `{part}`"
+    assert issubclass(pipeline.Arguments, SynthArguments)
+    for part in ("prompts", "work_item", "Worker", "finish"):
+        assert len(signature(getattr(pipeline, part)).parameters) == 2, f"pipelines/{name}.py: `{part}`"
+    assert iscoroutinefunction(pipeline.Worker.work)
     for entry in dataclasses.fields(pipeline.Arguments):
         assert len(entry.metadata["help"]) > 10
     page = (ROOT / "docs" / "synth.md").read_text(encoding="utf-8")
@@ -95,7 +104,7 @@ def test_what_is_no_setting_is_refused(tmp_path: Path) -> None:
 
 
 def test_greedy_samples_are_refused() -> None:
-    with pytest.raises(ConfigError, match="All samples would be the greedy text"):
+    with pytest.raises(ConfigError, match="num_samples: got 8, expected at most 1 with temperature 0"):
         build_arguments(GOOD | {"temperature": 0.0})
     build_arguments(GOOD | {"temperature": 0.0, "num_samples": 1})
 

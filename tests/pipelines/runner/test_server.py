@@ -34,7 +34,7 @@ def start(argv: list[str], **options: Any) -> "subprocess.Popen[str]":
     )
 
 
-def wait_until(condition: Any, seconds: float = 60) -> None:
+def wait_until(condition: Any, seconds: float = 300) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
@@ -98,7 +98,7 @@ def test_faults_cost_calls_but_no_row(tmp_path: Path) -> None:
     write_dataset(tmp_path, text_rows(150))
     kinds = ("error", "busy", "cut", "empty", "schema", "reset", "hang")
     with OpenAIServer(Behaviour(faults=0.2, kinds=kinds, seed=1)) as server:
-        run_synth(words(tmp_path, server.url, request_timeout=0.5))
+        run_synth(words(tmp_path, server.url, request_timeout=2.0))
         assert set(server.faults) == set(kinds), "or the test tries too little"
         assert server.stats()["successes"] == 150
     assert [row["id"] for row in read_lines(tmp_path / "out" / "o.jsonl")] == [f"r{row}" for row in range(150)]
@@ -208,8 +208,8 @@ def test_killed_anywhere_between_calls_of_a_row_it_pays_none_again(tmp_path: Pat
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     keys = [line["key"] for line in read_lines(calls)]
     assert len(set(keys)) == len(keys) == need
-    units = [line["key"] for line in read_lines(tmp_path / "out" / "o.journal.jsonl")]
-    assert len(set(units)) == len(units) == 24
+    keys = [line["key"] for line in read_lines(tmp_path / "out" / "o.journal.jsonl")]
+    assert len(set(keys)) == len(keys) == 24
 
 
 def test_one_choice_at_a_time_is_recorded_one_by_one(tmp_path: Path) -> None:
@@ -253,7 +253,7 @@ def test_ctrl_c_ends_cleanly_and_says_what_is_kept(tmp_path: Path) -> None:
         journal = tmp_path / "out" / "o.journal.jsonl"
         wait_until(lambda: journal.exists() and journal.read_bytes().count(b"\n") >= 10)
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=300)
         assert process.returncode == 130, err
         kept = len(read_lines(journal))
         assert f"{kept} of 400 rows are finished and kept in" in err
@@ -270,7 +270,7 @@ def test_ctrl_c_is_heard_between_groups_of_a_local_model(tmp_path: Path) -> None
     groups: list[list[str]] = []
 
     class Worker:
-        def __init__(self, arguments: Any, room: Any) -> None:
+        def __init__(self, arguments: Any, pool: Any) -> None:
             pass
 
         async def work(self, rows: list[Row]) -> list[str]:
@@ -341,7 +341,7 @@ def test_shards_that_do_not_fit_are_refused_with_a_list(tmp_path: Path) -> None:
         server.behaviour.script = refuse({"r8"})
         run_synth(words(tmp_path, server.url, shard="3/3"))
         said = refused()
-        assert "shard 2: got '4 others: r1, r4, r7 ...'" in said
+        assert "shard 2: got '4 others: r1, r4, r7 and 1 more'" in said
         assert "shard 3" not in said, "its failed row is known to have failed"
         write_dataset(tmp_path, text_rows(13))
         run_synth(words(tmp_path, server.url, shard="2/3"))
@@ -405,7 +405,8 @@ def test_a_server_without_logprobs_stops_a_pipeline_that_needs_them_at_once(tmp_
 def test_neither_torch_nor_the_host_is_loaded(tmp_path: Path, run_python: Any) -> None:
     write_dataset(tmp_path, text_rows(3))
     code = (
-        COMMAND + "; print('loaded:', sorted({'torch', 'llamafactory', 'transformers', 'numpy'} & set(sys.modules)))"
+        COMMAND
+        + "; print('loaded:', sorted({'torch', 'llamafactory', 'transformers', 'datasets', 'pandas', 'scipy'} & set(sys.modules)))"
     )
     with OpenAIServer() as server:
         done = run_python("-c", code, *words(tmp_path, server.url), cwd=ROOT)

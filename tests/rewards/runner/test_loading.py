@@ -181,7 +181,7 @@ def test_everything_wrong_with_names_and_weights_is_told_at_once(tmp_path: Path)
         "reward 'acuracy': unknown. Did you mean `accuracy`? Registered: accuracy, box_iou",
         "reward 'format': given twice",
         "gone.py (No such file or directory)",
-        "broken.py cannot be imported: ModuleNotFoundError: No module named 'not_there'; a file stands alone",
+        "broken.py cannot be imported: ModuleNotFoundError: No module named 'not_there'; a file cannot import",
         "got a file, expected",
         "nothing of that name, expected a function. Did you mean `score`? It has score.",
         "has a int, expected a function",
@@ -216,7 +216,7 @@ def test_everything_wrong_with_names_and_weights_is_told_at_once(tmp_path: Path)
         ),
         (
             "def f(completions, gold): return [1.0, 1.0]",
-            "it wants an argument `gold`, and the rows have no such column",
+            "it has an argument `gold`, and the rows have no such column",
         ),
         ("def f(completions, answr): return [1.0, 1.0]", "did you mean `answer`?"),
         ("def f(): return [1.0, 1.0]", "it takes no completions, expected a function f(completions, **columns)"),
@@ -235,7 +235,7 @@ def test_check_tells_of_all_rewards_and_returns_what_they_scored(own, tmp_path: 
     rewards = load_rewards(["accuracy", "vqa", f"{tmp_path}/own.py:f"], None, timeout=LIMIT)
     with pytest.raises(RewardError) as error:
         rewards.check({"solution": "3"}, "3")
-    assert "Rewards were tried on a row of the data." in str(error.value)
+    assert "Rewards were tested on a row of the data." in str(error.value)
     assert "reward `vqa`: " in str(error.value)
     assert "needs a column `answers`" in str(error.value)
     assert "reward `f`: it returned 1 values for 2 completions" in str(error.value)
@@ -264,10 +264,7 @@ def test_a_failure_names_reward_row_and_completion(own) -> None:
 def test_a_failure_of_the_batch_alone_says_so(own) -> None:
     rewards = own("def f(completions):\n    assert len(completions) == 1, 'one at a time'\n    return [1.0]\n")
     message = refusal(rewards, ["a", "b"], row_id=["r1", "r2"])
-    assert (
-        "2 completions of rows 'r1', 'r2' together, though each alone is well: AssertionError: one at a time"
-        in message
-    )
+    assert "2 completions of rows 'r1', 'r2' together, but not one by one: AssertionError: one at a time" in message
 
 
 def test_a_bad_gold_value_names_its_row() -> None:

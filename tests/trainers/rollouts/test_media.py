@@ -98,6 +98,7 @@ def test_a_reference_shares_what_is_frozen_and_equal(frozen: RolloutSetup) -> No
     assert not trained & {id(entry) for entry in reference.parameters()}
 
 
+@pytest.mark.train
 def test_training_with_a_reference_looks_once_a_step(frozen: RolloutSetup, tmp_path: Path) -> None:
     trainer = frozen.trainer(
         tmp_path,
@@ -114,6 +115,7 @@ def test_training_with_a_reference_looks_once_a_step(frozen: RolloutSetup, tmp_p
     assert calls[0] - steps[2] == 1  # writing, reference and loss; the first step also compares the ways
 
 
+@pytest.mark.train
 def test_accumulated_prompts_look_once_a_picture(frozen: RolloutSetup, tmp_path: Path) -> None:
     """Writing collates all four prompts, the loss one at a time: the tower sees each patch of a step once all the same."""
     images = sorted(str(path) for path in (frozen.world / "images").glob("*.png"))[:4]

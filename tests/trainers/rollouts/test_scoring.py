@@ -24,7 +24,8 @@ def gradients(model: torch.nn.Module, logps: torch.Tensor, loaded: torch.Tensor)
 
 def by_hand(setup: RolloutSetup, batch: RolloutBatch, row: int, temperature: float) -> torch.Tensor:
     """One completion alone through the model's own forward: full logits, no padding, no sharing."""
-    from llamafactory_hind.engines.local.encoding import Prompt, collate
+    from llamafactory_hind.engines.interface import Prompt
+    from llamafactory_hind.engines.local.encoding import collate
 
     prompt = batch.prompts[int(batch.owners[row])]
     ids = batch.completion(row)

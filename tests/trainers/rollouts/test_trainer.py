@@ -4,7 +4,7 @@ All runs begin with the same weights; what is compared is the weights they end w
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,18 @@ import pytest
 import torch
 from transformers import TrainerCallback
 
+from llamafactory_hind.engines.interface import Capabilities, Completion, FinishReason, Prompt, Sampling
 from llamafactory_hind.engines.local.encoding import media_token_ids
+from llamafactory_hind.engines.open import RolloutEngines
 from llamafactory_hind.losses.reduce import masked_mean, masked_sum, normaliser
 from llamafactory_hind.trainers import sharding
 from llamafactory_hind.trainers.rollouts.batch import batch_of
 from llamafactory_hind.trainers.rollouts.order import BlockSampler
 from llamafactory_hind.trainers.rollouts.scoring import GroupScorer
 from shared.rollouts import KINDS, GroupRelative, RolloutSetup, even_share
+
+
+pytestmark = pytest.mark.train
 
 
 # A step is the gradient itself: Adam would hide its size.
@@ -312,6 +317,48 @@ def test_evaluates_greedy_and_sampled(full: RolloutSetup, tmp_path: Path) -> Non
     assert first["eval_reward"] == pytest.approx(sum(by_hand) / len(by_hand))
 
 
+class ElsewhereEngine:
+    """Writes as a server would: it knows the policy by `sync` alone. `seen` holds the policy's weight at each call."""
+
+    capabilities = Capabilities(texts=True, scores=False, images=True, videos=True, token_ids=True, syncs=True)
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, float]] = []
+        self.weight = float("nan")
+
+    def sync(self, model: torch.nn.Module) -> None:
+        self.weight = model.lm_head.weight.double().sum().item()
+        self.seen.append(("sync", self.weight))
+
+    def generate_prompts(
+        self,
+        prompts: Sequence[Prompt],
+        keys: Sequence[str],
+        sampling: Sampling,
+        *,
+        on_generated: Callable[[int], None] | None = None,
+    ) -> list[list[Completion]]:
+        self.seen.append(("write", self.weight))
+        count = len(sampling.temperatures)
+        return [[Completion("x", (30, 31 + n), None, FinishReason.LENGTH) for n in range(count)] for _ in prompts]
+
+
+def test_an_engine_elsewhere_gets_the_weights_before_every_rollout(full: RolloutSetup, tmp_path: Path) -> None:
+    """Three steps on one rollout each, and an evaluation: sync, write, with weights that move between."""
+    engine = ElsewhereEngine()
+    trainer = full.trainer(tmp_path, engines=RolloutEngines(lambda **_: engine), max_steps=3)
+    before = full.model.lm_head.weight.double().sum().item()
+    trainer.train()
+    trainer.evaluate(full.features(KINDS[:1]))
+    assert [event for event, _ in engine.seen] == ["sync", "write"] * 4
+    weights = [weight for event, weight in engine.seen if event == "write"]
+    assert weights[0] == before
+    assert len(set(weights)) == 4
+    assert weights[-1] == full.model.lm_head.weight.double().sum().item()
+    (row, *_) = pq.read_table(min((tmp_path / "completions").iterdir())).to_pylist()
+    assert row["finish_reason"] == "length"
+
+
 def test_the_best_checkpoint_has_the_best_reward(full: RolloutSetup, tmp_path: Path) -> None:
     trainer = full.trainer(
         tmp_path, max_steps=3, learning_rate=2e-2, eval_strategy="steps", eval_steps=1, save_strategy="steps",
@@ -345,5 +392,5 @@ def test_a_split_model_is_refused_before_anything_is_written(
     full: RolloutSetup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sharding, "sharding_of", lambda accelerator: "fsdp_2")
-    with pytest.raises(ValueError, match="expected no FSDP2. Completions are written by the whole model"):
+    with pytest.raises(ValueError, match=r"expected no FSDP2\. Completions are written by the whole model"):
         full.trainer(tmp_path)

@@ -1,18 +1,11 @@
 """What calls to a server came to: calls, tokens, money. Pure Python."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass
-
-
-# (whole, part) pairs: while a part is counted separately, what its whole counts in this context goes to it as well.
-_PARTS: ContextVar[tuple[tuple["Usage", "Usage"], ...]] = ContextVar("usage_parts", default=())
 
 
 @dataclass(eq=False)
 class Usage:
-    """Counts of one engine, or of a part of its work.
+    """Counts of one engine.
 
     Attributes:
         price_in: currency units per million prompt tokens; None where no cost is asked for.
@@ -55,28 +48,9 @@ class Usage:
         return (self.prompt_tokens * self.price_in + self.completion_tokens * self.price_out) / 1e6
 
     def add(self, **counts: int) -> None:
-        """Add to the counts by name, and to those of the part that is counted separately in this context."""
-        for usage in (self, *(part for whole, part in _PARTS.get() if whole is self)):
-            for name, count in counts.items():
-                setattr(usage, name, getattr(usage, name) + count)
-
-    @contextmanager
-    def separate(self) -> Iterator["Usage"]:
-        """Count what is done inside once more, apart from the rest: one row of many that run at the same time.
-
-        Tasks that are started inside belong to it.
-        """
-        part = Usage(self.price_in, self.price_out)
-        token = _PARTS.set((*_PARTS.get(), (self, part)))
-        try:
-            yield part
-        finally:
-            _PARTS.reset(token)
-
-    def as_record(self) -> dict[str, int | float | None]:
-        """Return the counts and the cost, for a row of a file."""
-        names = ("calls", "retries", "failures", "prompt_tokens", "completion_tokens", "unmetered")
-        return {**{name: getattr(self, name) for name in names}, "cost": self.cost}
+        """Add to the counts by name."""
+        for name, count in counts.items():
+            setattr(self, name, getattr(self, name) + count)
 
     def report(self) -> str:
         """Return everything in one line."""

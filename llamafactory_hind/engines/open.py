@@ -1,0 +1,197 @@
+"""The only place that picks an engine by name: `engine` of pipelines, `rollout_engine` of online stages.
+
+Torch and the host are imported only where a local model is opened, aiohttp only where a server is.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+from .interface import Capabilities, Engine, Prompt, RolloutEngine
+from .server.protocol import CAPABILITIES as SERVER
+
+
+if TYPE_CHECKING:
+    from llamafactory.hparams import FinetuningArguments
+    from torch import nn
+
+    from .local.weights import LoadedModel
+    from .server.engine import CallStore, OpenAIEngine
+
+
+# What an engine can give at most, by its name; which media a local model takes is up to its template.
+AT_MOST: Mapping[str, Capabilities] = {
+    "hf": Capabilities(
+        texts=True,
+        scores=True,
+        images=True,
+        videos=True,
+        audios=True,
+        distributions=True,
+        token_ids=True,
+        adapters=True,
+        syncs=True,
+    ),
+    "openai": SERVER,
+}
+FOR_ROLLOUTS = ("token_ids", "syncs")
+
+
+@dataclass(frozen=True)
+class ServerOptions:
+    """How servers are called; see `server.engine.OpenAIEngine`."""
+
+    base_urls: Sequence[str] = ()
+    api_key_env: str | None = None
+    concurrency: int = 16
+    timeout: float = 120.0
+    max_retries: int = 5
+    price_in: float | None = None
+    price_out: float | None = None
+    extra_body: Mapping[str, Any] = field(default_factory=dict)
+
+
+class EngineOpener:
+    """Opens the engines of one run, each model once.
+
+    Args:
+        name: `hf` (a model in this process) or `openai` (a server).
+        settings: the host's keys: template, limits of media, how a model is loaded.
+        server: how servers are called.
+        call_store: where calls of a server are recorded; None records none.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        settings: Mapping[str, Any],
+        server: ServerOptions | None = None,
+        call_store: "CallStore | None" = None,
+    ) -> None:
+        """Load nothing yet."""
+        self.capabilities = AT_MOST[name]
+        self._open = {"hf": self._open_local, "openai": self._open_server}[name]
+        self._settings, self._server, self._call_store = settings, server or ServerOptions(), call_store
+        self._loaded: dict[str, LoadedModel] = {}
+        self._servers: dict[str, OpenAIEngine] = {}
+
+    def open(self, model: str, *, adapters: Sequence[str] = (), batch_size: int) -> Engine:
+        """Return an engine; those of one model share its weights, whatever their adapters, or are one and the same.
+
+        Args:
+            model: folder or hub name, or its name at the server.
+            adapters: LoRA adapters that speak.
+            batch_size: requests that a local model computes at a time.
+
+        Raises:
+            ValueError: adapters are asked of an engine that has none.
+        """
+        if adapters and not self.capabilities.adapters:
+            raise ValueError(f"adapters: got {list(adapters)}, which this engine cannot switch; open it without.")
+        return self._open(model, adapters, batch_size)
+
+    def _open_local(self, model: str, adapters: Sequence[str], batch_size: int) -> Engine:
+        from .local.engine import LocalEngine
+        from .local.weights import load_weights
+
+        if model not in self._loaded:
+            self._loaded[model] = load_weights(model, settings=self._settings)
+        return LocalEngine(self._loaded[model], batch_size=batch_size, adapters=adapters)
+
+    def _open_server(self, model: str, adapters: Sequence[str], batch_size: int) -> Engine:
+        from .server.engine import OpenAIEngine
+
+        if model not in self._servers:
+            self._servers[model] = OpenAIEngine(
+                model=model,
+                **vars(self._server),
+                image_max_pixels=self._settings.get("image_max_pixels"),
+                video_fps=self._settings.get("video_fps"),
+                video_max_frames=self._settings.get("video_maxlen"),
+                call_store=self._call_store,
+            )
+        return self._servers[model]
+
+
+class MakeRolloutEngine(Protocol):
+    """Makes an engine that writes with a policy; see `RolloutEngines.open`."""
+
+    def __call__(
+        self,
+        *,
+        batch_size: int,
+        gives_logps: bool,
+        collate_prompts: Callable[[Sequence[Prompt]], dict[str, Any]] | None,
+    ) -> RolloutEngine:
+        """Return the engine."""
+
+
+class RolloutEngines:
+    """The engines that write with one policy in training, and get its weights together.
+
+    Args:
+        make: makes them.
+    """
+
+    def __init__(self, make: MakeRolloutEngine) -> None:
+        """Open nothing yet."""
+        self._make = make
+        self._opened: list[RolloutEngine] = []
+
+    @classmethod
+    def of(cls, finetuning_args: "FinetuningArguments", loaded: "LoadedModel") -> Self:
+        """Read the key `rollout_engine`.
+
+        Args:
+            finetuning_args: the host's, with the keys of the online stages.
+            loaded: the policy.
+        """
+        return cls({"hf": partial(_local_rollouts, loaded)}[finetuning_args.rollout_engine])
+
+    def open(
+        self,
+        *,
+        batch_size: int,
+        gives_logps: bool = False,
+        collate_prompts: Callable[[Sequence[Prompt]], dict[str, Any]] | None = None,
+    ) -> RolloutEngine:
+        """Return an engine.
+
+        Args:
+            batch_size: prompts that a local model computes at a time.
+            gives_logps: completions need their log-probs, at temperature 1.
+            collate_prompts: makes left-padded inputs of prompts, for callers that keep them; a server has no use for it.
+
+        Raises:
+            ValueError: the engine cannot write rollouts.
+        """
+        engine = self._make(batch_size=batch_size, gives_logps=gives_logps, collate_prompts=collate_prompts)
+        lacking = engine.capabilities.lacking(*FOR_ROLLOUTS)
+        if lacking:
+            raise ValueError(
+                f"rollout_engine: got an engine without {', '.join(lacking)}, expected one that returns the ids it sampled and "
+                "takes the weights of the policy. Set `rollout_engine: hf`."
+            )
+        self._opened.append(engine)
+        return engine
+
+    def sync(self, model: "nn.Module") -> None:
+        """Give every engine the weights of the policy as they are now."""
+        for engine in self._opened:
+            engine.sync(model)
+
+
+def _local_rollouts(
+    loaded: "LoadedModel",
+    *,
+    batch_size: int,
+    gives_logps: bool,
+    collate_prompts: Callable[[Sequence[Prompt]], dict[str, Any]] | None,
+) -> RolloutEngine:
+    from .local.engine import LocalEngine
+
+    return LocalEngine(
+        loaded, batch_size=batch_size, adapters=None, gives_logps=gives_logps, collate_prompts=collate_prompts
+    )

@@ -1,0 +1,59 @@
+"""What a pipeline's file defines. A module is one: `pipelines/answer.py` and its neighbours are written to this page."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+from .arguments import SynthArguments
+from .engines import EnginePool
+from .rows import HINDSIGHT, Row
+
+
+Entries = Mapping[str, Mapping[str, Any]]  # what is added to the output's name -> its entry in `dataset_info.json`
+
+
+class Worker(Protocol):
+    """Does the work of rows. It is made only where work is left, and opens its models then."""
+
+    async def work(self, rows: Sequence[Row]) -> Sequence[Any]:
+        """Return one JSON value a row; a local model gets a group of rows, a server one row for each call."""
+
+
+class Pipeline(Protocol):
+    """The names of a pipeline's module; two more may be left out.
+
+    `NEEDS_ANSWER = False` takes rows without a gold answer; `FORMATTING = ROLLOUT` reads rows of that format, not of `hindsight`.
+    Functions get the module's own `Arguments`, and may say so in their types.
+
+    Attributes:
+        SUMMARY: one line for `synth --help`.
+        Arguments: dataclass of the keys, over `SynthArguments`; a prompt `x` has a key `x_prompt`.
+        prompts: (row, arguments) -> (title, text) of every prompt, with stand-ins for what is written on the way.
+        work_item: (row, arguments) -> everything the result depends on, see `provenance.work_content`.
+        Worker: (arguments, pool) -> what does the work; models are had by `pool.open(...)`.
+        finish: (rows with their results, arguments) -> rows of the output, and its entries for `dataset_info.json`.
+    """
+
+    SUMMARY: str
+
+    @property
+    def Arguments(self) -> type[SynthArguments]: ...
+
+    def prompts(self, row: Row, arguments: Any, /) -> Iterator[tuple[str, str]]: ...
+
+    def work_item(self, row: Row, arguments: Any, /) -> Mapping[str, Any]: ...
+
+    def Worker(self, arguments: Any, pool: EnginePool, /) -> Worker: ...
+
+    def finish(
+        self, done: Sequence[tuple[Row, Any]], arguments: Any, /
+    ) -> tuple[Sequence[Mapping[str, Any]], Entries]: ...
+
+
+def needs_answer(pipeline: Pipeline) -> bool:
+    """Say whether a row without a gold answer is a bad one."""
+    return bool(getattr(pipeline, "NEEDS_ANSWER", True))
+
+
+def row_format(pipeline: Pipeline) -> str:
+    """Return the format of the rows that it reads."""
+    return str(getattr(pipeline, "FORMATTING", HINDSIGHT))
