@@ -18,6 +18,7 @@ from llamafactory_hind.engines.interface import Capabilities, Completion, Finish
 from llamafactory_hind.engines.local.encoding import media_token_ids
 from llamafactory_hind.engines.open import RolloutEngines
 from llamafactory_hind.losses.reduce import masked_mean, masked_sum, normaliser
+from llamafactory_hind.trainers import sharding
 from llamafactory_hind.trainers.rollouts.batch import batch_of
 from llamafactory_hind.trainers.rollouts.order import BlockSampler
 from llamafactory_hind.trainers.rollouts.scoring import GroupScorer
@@ -385,3 +386,11 @@ def test_every_completion_is_on_disk(full: RolloutSetup, tmp_path: Path) -> None
     assert all(row["reward"] == row["reward/own"] and row["source"] == "policy" for row in rows)
     assert all('"answer": "moss"' in row["columns"] for row in rows)
     assert any("images/" in row["media"] for row in rows)
+
+
+def test_a_split_model_is_refused_before_anything_is_written(
+    full: RolloutSetup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sharding, "sharding_of", lambda accelerator: "fsdp_2")
+    with pytest.raises(ValueError, match=r"expected no FSDP2\. Completions are written by the whole model"):
+        full.trainer(tmp_path)
