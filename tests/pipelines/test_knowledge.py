@@ -232,7 +232,7 @@ def test_the_real_command(world: Path, speaker: Path) -> None:
         [*command, str(config), *numbers], capture_output=True, text=True, env=environment, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert "sampled facts" in done.stdout
+    assert "sampled helpful rate" in done.stdout
     assert len(read_lines(world / "out" / "pairs.samples.jsonl")) == 4
     assert "tokens=" in done.stderr, "the progress bar tells the rate"
     done = subprocess.run(

@@ -242,9 +242,11 @@ def test_neither_split_nor_sharing_nor_resuming_changes_groups_of_different_size
 
 def test_q_is_needed_before_anything_is_loaded(settings: dict[str, Any], rows: Path) -> None:
     with pytest.raises(ValueError, match="external_ratio: behavior") as error:
-        run(settings, external_ratio="behavior")
+        run(settings, external_ratio="behavior", rollout_temperature=1.0)
     assert f"{rows / 'with.json'}, row 3, field `external[1].logprob`: got nothing" in str(error.value)
     assert "row 2," not in str(error.value)
+    with pytest.raises(ValueError, match=r"row 2, field `external.0..logprob_temperature`: got 1, expected 0\.9"):
+        run(settings, external_ratio="behavior")
     with pytest.raises(ValueError, match=r"row 1, field `external.0..source`: got 'policy'"):
         run(settings, dataset="named")
 

@@ -15,7 +15,7 @@ from llamafactory.extras import logging
 
 from ...engines.interface import Completion, FinishReason, Request, RolloutEngine
 from ...engines.local.encoding import media_token_ids
-from ...engines.local.scoring import base_model, computes_in_half
+from ...engines.local.scoring import computes_in_half
 from ...formats.media.fields import PLACEHOLDERS
 from ...formats.texts.hints import parse_hint
 from ...formats.texts.leaks import find_hint_leak
@@ -201,7 +201,7 @@ class HintExplorer:
         scores = self.score([hinted_rollout(search.rollout, completions) for search, completions in found])
         right = self.success(scores)
         for number, (search, completions) in enumerate(found):
-            taken = []
+            taken: list[HintedCompletion] = []
             for sample, completion in enumerate(completions):
                 place = (number, sample)
                 if not right[place]:
@@ -220,7 +220,7 @@ class HintExplorer:
             return taken
         model = self.loaded.model
         ids = [list(each.completion.token_ids) for each in taken]
-        batch = bare_batch([search.prompt], [ids], device=base_model(model).device)
+        batch = bare_batch([search.prompt], [ids], device=next(model.parameters()).device)
         with torch.no_grad(), self.precision():
             if not self.scorer.covers(batch):
                 self.scorer.select_mode(model, batch, half=computes_in_half(model))

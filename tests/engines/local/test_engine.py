@@ -235,7 +235,7 @@ def test_shared_beginnings_with_different_texts(loaded: LoadedModel, requests: l
     plain._scoring.failed = True
     answers = ["fish", "a blue ring"] * len(asked)
     found, expected = score_texts(one, asked, answers[: len(asked)]), score_texts(plain, asked, answers[: len(asked)])
-    assert one._shared_prompts is True
+    assert one._scoring.kinds and not one._scoring.failed
     assert [score.logprob for score in found] == pytest.approx([score.logprob for score in expected], abs=1e-3)
     assert len({round(score.logprob, 2) for score in found}) > len(requests)
 
@@ -251,7 +251,7 @@ def test_a_shared_cache_of_another_row_is_noticed(
     one = engine(loaded)
     found = score_texts(one, requests * 3, ["fish"] * 21)
     assert [score.logprob for score in found] == pytest.approx([score.logprob for score in expected], abs=1e-3)
-    assert one._shared_prompts is False
+    assert one._scoring.failed
 
 
 @pytest.mark.parametrize(
@@ -361,7 +361,7 @@ def test_adapters_share_one_base_and_equal_the_hosts_merge(
     for numbers, scores in found.items():
         expected = host_scores(small_world, [adapters[number] for number in numbers], score)
         assert scores == pytest.approx(expected, abs=1e-3), numbers
-    assert engines[(0, 1)]._shared_prompts is True
+    assert engines[(0, 1)]._scoring.kinds and not engines[(0, 1)]._scoring.failed
     assert score(engines[()]) == found[()], "the base is untouched by the others"
     assert abs(found[()][0] - found[(0,)][0]) > 0.1
     assert abs(found[(0,)][0] - found[(0, 1)][0]) > 0.1

@@ -39,6 +39,7 @@ def compared(monkeypatch: pytest.MonkeyPatch) -> list[list[RolloutBatch]]:
     return seen
 
 
+@pytest.mark.train
 def test_looks_at_every_kind_of_row_before_the_first_rollout(
     small_world: Path, tmp_path: Path, compared: list[list[RolloutBatch]]
 ) -> None:
@@ -85,6 +86,7 @@ def test_a_longer_row_or_another_kind_is_proved_again(small_world: Path) -> None
     assert scorer.select_mode(setup.model, text, half=False) is not None  # what was refused once stays refused
 
 
+@pytest.mark.train
 def test_the_trainer_proves_again_what_it_has_not_seen(
     small_world: Path, tmp_path: Path, compared: list[list[RolloutBatch]]
 ) -> None:
@@ -138,6 +140,7 @@ def unknown_head(setup: RolloutSetup) -> None:
     inner.forward = scaled  # peft calls it by this name, past any hook
 
 
+@pytest.mark.train
 @pytest.mark.parametrize("known", [True, False], ids=["known head", "unknown head"])
 def test_killed_between_two_passes_the_resumed_run_proves_again_and_equals_the_run(
     small_world: Path, tmp_path: Path, known: bool, monkeypatch: pytest.MonkeyPatch

@@ -45,6 +45,7 @@ def kl_of(trainer: Any) -> list[float]:
     return [entry["kl"] for entry in trainer.state.log_history if "kl" in entry]
 
 
+@pytest.mark.train
 @pytest.mark.parametrize("tuning", [{}, {"additional_target": "lm_head"}], ids=["lora", "trained copy of the head"])
 def test_a_trained_adapter_is_its_own_reference(small_world: Path, tmp_path: Path, tuning: dict[str, Any]) -> None:
     """0 nats before the first update, more after it; against the bare base it would be 0.1 and more from the start."""
@@ -61,6 +62,7 @@ def test_a_trained_adapter_is_its_own_reference(small_world: Path, tmp_path: Pat
     assert kl_of(trainer)[-1] > 1e-4
 
 
+@pytest.mark.train
 def test_the_copy_is_neither_trained_nor_saved(small_world: Path, tmp_path: Path) -> None:
     setup = trained_adapter(small_world)
     before = {name: entry.detach().clone() for name, entry in setup.model.named_parameters() if entry.requires_grad}
@@ -76,6 +78,7 @@ def test_the_copy_is_neither_trained_nor_saved(small_world: Path, tmp_path: Path
     assert not [path for path in (tmp_path / "checkpoint-2").iterdir() if path.is_dir()]
 
 
+@pytest.mark.train
 def test_a_resumed_run_has_the_reference_of_the_run(small_world: Path, tmp_path: Path) -> None:
     """The adapter is loaded as it was before the checkpoint's takes its place: the same weights as in one go."""
     shared = {"max_steps": 4, "save_strategy": "steps", "save_steps": 1, "per_device_train_batch_size": 1}
