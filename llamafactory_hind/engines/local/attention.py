@@ -3,6 +3,7 @@
 The rules are those of `transformers.masking_utils` and of the mask functions of Gemma 3 and PaliGemma (read at 5.6).
 """
 
+import importlib
 import importlib.util
 import inspect
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ ALL_LAYERS = "all"  # the name of the one kind of a model whose config has no `l
 KIND_LISTS = ("layer_types", "layers_block_type", "attention_layers")  # where configs say what a layer is
 PLAIN_KINDS = {"full_attention", "attention", "global"}
 SLIDING, CHUNKED = "sliding_attention", "chunked_attention"
+MASKS = "transformers.masking_utils"  # since 4.53
 OWN_MASKS = ("sdpa", "eager")  # attention implementations that add a 4-D mask
 
 
@@ -103,7 +105,7 @@ def why_not_repeated(model: torch.nn.Module) -> str | None:
 
 def why_not_cached(model: torch.nn.Module) -> str | None:
     """Return why completions scored behind a repeated cache would not equal rows with their own prompt."""
-    return why_not_repeated(model) or _why_not_scaled(model) or _why_not_media(model)
+    return why_not_repeated(model) or _why_not_scaled(model) or _why_not_media(model) or _why_not_padded(model)
 
 
 def _is_stateful(model: torch.nn.Module) -> bool:
@@ -159,6 +161,17 @@ def _why_not_media(model: torch.nn.Module) -> str | None:
     return None
 
 
+def _why_not_padded(model: torch.nn.Module) -> str | None:
+    """Before 4.57 chunks were counted from the start of the row, padding on the left included."""
+    if all(kind.chunk is None for kind in attention_kinds(model).values()):
+        return None
+    if importlib.util.find_spec(MASKS) is not None:
+        overlay = importlib.import_module(MASKS).chunked_overlay
+        if "left_padding" in inspect.signature(overlay).parameters:
+            return None
+    return "its chunks count padding before transformers 4.57"
+
+
 def _why_not_kinds(model: torch.nn.Module) -> str | None:
     """Return why its windows, chunks or bidirectional media cannot be put into masks."""
     kinds = attention_kinds(model)
@@ -169,7 +182,7 @@ def _why_not_kinds(model: torch.nn.Module) -> str | None:
     limited = any(kind != AttentionKind() for kind in kinds.values())
     if not limited and media_ids(model) is None:
         return None
-    if importlib.util.find_spec("transformers.masking_utils") is None:
+    if importlib.util.find_spec(MASKS) is None:
         return "its windows or chunks need transformers 4.53 or newer"  # the layers cut masks by places there
     if not any(base.__module__.startswith("transformers.models.") for base in type(base_model(model)).__mro__):
         return "it is code from a hub, and how its windows, chunks or media meet a mask is not known"

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from llamafactory_hind.engines.local.attention import AttentionKind, attention_kinds, media_ids, takes_additive_mask
-from llamafactory_hind.engines.local.engine import PASSING_ERRORS
 from llamafactory_hind.engines.local.packing import pack, packed_attention_mask
+from llamafactory_hind.engines.local.proof import PASSING_ERRORS
 from llamafactory_hind.trainers.pairs.trainer import pair_logps
 from shared.families.outcomes import WAYS, Ways, outcomes, packed_error
 from shared.families.page import FAMILIES, PAGE, TOLERANCE, page

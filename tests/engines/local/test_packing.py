@@ -212,6 +212,17 @@ def test_bidirectional_media_need_the_rules_of_transformers_5(
         assert why(model) == "its bidirectional media need transformers 5"
 
 
+def test_chunks_that_count_padding_are_not_cached(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Packed rows have masks of our own; prompts of a cache are padded on the left and masked by the library."""
+    model = LlamaForCausalLM(LlamaConfig(**SIZES))
+    model.config.attention_chunk_size = 4
+    assert why_not_cached(model) is None
+    monkeypatch.setattr("transformers.masking_utils.chunked_overlay", lambda chunk_size: None)
+    assert why_not_cached(model) == "its chunks count padding before transformers 4.57"
+    assert why_not_packed(model) is None
+    assert why_not_cached(model_of()) is None
+
+
 def test_windows_of_code_from_a_hub_are_refused() -> None:
     from transformers import PreTrainedModel
 

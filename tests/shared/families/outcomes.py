@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 
 from llamafactory_hind.engines.local.attention import why_not_cached, why_not_packed
 from llamafactory_hind.engines.local.decoding import decode_shared
-from llamafactory_hind.engines.local.engine import PASSING_ERRORS
+from llamafactory_hind.engines.local.proof import PASSING_ERRORS
 from llamafactory_hind.engines.local.sampling import TokenSampler
 from llamafactory_hind.trainers.rollouts.batch import RolloutBatch
 from llamafactory_hind.trainers.rollouts.scoring import GroupScorer
