@@ -1,4 +1,4 @@
-"""The columns of aligned examples: the host's, and beside them `_columns`, `_source` and `_side_file`."""
+"""The columns of aligned examples: the host's, and beside them `_columns`, `_source`, `_side_file` and, joined, `_tasks`."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -9,6 +9,7 @@ import numpy as np
 from datasets import Features, Value
 
 from ..media.fields import MEDIA_FIELDS
+from .tasks import TASKS, join_tasks
 
 
 if TYPE_CHECKING:
@@ -35,22 +36,29 @@ def to_aligned(
     sources: Sequence[str],
     *,
     side_file: str | None,
+    joined: bool = False,
 ) -> dict[str, list[Any]]:
-    """Return the aligned columns of good rows; a row of several tasks becomes several examples.
+    """Return the aligned columns of good rows; a row of several tasks becomes several examples, or one that has them all.
 
     Args:
         converter: of their format.
         rows: as stored.
         sources: where each of them stands.
         side_file: where a processor lists a row that does not fit; None unless bad rows are skipped.
+        joined: one example a row, with all its tasks in the column `_tasks`.
     """
     marks = {"_side_file": side_file, **dict.fromkeys(MEDIA_FIELDS)}
     examples = [
         {**example, "_source": source, **marks}
         for row, source in zip(rows, sources, strict=True)
-        for example in converter.examples(row)
+        for example in (join_tasks(converter.examples(row)) if joined else converter.examples(row))
     ]
-    return {name: [example[name] for example in examples] for name in ALIGNED_COLUMNS}
+    return {name: [example[name] for example in examples] for name in aligned_columns(joined)}
+
+
+def aligned_columns(joined: bool) -> tuple[str, ...]:
+    """Return the names of the aligned columns."""
+    return (*ALIGNED_COLUMNS, TASKS) if joined else ALIGNED_COLUMNS
 
 
 @dataclass
@@ -67,14 +75,16 @@ class RowConversion:
     numbers: np.ndarray
     media_fingerprint: str
     json_columns: tuple[str, ...] = ()
+    joined: bool = False
 
     def __call__(self, batch: Mapping[str, list[Any]], indices: list[int]) -> dict[str, list[Any]]:
         """Convert a batch of rows that stand at `indices` of the dataset."""
         sources = [f"{self.path}, row {self.numbers[index]}" for index in indices]
-        return to_aligned(self.converter, to_rows(batch, self.json_columns), sources, side_file=self.side_file)
+        rows = to_rows(batch, self.json_columns)
+        return to_aligned(self.converter, rows, sources, side_file=self.side_file, joined=self.joined)
 
 
-def aligned_features(stored: Mapping[str, Any], converter: "RowConverter") -> Features:
+def aligned_features(stored: Mapping[str, Any], converter: "RowConverter", *, joined: bool = False) -> Features:
     """Return the types of the aligned columns, with media as the dataset stores them.
 
     They are fixed because `datasets` infers types from the first 1,000 rows: text-only ones in front would make the column
@@ -86,7 +96,7 @@ def aligned_features(stored: Mapping[str, Any], converter: "RowConverter") -> Fe
     media = {kind: _media_feature(stored.get(converter.options.column(kind))) for kind in MEDIA_FIELDS}
     types = {"_prompt": messages, "_response": messages}
     types |= {f"_{kind}": feature for kind, feature in media.items()} | media
-    return Features({name: types.get(name, text) for name in ALIGNED_COLUMNS})
+    return Features({name: types.get(name, text) for name in aligned_columns(joined)})
 
 
 def _media_feature(stored: Any) -> Any:

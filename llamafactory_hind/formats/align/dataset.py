@@ -15,6 +15,7 @@ from ..media.check import MediaCheck
 from ..problems import BadRow, BadRowsError, append_to_side_file, write_side_file
 from .columns import RowConversion, aligned_features, to_aligned, to_rows
 from .locating import RowLocator
+from .tables import KIND_OF_ROWS
 
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ def align_dataset(
         media=MediaCheck(workers=data_args.preprocessing_num_workers or 1),
         skip_bad_rows=bool(getattr(data_args, "skip_bad_rows", False)) or converter.options.skip_bad_rows,
         side_file=os.path.join(training_args.output_dir or ".", "bad_rows", f"{locator.name}.jsonl"),
+        joined=KIND_OF_ROWS.get() == "multitask",
     )
     if training_args.should_save:
         write_side_file(check.side_file, [])
@@ -74,14 +76,20 @@ def align_dataset(
         return _align_stream(dataset, check, column_names=list(first))
     good, numbers = _select_good_rows(dataset, check, is_writer=training_args.should_save)
     convert = RowConversion(
-        converter, locator.path, check.written_file, numbers, check.media.fingerprint(), locator.json_columns
+        converter,
+        locator.path,
+        check.written_file,
+        numbers,
+        check.media.fingerprint(),
+        locator.json_columns,
+        check.joined,
     )
     return good.map(
         convert,
         batched=True,
         with_indices=True,
         remove_columns=good.column_names,
-        features=aligned_features(good.features, converter),
+        features=aligned_features(good.features, converter, joined=check.joined),
         num_proc=data_args.preprocessing_num_workers,
         load_from_cache_file=(not data_args.overwrite_cache) or (training_args.local_process_index != 0),
         desc="Converting format of dataset",
@@ -97,6 +105,7 @@ class RowCheck:
     media: MediaCheck
     skip_bad_rows: bool
     side_file: str
+    joined: bool = False
 
     @property
     def written_file(self) -> str | None:
@@ -118,7 +127,8 @@ class StreamConversion:
         """Convert the good rows of a batch; raise on a bad one, or list it in the side file and leave it out."""
         check = self.check
         good = [row for row in to_rows(batch, check.locator.json_columns) if self.is_good(row)]
-        return to_aligned(check.converter, good, [check.locator.path] * len(good), side_file=check.written_file)
+        sources = [check.locator.path] * len(good)
+        return to_aligned(check.converter, good, sources, side_file=check.written_file, joined=check.joined)
 
     def is_good(self, row: Mapping[str, Any]) -> bool:
         """Say whether a row is good; a bad one is listed, or raised when bad rows are not skipped."""
@@ -137,7 +147,7 @@ class StreamConversion:
 
 def _align_stream(dataset: IterableDataset, check: RowCheck, *, column_names: list[str]) -> IterableDataset:
     convert = StreamConversion(check)
-    features = aligned_features(dataset.features, check.converter) if dataset.features else None
+    features = aligned_features(dataset.features, check.converter, joined=check.joined) if dataset.features else None
     # One row at a time: a bad row must not raise before the rows in front of it have been used.
     aligned = dataset.map(convert, batched=True, batch_size=1, remove_columns=column_names, features=features)
     if next(iter(aligned), None) is None:
