@@ -20,6 +20,9 @@ from llamafactory_hind.engines.local.weights import LoadedModel, host_keys, load
 from shared.engines import generate, make_telling, score_texts
 
 
+pytestmark = pytest.mark.slow
+
+
 GREEDY = Sampling(n=1, temperature=0.0, top_p=1.0, top_k=0, max_new_tokens=10, seed=0)
 HOT = replace(GREEDY, n=4, temperature=1.0, seed=7, greedy_first=True)
 
