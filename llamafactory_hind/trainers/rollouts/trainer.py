@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 
 class PromptRows:
-    """Processed rows on their way from the data loader; wrapped, so that nobody moves or pins their lists of numbers."""
+    """Processed rows from the data loader; wrapped, so that no code moves or pins their lists of numbers."""
 
     def __init__(self, features: list[dict[str, Any]]) -> None:
         """Keep the rows."""
@@ -201,7 +201,7 @@ class RolloutTrainer(HostTrainer):
             batch.normalisers = dict(zip(names, counts, strict=True))
 
     def _forget_media(self) -> None:
-        """Let go of the pictures of the last prompts, and of what the towers made of them."""
+        """Release the pictures of the last prompts, and of what the towers made of them."""
         self.prompt_inputs.clear()
         self.media.clear()
         if self.objective is not None:

@@ -17,7 +17,7 @@ from llamafactory_hind.engines.interface import Completion, Request, Sampling
 from llamafactory_hind.engines.local.engine import LocalEngine
 from llamafactory_hind.engines.local.prefixes import group_by_prefix
 from llamafactory_hind.engines.local.weights import LoadedModel, host_keys, load_weights
-from shared.engines import generate, make_telling, score_texts
+from shared.engines import generate, make_representative, score_texts
 
 
 pytestmark = pytest.mark.slow
@@ -30,7 +30,7 @@ HOT = replace(GREEDY, n=4, temperature=1.0, seed=7, greedy_first=True)
 @pytest.fixture(scope="module")
 def loaded(small_world: Path) -> LoadedModel:
     loaded = load_weights(str(small_world / "tiny"), settings={"template": "qwen2_vl"})
-    make_telling(loaded, small_world)
+    make_representative(loaded, small_world)
     return loaded
 
 
