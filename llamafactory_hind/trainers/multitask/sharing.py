@@ -9,7 +9,7 @@ from ...engines.local.decoding import positions_of
 from ...engines.local.proof import OTHER_PADDING
 from ...engines.local.scoring import check_head, head_arguments, output_head, unwrap
 from ..packing_proof import Packing, select_packing
-from ..proof_rows import telling_rows
+from ..proof_rows import representative_rows
 from .losses import model_inputs, token_logps
 
 
@@ -33,7 +33,7 @@ def select_sharing(trainer: "MultitaskTrainer", datasets: "Sequence[Dataset]", *
         UnsupportedHead: also where the head has dropout of its own.
     """
     head_arguments(unwrap(trainer.model), output_head(trainer.model))  # in training mode
-    rows = [dataset[place] for dataset in datasets for place in telling_rows(dataset, ("input_ids",))]
+    rows = [dataset[place] for dataset in datasets for place in representative_rows(dataset, ("input_ids",))]
     select_packing(trainer, rows, PACKING, share_prefix=share_prefix)
 
 

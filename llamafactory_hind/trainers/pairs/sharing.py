@@ -9,7 +9,7 @@ from ...engines.local.decoding import positions_of
 from ...engines.local.proof import lengthened
 from ...engines.local.scoring import check_head
 from ..packing_proof import Packing, select_packing
-from ..proof_rows import telling_rows
+from ..proof_rows import representative_rows
 from .collator import PAIR_KEYS
 from .trainer import PairTrainer, token_logps
 
@@ -30,7 +30,7 @@ def select_sharing(trainer: PairTrainer, datasets: "Sequence[Dataset]", *, share
         datasets: all processed rows of the run; of each, every kind of row, the most media and the longest are tried.
         share_prefix: `auto`, `on` or `off`.
     """
-    rows = [dataset[place] for dataset in datasets for place in telling_rows(dataset, ID_COLUMNS)]
+    rows = [dataset[place] for dataset in datasets for place in representative_rows(dataset, ID_COLUMNS)]
     select_packing(trainer, rows, PACKING, share_prefix=share_prefix)
 
 
