@@ -39,7 +39,7 @@ def prompt_of(fields: Mapping[str, Any], task: str, options: VideoReasoningOptio
     """
     media = {kind: as_list(fields.get(kind)) for kind in MEDIA_FIELDS}
     variables = media_variables(fields["question"], media) | {"answer_form": options.answer_form} | dict(fields)
-    return options.prompt(task).render(variables, row=str(fields.get("id", "the row")))
+    return options.prompt(task).render(variables, row=str(fields.get("id", "the row"))).rstrip()
 
 
 def reply_of(fields: Mapping[str, Any], task: str, options: VideoReasoningOptions) -> str:
