@@ -26,7 +26,10 @@ class Converter(RowConverter):
         options = cast(VideoReasoningOptions, self.options)  # those of `ROWS`
         fields = read_fields(row, options)
         media = self._aligned_media(fields)
-        columns = dict.fromkeys(_named_columns(row, options)) | fields  # rewards take null for "does not apply"
+        # rewards take null for "does not apply"; the model counts seconds from the start of its clip
+        start = fields.get("start")
+        columns = dict.fromkeys(_named_columns(row, options)) | fields
+        columns["clip_start"] = start if isinstance(start, int | float) else 0.0
         for task in tasks_of(fields, options):
             yield {
                 "_prompt": [{"role": Role.USER.value, "content": prompt_of(fields, task, options)}],
