@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "rewards": {"config", "evaluation", "formats", "regions"},
     "importers": {"config", "formats", "storage"},
     "trainers": {"config", "engines", "formats", "losses", "storage"},
-    "methods": {"config", "engines", "formats", "losses", "trainers"},
+    "methods": {"config", "engines", "formats", "losses", "storage", "trainers"},
     "stages": {"config", "engines", "formats", "losses", "methods", "rewards", "trainers"},
     "pipelines": {"config", "engines", "evaluation", "formats", "regions", "rewards", "storage"},
     "toyworld": {"config", "engines", "evaluation", "formats", "pipelines", "regions", "rewards"},

@@ -13,8 +13,10 @@ from typing import Any
 
 from PIL import Image, ImageOps
 
+from ...formats.media.clips import Clip
 from ...formats.media.frames import sample_frames
 from ...formats.media.pictures import _is_see_through, flatten, thin_out
+from ...storage.clip_names import is_clip
 
 
 CACHE_CHARACTERS = 128 << 20  # [ours] about a thousand pictures of a megapixel
@@ -96,7 +98,7 @@ class DataUrls:
                 return (self._picture(medium),)
             if isinstance(medium, list | tuple):
                 return tuple(map(self._picture, thin_out(medium, self.video_max_frames)))
-            frames = sample_frames(medium, fps=self.video_fps, most=self.video_max_frames)
+            frames = self._sample(medium)
             return tuple(_url("jpeg", _save(self._fit(frame), "JPEG")) for frame in frames)
         except Exception as error:  # decoders raise what they like: OSError, SyntaxError, struct.error, FFmpegError …
             shown = repr(medium) if isinstance(medium, str) else f"embedded data ({type(medium).__name__})"
@@ -104,6 +106,12 @@ class DataUrls:
         raise ValueError(
             f"{kind}: got {shown}, expected a readable medium: {reason}. Correct the path or replace the file."
         )
+
+    def _sample(self, medium: str | bytes) -> list[Image.Image]:
+        if not is_clip(medium):
+            return sample_frames(medium, fps=self.video_fps, most=self.video_max_frames)
+        clip = Clip(str(medium))
+        return [flatten(image) for image in clip.images(clip.sample(self.video_fps, self.video_max_frames))]
 
     def _finish(self, name: tuple[str, str], done: "asyncio.Future[tuple[str, ...]]") -> None:
         del self._under_way[name]

@@ -93,13 +93,14 @@ def aligned_features(stored: Mapping[str, Any], converter: "RowConverter", *, jo
     """
     text = Value("string")
     messages = [{"role": text, "content": text}]
-    media = {kind: _media_feature(stored.get(converter.options.column(kind))) for kind in MEDIA_FIELDS}
+    items = {kind: _media_item(stored.get(converter.options.column(kind))) for kind in MEDIA_FIELDS}
+    media = {kind: [converter.media_type(kind, item)] for kind, item in items.items()}
     types = {"_prompt": messages, "_response": messages}
     types |= {f"_{kind}": feature for kind, feature in media.items()} | media
     return Features({name: types.get(name, text) for name in aligned_columns(joined)})
 
 
-def _media_feature(stored: Any) -> Any:
+def _media_item(stored: Any) -> Any:
     item = stored
     if isinstance(stored, list):
         item = stored[0]
@@ -107,4 +108,4 @@ def _media_feature(stored: Any) -> Any:
         item = stored.feature
     if item is None or item == Value("null"):
         item = Value("string")
-    return [item]
+    return item

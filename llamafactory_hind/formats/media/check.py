@@ -11,6 +11,9 @@ import av
 from PIL import Image
 
 from ...config.problem import RowProblem, show
+from ...storage.clip_names import files_of, is_clip, source_of
+from .clip_problems import ClipProblem
+from .clips import Clip
 
 
 KINDS = {"images": "image", "videos": "video", "audios": "audio"}
@@ -27,7 +30,7 @@ class MediaCheck:
     def __init__(self, *, workers: int = 1) -> None:
         """Start with nothing checked."""
         self.workers = max(workers, 1)
-        self._reasons: dict[tuple[str, str], str | None] = {}
+        self._reasons: dict[tuple[str, str], str | ClipProblem | None] = {}
 
     def __len__(self) -> int:
         """Return how many files were checked."""
@@ -45,7 +48,8 @@ class MediaCheck:
         Args:
             field: name for the error, such as `images[0]`.
             kind: `images`, `videos` or `audios`.
-            item: a path, encoded bytes, `{"bytes", "path"}`, a decoded picture, or for a video a list of pictures.
+            item: a path, encoded bytes, `{"bytes", "path"}`, a decoded picture, or for a video a list of pictures, or the name
+                of a clip (`clip_names`), which is opened where it begins and ends.
         """
         if kind == "videos" and isinstance(item, list):
             frames = (self.find_problem(f"{field}[{i}]", "images", frame) for i, frame in enumerate(item))
@@ -62,14 +66,16 @@ class MediaCheck:
             return _unusable(field, kind, item)
         if reason is None:
             return None
+        if isinstance(reason, ClipProblem):
+            return RowProblem(reason.field or field, reason.got, reason.expected, reason.remedy)
         got = show(item) if isinstance(item, str) else "embedded data"
         return RowProblem(field, got, f"a readable {KINDS[kind]}", f"{reason}; correct the path or replace the file")
 
     def fingerprint(self) -> str:
         """Return a digest of path, size and time of change of every file checked: cached tokens depend on them."""
         digest = hashlib.sha256()
-        for _, path in sorted(self._reasons):
-            status = os.stat(path) if os.path.isfile(path) else None
+        for path in dict.fromkeys(file for _, name in sorted(self._reasons) for file in files_of(name)):
+            status = os.stat(path) if os.path.exists(path) else None
             digest.update(repr((path, status and (status.st_size, status.st_mtime_ns))).encode())
         return digest.hexdigest()
 
@@ -78,9 +84,35 @@ def _unusable(field: str, kind: str, item: Any) -> RowProblem:
     return RowProblem(field, show(item), f"the path of a {KINDS[kind]} file", "write the path, or remove the entry")
 
 
-def _open_file(file: tuple[str, str]) -> str | None:
+def _open_file(file: tuple[str, str]) -> str | ClipProblem | None:
     kind, path = file
+    if kind == "videos" and is_clip(path):
+        return _open_clip(path)
     return _open(kind, path) if os.path.isfile(path) else "the file does not exist (`media_dir` was searched first)"
+
+
+def _open_clip(name: str) -> str | ClipProblem | None:
+    """Return why a clip cannot be shown, None when it can: its first and last frames, or all its pictures, are decoded."""
+    source = source_of(name)
+    if not os.path.exists(source):
+        return _not_there(source)
+    try:
+        clip = Clip(name)
+        positions = (
+            range(clip.count) if clip.timeline.pictures else sorted({0, clip.count - 1, *(clip.recorded or ())})
+        )
+        for _ in clip.images(positions):
+            pass
+    except ClipProblem as problem:
+        return problem
+    except Exception as error:  # decoders raise what they like
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+def _not_there(path: str) -> ClipProblem:
+    remedy = "it does not exist (`media_dir` was searched first); correct the path"
+    return ClipProblem("", show(path), "a file or folder", remedy)
 
 
 def _open(kind: str, source: Any) -> str | None:
