@@ -33,8 +33,9 @@ MAY_IMPORT = {
 }
 # Folder -> folders or files of the same room that it may not import.
 APART = {
-    "trainers/pairs": {"trainers/rollouts"},
-    "trainers/rollouts": {"trainers/pairs"},
+    "trainers/pairs": {"trainers/rollouts", "trainers/multitask"},
+    "trainers/rollouts": {"trainers/pairs", "trainers/multitask"},
+    "trainers/multitask": {"trainers/pairs", "trainers/rollouts"},
     "engines/server": {"engines/local", "engines/teachers"},  # no torch behind a server
     "engines/local": {"engines/server", "engines/teachers"},
     "config/keys": {"config/stages"},

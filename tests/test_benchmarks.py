@@ -37,6 +37,18 @@ def test_kepo_beside_dpo(benchmark: ModuleType, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.train
+@pytest.mark.parametrize("benchmark", ["reason_sft"], indirect=True)
+def test_reason_sft_beside_sft(benchmark: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same loss and gradients, in rows of other lengths."""
+    case = benchmark.Case(pairs=2, side=4, text=8, answer=4, vocabulary=64, layers=2, reason=9)
+    monkeypatch.setitem(benchmark.CASES, "tiny", case)
+    found = benchmark.measure_time("tiny", 1)
+    assert found["ratio"] > 0
+    assert found["loss_difference"] < 1e-5
+    assert found["max_gradient_difference"] < 1e-5
+
+
+@pytest.mark.train
 @pytest.mark.parametrize("benchmark", ["grpo"], indirect=True)
 def test_grpo_beside_trl(benchmark: ModuleType, monkeypatch: pytest.MonkeyPatch, small_world: Path) -> None:
     monkeypatch.setitem(benchmark.CASES, "tiny", benchmark.Case(side=4, words=5, layers=2))

@@ -208,12 +208,11 @@ def test_accumulation_is_one_large_batch(settings: dict[str, Any], tmp_path: Pat
     """Rows of different lengths, some without a task: each task is a mean over its tokens of the whole step."""
     settings |= {**PLAIN_STEPS, "max_steps": 2, "reason_weight": 0.7}
     whole = run(settings, per_device_train_batch_size=8)
-    for size, steps in ((1, 8), (4, 2)):
-        changes = {"per_device_train_batch_size": size, "gradient_accumulation_steps": steps}
-        parts = run(settings, **changes, output_dir=str(tmp_path / f"parts_{size}"))
-        same(whole, parts, atol=2e-5)
-        for name in ("loss/answer", "loss/reason"):
-            assert history(whole, name) == pytest.approx(history(parts, name), abs=1e-5)
+    changes = {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 8}
+    parts = run(settings, **changes, output_dir=str(tmp_path / "parts"))
+    same(whole, parts, atol=2e-5)
+    for name in ("loss/answer", "loss/reason"):
+        assert history(whole, name) == pytest.approx(history(parts, name), abs=1e-5)
 
 
 class Messages(logging.Handler):

@@ -60,6 +60,13 @@ def test_the_hosts_sft_learns_both_tasks(settings: dict[str, Any]) -> None:
     assert history(out)[1] < history(out)[0]
 
 
+def test_reason_sft_learns_both_tasks_of_a_clip(settings: dict[str, Any]) -> None:
+    """The clip is computed once a row (`share_prefix: on` is an error where it cannot be)."""
+    plain = {key: value for key, value in settings.items() if key not in ("reward_funcs", "num_generations")}
+    out = run(plain, stage="reason_sft", dataset="both", max_new_tokens=None, max_steps=1, share_prefix="on")
+    assert history(out)[0] == pytest.approx(history(out, "loss/answer")[0] + history(out, "loss/reason")[0], abs=1e-4)
+
+
 def test_grpo_and_its_temporal_contrast(settings: dict[str, Any], rows: Path) -> None:
     reward = [f"{rows / 'reward.py'}:vowels", "choice"]
     out = run(settings, reward_funcs=reward, temporal_weight=0.3)
