@@ -53,6 +53,9 @@ class Arguments(SamplingArguments):
     refine_by_model: bool = field(
         default=False, metadata={"help": "Ask the model to refine what it wrote, before the rules do [ours]."}
     )
+    answer_form: Literal["letter", "text", "both"] = field(
+        default="letter", metadata={"help": "How answers are written in the dataset that is registered [ours]."}
+    )
     reasoning_prompt: str | None = field(
         default=None, metadata={"help": "Jinja file of the prompt; null is ours in `language`."}
     )
@@ -199,7 +202,7 @@ def finish(
     report(arguments, counts)
     plot_reasoning(counts, judged, arguments.beside_output(".report.png"))
     targets = {"": "multitask", "_answer": "answer", "_reasoning": "reasoning"}
-    entry = {"formatting": VIDEO_REASONING, "language": arguments.language}
+    entry = {"formatting": VIDEO_REASONING, "language": arguments.language, "answer_form": arguments.answer_form}
     return kept, {ending: entry | {"target": target} for ending, target in targets.items()}
 
 
