@@ -19,6 +19,7 @@ from PIL import Image
 
 REMEMBERED = 1024  # [ours] files; one of a minute at 30 frames a second takes about 50 kB
 COARSE = Fraction(1, 5000)  # clocks that tick no faster (MKV, WebM: 1/1000) round the times of frames
+ROUNDED = 4  # [ours] ticks a frame above which a time is rounded and not a number of the frame
 ATTACHED_PICTURE = 0x0400  # AV_DISPOSITION_ATTACHED_PIC: the cover of a sound file
 
 
@@ -55,7 +56,8 @@ class VideoIndex:
     @property
     def slack(self) -> int:
         """Ticks by which the file may have rounded the time of a frame."""
-        return 1 if self.time_base >= COARSE else 0
+        span = self.ticks[-1] - self.ticks[0]
+        return 1 if self.time_base >= COARSE and span > ROUNDED * len(self.ticks) else 0
 
     @property
     def is_steady(self) -> bool:
