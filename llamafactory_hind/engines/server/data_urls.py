@@ -13,7 +13,7 @@ from typing import Any
 
 from PIL import Image
 
-from ...formats.media.frames import read_frames
+from ...formats.media.frames import read_frames, read_frames_as_host
 from ...formats.media.pictures import (
     flatten,
     is_see_through,
@@ -38,6 +38,7 @@ class DataUrls:
         image_max_pixels: larger pictures are made smaller, as the host does; None leaves them.
         video_fps: frames a second.
         video_max_frames: frames of a video at most.
+        as_host: pictures and frames are those that LLaMA-Factory alone takes.
         cache_characters: how much is remembered.
     """
 
@@ -47,6 +48,7 @@ class DataUrls:
         image_max_pixels: int | None,
         video_fps: float,
         video_max_frames: int,
+        as_host: bool = False,
         cache_characters: int = CACHE_CHARACTERS,
     ) -> None:
         """Check the numbers.
@@ -64,6 +66,7 @@ class DataUrls:
         self.image_max_pixels = image_max_pixels
         self.video_fps = video_fps
         self.video_max_frames = video_max_frames
+        self.as_host = as_host
         self.cache_characters = cache_characters
         self._cache: OrderedDict[tuple[str, str], tuple[str, ...]] = OrderedDict()
         self._cached = 0
@@ -103,7 +106,8 @@ class DataUrls:
                 return (self._picture(medium),)
             if isinstance(medium, list | tuple):
                 return tuple(map(self._picture, thin_out(medium, self.video_max_frames)))
-            frames = read_frames(medium, self.video_fps, self.video_max_frames)
+            read = read_frames_as_host if self.as_host else read_frames
+            frames = read(medium, self.video_fps, self.video_max_frames)
             return tuple(_url("jpeg", _save(self._fit(frame), "JPEG")) for frame in frames)
         except Exception as error:  # decoders raise what they like: OSError, SyntaxError, struct.error, FFmpegError …
             shown = repr(medium) if isinstance(medium, str) else f"embedded data ({type(medium).__name__})"
@@ -125,11 +129,15 @@ class DataUrls:
     def _picture(self, medium: Any) -> str:
         if isinstance(medium, dict):
             medium = medium.get("bytes") or medium.get("path")
-        if isinstance(medium, Image.Image):
+        if isinstance(medium, Image.Image) and not self.as_host:
             return _url("png", _save(self._fit(see_picture(medium)), "PNG"))
+        if isinstance(medium, Image.Image):
+            return _url("png", _save(self._fit(medium.convert("RGB")), "PNG"))
         if not isinstance(medium, str | Path | bytes) or not medium:
             raise ValueError("it is no path, no bytes and no picture")
         raw = medium if isinstance(medium, bytes) else Path(medium).read_bytes()
+        if self.as_host:
+            return _url("png", _save(self._fit(open_picture(raw).convert("RGB")), "PNG"))
         with open_picture(raw) as image:
             file_format = image.format or ""
             if self._can_stay(image, raw):

@@ -12,6 +12,7 @@ from fractions import Fraction
 from typing import Any
 
 import av
+import numpy as np
 from PIL import Image
 
 from .video_index import VideoIndex, index_video, open_video, video_stream
@@ -180,3 +181,24 @@ def _timed(frames: Iterator[Any], *, has_times: bool) -> Iterator[tuple[int, Any
             yield number, frame
         elif frame.pts is not None:
             yield frame.pts, frame
+
+
+def read_frames_as_host(source: str | bytes, fps: float, maxlen: int) -> list[Image.Image]:
+    """Return the frames that the host alone takes (`media_as_host`): by numbers from the header, as they are stored.
+
+    Where the header has no number of frames these are the first `maxlen`.
+
+    Raises:
+        ValueError: there is no video in it, or no frame of it can be decoded.
+        OSError, av.FFmpegError: it cannot be opened, or a frame cannot be decoded.
+    """
+    with open_video(source) as container:
+        stream = video_stream(container)
+        total, count = stream.frames, maxlen
+        if total:
+            count = min(total, maxlen, max(1, math.floor(float(stream.duration * stream.time_base) * fps)))
+        wanted = set(np.linspace(0, (total or maxlen) - 1, count).astype(np.int32).tolist())
+        frames = [frame.to_image() for number, frame in enumerate(container.decode(stream)) if number in wanted]
+    if not frames:
+        raise ValueError("no frame of it can be decoded")
+    return frames

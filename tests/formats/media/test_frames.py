@@ -1,6 +1,5 @@
 """The one sampler of videos: what is seen depends on times in the file, not on what its header says."""
 
-from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -10,38 +9,7 @@ from PIL import Image
 
 from llamafactory_hind.formats.media.frames import frame_times, read_frames
 from llamafactory_hind.formats.media.video_index import index_video
-
-
-SIDE = 32
-
-
-def make_clip(
-    path: Path,
-    *,
-    shades: list[int],
-    ticks: list[int] | None = None,
-    rate: int = 10,
-    codec: str = "mpeg4",
-    size: tuple[int, int] = (SIDE, SIDE),
-) -> str:
-    """Write frames of one shade each; `ticks` in units of 1 / `rate` seconds make the rate vary."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=rate)
-        stream.width, stream.height, stream.pix_fmt, stream.gop_size = *size, "yuv420p", 5
-        stream.codec_context.time_base = Fraction(1, rate)
-        for number, shade in enumerate(shades):
-            pixels = np.full((size[1], size[0], 3), shade, np.uint8)
-            pixels[:, : size[0] // 2] //= 2  # the left half is darker: a turn shows
-            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
-            frame.pts, frame.time_base = (ticks or range(len(shades)))[number], Fraction(1, rate)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-    return str(path)
-
-
-def shades_of(frames: list[Image.Image]) -> list[int]:
-    """Return the shade of each frame, to the nearest 10."""
-    return [int(round(np.asarray(frame)[-1, -1].mean() / 10) * 10) for frame in frames]
+from shared.media import SIDE, make_clip, shades_of, turned
 
 
 @pytest.mark.parametrize("ending", ["mp4", "mkv", "avi", "mov", "ts"])
@@ -82,17 +50,6 @@ def test_a_rotation_flag_turns_the_frames(tmp_path: Path, degrees: int, corner: 
     dark = {90: pixels[:20], 180: pixels[:, 40:], 270: pixels[-20:]}[degrees]
     light = {90: pixels[-20:], 180: pixels[:, :20], 270: pixels[:20]}[degrees]
     assert dark.mean() < 110 < 190 < light.mean()
-
-
-def turned(path: str, degrees: int) -> str:
-    """Write the display matrix of a clockwise turn into the track header of an MP4, as phones do."""
-    cos, sin = {90: (0, 1), 180: (-1, 0), 270: (0, -1)}[degrees]
-    matrix = [cos << 16, sin << 16, 0, -sin << 16, cos << 16, 0, 0, 0, 1 << 30]
-    raw = bytearray(Path(path).read_bytes())
-    start = raw.index(b"tkhd") + 4 + 4 + 20 + 16  # version and flags, times and id, layers
-    raw[start : start + 36] = b"".join((value & 0xFFFFFFFF).to_bytes(4, "big") for value in matrix)
-    Path(path).write_bytes(raw)
-    return path
 
 
 def test_a_part_of_a_file(tmp_path: Path) -> None:
