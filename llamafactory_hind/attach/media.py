@@ -10,6 +10,7 @@ from .. import config
 WRAPPED = {  # method of the host's plugins -> our function around it
     "_regularize_images": "regularize_images",
     "_regularize_videos": "regularize_videos",
+    "_get_video_sample_indices": "sample_indices",
     "_get_qwen_video_stream_metadata": "stream_metadata",
 }
 

@@ -1,6 +1,7 @@
 """Keys for the rows of a dataset."""
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 
 @dataclass
@@ -13,6 +14,15 @@ class RowArguments:
             "help": (
                 "HinD formats: skip bad rows, count them and list them in a file; "
                 "without it bad rows stop the run, with file, row and field [ours]."
+            )
+        },
+    )
+    control_tokens: Literal["error", "escape"] = field(
+        default="error",
+        metadata={
+            "help": (
+                "HinD formats: text that the tokenizer takes for a control token (`<|im_end|>`, `<|image_pad|>`) makes a bad row "
+                "(`error`), or is read as plain text, with a space behind its first character (`escape`) [ours]."
             )
         },
     )

@@ -106,13 +106,16 @@ def pick_times(times: Sequence[int], count: int, *, slack: int = 0) -> list[int]
     return [times[place] for place in places]
 
 
-def decode_frames(source: str | bytes, index: VideoIndex, ticks: Sequence[int]) -> list[Image.Image]:
+def decode_frames(
+    source: str | bytes, index: VideoIndex, ticks: Sequence[int], *, keep: bool = True
+) -> list[Image.Image]:
     """Return the upright pictures of frames of a video, one a tick.
 
     Args:
         source: path or encoded bytes.
         index: of the source.
         ticks: of its frames, never falling.
+        keep: False decodes the same frames, and gives the last one for all: a check needs no memory for them.
 
     Raises:
         ValueError: a frame cannot be decoded.
@@ -120,9 +123,9 @@ def decode_frames(source: str | bytes, index: VideoIndex, ticks: Sequence[int]) 
     wanted = sorted(set(ticks))
     try:
         try:
-            found = dict(_seek_and_decode(source, index, wanted))
+            found = _kept(_seek_and_decode(source, index, wanted), keep)
         except SeekFailed:
-            found = dict(_decode_all(source, index, wanted))
+            found = _kept(_decode_all(source, index, wanted), keep)
     except av.FFmpegError as error:
         raise ValueError(f"a frame cannot be decoded ({type(error).__name__}: {error})") from None
     if not found:
@@ -132,6 +135,20 @@ def decode_frames(source: str | bytes, index: VideoIndex, ticks: Sequence[int]) 
         latest = found.get(tick, latest)  # a cut file lists a last frame that it does not have
         pictures.append(latest)
     return pictures
+
+
+def _kept(frames: Iterator[tuple[int, Image.Image]], keep: bool) -> dict[int, Image.Image]:
+    found: dict[int, Image.Image] = {}
+    for tick, image in frames:
+        if not keep:
+            found.clear()
+        found[tick] = image
+    return found
+
+
+def try_frames(source: str | bytes, index: VideoIndex, ticks: Sequence[int]) -> None:
+    """Decode the frames that `decode_frames` would, one at a time, and keep none; arguments and errors are the same."""
+    decode_frames(source, index, ticks, keep=False)
 
 
 def _upright(frame: Any, turn: int) -> Image.Image:

@@ -7,6 +7,8 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from .frames import Sampled, decode_frames, frame_times
 from .pictures import see_picture
 from .video_index import index_video
@@ -93,6 +95,16 @@ def stream_metadata(host: Callable[..., Any], plugin: Any, video: Any, fps: floa
     sampled = _seen("videos", video, lambda source: frame_times(source, fps, maxlen))
     width, height = sampled.size
     return {"width": width, "height": height, "average_fps": 1.0, "sample_indices": list(sampled.seconds)}
+
+
+def sample_indices(host: Callable[..., Any], plugin: Any, stream: Any, *args: Any, **limits: Any) -> Any:
+    """Answer the host's `_get_video_sample_indices`, for plugins that open files themselves: the numbers of our frames."""
+    path = getattr(getattr(stream, "container", None), "name", None)
+    if sees_as_host(plugin) or not (isinstance(path, str) and is_file(path)):
+        return host(plugin, stream, *args, **limits)
+    values = dict(zip(("video_fps", "video_maxlen"), args, strict=False)) | limits
+    ticks = frame_times(path, values["video_fps"], values["video_maxlen"]).ticks
+    return np.searchsorted(index_video(path).ticks, ticks).astype(np.int32)
 
 
 def is_file(video: Any) -> bool:

@@ -5,6 +5,7 @@ import io
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 from llamafactory.data.mm_plugin import get_mm_plugin
@@ -129,3 +130,14 @@ def test_a_medium_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         seen(plugin, str(tmp_path / "a.png"))
     with pytest.raises(UnreadableMedium, match=r"videos: got .*a\.png'"):
         plugin._regularize_videos([str(tmp_path / "a.png")], **VIDEO_LIMITS)
+
+
+def test_a_plugin_that_opens_files_itself_gets_the_numbers_of_our_frames(tmp_path: Path) -> None:
+    """5 s of an MKV at 2 a second: 10 of 50, the first and the last among them; the host alone answers 0 to 127."""
+    path = make_clip(tmp_path / "a.mkv", shades=[number * 5 for number in range(50)])
+    with av.open(path) as container:
+        (stream,) = container.streams.video
+        found = plugin_of("base")._get_video_sample_indices(stream, video_fps=2.0, video_maxlen=128)
+        host = plugin_of("base", as_host=True)._get_video_sample_indices(stream, video_fps=2.0, video_maxlen=128)
+    assert found.tolist() == [49 * place // 9 for place in range(10)]
+    assert len(host) == 128
