@@ -61,21 +61,21 @@ def build(out: Path, *, seed: int, size: str) -> dict[str, int]:
     for name, rows in files.items():
         _write_json(out / "rows" / f"{name}.json", rows)
     (out / PROMPT_FILE).write_text(THINK, encoding="utf-8")
-    _write_json(out / "dataset_info.json", dataset_info(out))
+    _write_json(out / "dataset_info.json", dataset_info())
     write = partial(write_checkpoint, texts=list(tokenizer_texts()), seed=seed, smallest_frame=SIDE)
     write(out / "tiny")
     write(out / "larger", size=LARGER)
     return {name: len(rows) for name, rows in files.items()}
 
 
-def dataset_info(out: Path) -> dict[str, dict[str, Any]]:
+def dataset_info() -> dict[str, dict[str, Any]]:
     """Return every dataset of the world, keyed by the name that `dataset:` takes."""
 
     def entry(name: str, **more: Any) -> dict[str, Any]:
         known = {"file_name": f"rows/video_{name}.json", "formatting": "video_reasoning", "answer_form": "text"}
         return known | more
 
-    thinking = {"target": "reasoned_answer", "reasoned_answer_prompt": str(out / PROMPT_FILE)}
+    thinking = {"target": "reasoned_answer", "reasoned_answer_prompt": THINK}
     return {
         "video_lessons": entry("lessons", **thinking),
         "video_train": entry("train"),

@@ -136,6 +136,8 @@ def test_a_prompt_file_of_ones_own(setup: FormatSetup, tmp_path: Path) -> None:
     file.write_text("{{ media }}{{ question }} again")  # an edited prompt is not answered from the cache
     (example,) = align(setup, ROW, answer_prompt=str(file))
     assert turns(example)[0] == "<video>Why does the ball stop? again"
+    (example,) = align(setup, ROW, answer_prompt="{{ question }} itself")
+    assert turns(example)[0] == "Why does the ball stop? itself"
     file.write_text("{{ levl }}")
     with pytest.raises(BadRowsError, match=r"row 1, field `answer_prompt`.*levl"):
         align(setup, ROW, answer_prompt=str(file))
@@ -223,6 +225,7 @@ def test_bad_reasoning_is_named(setup: FormatSetup, info: dict[str, Any], change
         ({"correct_onli": True}, "did you mean `correct_only`"),
         ({"refined": "no"}, "refined: got 'no', expected true or false"),
         ({"ranking": True}, "ranking: got true"),
+        ({"answer_prompt": "{{ media"}, "answer_prompt: got 'answer_prompt', expected a Jinja template: Line 1"),
         ({"answer_prompt": "none.jinja"}, "answer_prompt: got 'none.jinja', expected a readable file"),
         ({"columns": {"span": "x"}}, "columns.span: unknown field"),
     ],
