@@ -46,7 +46,7 @@ def choose_the_way(loader: ModuleType) -> None:
 
         is_ours = stage in config.STAGES or _has_our_rows(loader, data_args)
         set_way(template.mm_plugin, as_host=not is_ours or data_args.media_as_host)
-        token = RUN.set(Run.of(template, model_args, data_args, *args, **kwargs))
+        token = RUN.set(Run.of(template, model_args, data_args, *args, **kwargs, ours=is_ours))
         try:
             return host_get_dataset(template, model_args, data_args, training_args, stage, *args, **kwargs)
         finally:

@@ -20,9 +20,10 @@ def make_clip(
     rate: int = 10,
     codec: str = "mpeg4",
     size: tuple[int, int] = (SIDE, SIDE),
+    options: dict[str, str] | None = None,
 ) -> str:
     """Write frames of one shade each; `ticks` in units of 1 / `rate` seconds make the rate vary."""
-    with av.open(str(path), "w") as container:
+    with av.open(str(path), "w", options=options or {}) as container:
         stream = container.add_stream(codec, rate=rate)
         stream.width, stream.height, stream.pix_fmt, stream.gop_size = *size, "yuv420p", 5
         stream.codec_context.time_base = Fraction(1, rate)

@@ -59,9 +59,12 @@ def align_dataset(
         BadRowsError: rows are bad and `skip_bad_rows` is off, or no good row is left.
         ValueError: the `dataset_info.json` entry is wrong, or the dataset is empty.
     """
-    if dataset_attr.formatting not in format_names():
-        return host_align(dataset, dataset_attr, data_args, training_args)
     locator = RowLocator(dataset_attr, data_args)
+    if dataset_attr.formatting not in format_names():
+        aligned = host_align(dataset, dataset_attr, data_args, training_args)
+        if not isinstance(dataset, Dataset) or locator.table is None:
+            return aligned
+        return _with_places(aligned, locator, locator.numbers(dataset))
     first = next(iter(dataset.with_format("arrow") if isinstance(dataset, Dataset) else dataset), None)
     if first is None:
         raise ValueError(f"Dataset {locator.name} ({locator.path}) has no rows.")
@@ -98,6 +101,12 @@ def align_dataset(
         load_from_cache_file=(not data_args.overwrite_cache) or (training_args.local_process_index != 0),
         desc="Converting format of dataset",
     )
+
+
+def _with_places(aligned: Dataset, locator: RowLocator, numbers: np.ndarray) -> Dataset:
+    """Say where rows of the host's formats stand, where we have read their file: a processor names a row that it cannot encode."""
+    places = ("{}, row {}".format(*locator.place(int(number))) for number in numbers)
+    return aligned.add_column("_source", list(places)) if len(aligned) == len(numbers) else aligned
 
 
 def _media_check(data_args: "DataArguments", run: Run | None) -> MediaCheck:

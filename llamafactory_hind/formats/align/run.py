@@ -20,12 +20,14 @@ class Run:
         tokenizer: of the model.
         view: how media are seen.
         cache_dir: of `datasets`; None is its own.
+        ours: the stage is ours, or a dataset has one of our formats.
     """
 
     template: Any
     tokenizer: Any
     view: MediaView
     cache_dir: str | None
+    ours: bool = True
 
     @classmethod
     def of(
@@ -35,10 +37,12 @@ class Run:
         data_args: "DataArguments",
         tokenizer: Any = None,
         processor: Any = None,
+        *,
+        ours: bool = True,
     ) -> "Run":
         """Read the arguments of the host's `get_dataset`."""
         view = MediaView.of(vars(model_args), as_host=bool(getattr(data_args, "media_as_host", False)))
-        return cls(template, tokenizer, view, getattr(model_args, "cache_dir", None))
+        return cls(template, tokenizer, view, getattr(model_args, "cache_dir", None), ours)
 
 
 # Set while the host loads the rows of a run.
