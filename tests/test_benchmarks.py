@@ -64,3 +64,15 @@ def test_distillation_beside_full_logits(benchmark: ModuleType) -> None:
     found = benchmark.compare(sizes, frozen=True)
     assert found["value_difference"] < 1e-5
     assert found["gradient_difference"] < 1e-5
+
+
+@pytest.mark.parametrize("benchmark", ["video"], indirect=True)
+def test_clips_beside_whole_files(benchmark: ModuleType, tmp_path: Path) -> None:
+    file = tmp_path / "v.mp4"
+    benchmark.write_file(file, 4, (64, 48), 0)
+    spans = benchmark.draw_spans([(str(file), 4)], 3)
+    spans[1] |= {"start": 0.5, "end": 2.1}  # a file of four seconds has no span of three to ten
+    assert benchmark.check_exact(spans, 3) == 3
+    ours, host = benchmark.measure("ours", "short", spans), benchmark.measure("host", "short", spans)
+    assert ours["clips"] == host["clips"] == 1
+    assert 0 < ours["frames"] <= host["frames"]

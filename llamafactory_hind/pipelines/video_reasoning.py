@@ -37,6 +37,12 @@ WRITTEN = "(the reasoning that is written)"
 class Arguments(SamplingArguments):
     """The keys of this pipeline."""
 
+    task: Literal["reasoning", "answer"] = field(
+        default="reasoning",
+        metadata={
+            "help": "reasoning: as above; answer: ask what `target: answer` trains, and write `prediction`, for held-out rows [ours]."
+        },
+    )
     max_new_tokens: int = field(default=512, metadata={"help": "A text that is cut here is dropped [ours]."})
     num_samples: int = field(default=1, metadata={"help": "Texts a row [ours]."})
     keep: Literal["one", "all"] = field(
@@ -53,8 +59,17 @@ class Arguments(SamplingArguments):
     refine_by_model: bool = field(
         default=False, metadata={"help": "Ask the model to refine what it wrote, before the rules do [ours]."}
     )
+    answer_form: Literal["letter", "text", "both"] = field(
+        default="letter",
+        metadata={
+            "help": "How answers are written in the dataset that is registered; for `task: answer` how to ask [ours]."
+        },
+    )
     reasoning_prompt: str | None = field(
         default=None, metadata={"help": "Jinja file of the prompt; null is ours in `language`."}
+    )
+    video_answer_prompt: str | None = field(
+        default=None, metadata={"help": "Jinja file of the prompt of `task: answer`; null is ours in `language`."}
     )
     refine_prompt: str | None = field(
         default=None, metadata={"help": "Jinja file of the prompt to refine; null is ours in `language`."}
@@ -69,15 +84,23 @@ class Arguments(SamplingArguments):
         if unknown:
             yield Problem("refine_rules", self.refine_rules, f"some of {', '.join(RULES)}", "Correct the list.")
 
+        if self.task == "answer" and self.refine_by_model:
+            yield Problem("refine_by_model", True, "false with `task: answer`", "Answers are not refined.")
+
     @property
     def rules(self) -> tuple[str, ...]:
         """The rules to apply."""
-        return split_names(self.refine_rules)
+        return () if self.task == "answer" else split_names(self.refine_rules)
+
+    @property
+    def asking(self) -> str:
+        """Name of the prompt that asks."""
+        return "reasoning" if self.task == "reasoning" else "video_answer"
 
 
 def prompts(row: Row, arguments: Arguments) -> Iterator[tuple[str, str]]:
     """Yield what `dry_run` shows of a row."""
-    yield "reasoning", _ask(row, arguments)
+    yield arguments.asking, _ask(row, arguments)
     if arguments.refine_by_model:
         yield "refine", render(arguments, "refine", row, reasoning=WRITTEN)
 
@@ -97,7 +120,8 @@ def work_item(row: Row, arguments: Arguments) -> dict[str, Any]:
 def _ask(row: Row, arguments: Arguments) -> str:
     choices = row.fields.get("choices")
     gold = answer_text(row.fields["answer"], choices, "both") if arguments.show_answer else None
-    return render(arguments, "reasoning", row, shown_answer=gold or "", reasoning=None).strip()
+    variables = {"shown_answer": gold or "", "answer_form": arguments.answer_form, "reasoning": None}
+    return render(arguments, arguments.asking, row, **variables).rstrip()  # as in training
 
 
 class Worker:
@@ -198,8 +222,9 @@ def finish(
     write_rows(arguments.beside_output(".dropped.jsonl"), dropped)
     report(arguments, counts)
     plot_reasoning(counts, judged, arguments.beside_output(".report.png"))
-    targets = {"": "multitask", "_answer": "answer", "_reasoning": "reasoning"}
-    entry = {"formatting": VIDEO_REASONING, "language": arguments.language}
+    is_answer = arguments.task == "answer"
+    targets = {"": "answer"} if is_answer else {"": "multitask", "_answer": "answer", "_reasoning": "reasoning"}
+    entry = {"formatting": VIDEO_REASONING, "language": arguments.language, "answer_form": arguments.answer_form}
     return kept, {ending: entry | {"target": target} for ending, target in targets.items()}
 
 
@@ -208,15 +233,21 @@ def _output_rows(row: Row, usable: Sequence[Reasoning], arguments: Arguments) ->
         usable = [next((one for one in usable if one.is_correct), usable[0])] if usable else []
     shown = with_frames(row, arguments) if usable else row
     frames = frames_of(shown)
-    source = provenance(arguments, row, prompts=("reasoning",), parameters=parameters(arguments))
+    source = provenance(arguments, row, prompts=(arguments.asking,), parameters=parameters(arguments))
     for number, one in enumerate(usable):
-        yield row.fields | {
-            "id": row.id if arguments.keep == "one" else f"{row.id}#{number}",
-            "frames": frames,
-            "reasoning": one.refined.text,
-            "reasoning_unrefined": one.sample["text"],
-            "reasoning_correct": one.is_correct,
-            "reached": one.reached,
-            "deleted": [asdict(deletion) for deletion in one.refined.deletions],
-            "provenance": source,
-        }
+        named = {"id": row.id if arguments.keep == "one" else f"{row.id}#{number}", "frames": frames}
+        if arguments.task == "answer":
+            yield row.fields | named | {"prediction": one.sample["text"], "reached": one.reached, "provenance": source}
+            continue
+        yield (
+            row.fields
+            | named
+            | {
+                "reasoning": one.refined.text,
+                "reasoning_unrefined": one.sample["text"],
+                "reasoning_correct": one.is_correct,
+                "reached": one.reached,
+                "deleted": [asdict(deletion) for deletion in one.refined.deletions],
+                "provenance": source,
+            }
+        )

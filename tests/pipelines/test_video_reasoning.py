@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from llamafactory_hind.evaluation.score import run_score
 from llamafactory_hind.formats.media.clips import Clip
-from llamafactory_hind.formats.video_reasoning.rows import read_options, tasks_of
+from llamafactory_hind.formats.video_reasoning.rows import prompt_of, read_options, tasks_of
 from llamafactory_hind.pipelines.runner.rows import Row
 from llamafactory_hind.pipelines.runner.run import run_synth
 from llamafactory_hind.pipelines.video_reasoning import judge
@@ -170,6 +171,19 @@ def test_several_samples_and_a_model_that_refines(folder: Path) -> None:
     assert {one["reasoning"] for one in rows} == {"The ball rolls to the left."}
     assert any("The correct answer is: (B) it hits a wall" in text for text in shown)
     assert all("image_url" not in text for text in shown if "Copy the reasoning" in text)
+
+
+def test_held_out_answers_are_asked_for_as_training_asks(folder: Path) -> None:
+    answer = Behaviour(answer=lambda body, number: "B")
+    with OpenAIServer(answer) as server:
+        rows = run(folder, server, task="answer", answer_form="both", max_new_tokens=8)
+        prompt = server.bodies[0]["messages"][0]["content"][-1]["text"]
+    options = read_options({"answer_form": "both"}, name="d")
+    assert prompt == prompt_of(rows[0], "answer", options).replace("<video>", "")
+    assert [(one["prediction"], one["reached"]) for one in rows] == [("B", 1)] * 4
+    assert "reasoning" not in rows[0]
+    run_score(["metric=choice_accuracy", f"predictions={folder / 'out' / 'o.jsonl'}", f"output={folder / 's.json'}"])
+    assert json.loads((folder / "s.json").read_text())["metrics"]["choice_accuracy"]["score"] == 0.75
 
 
 def test_keys_that_cannot_work_are_named(folder: Path) -> None:

@@ -26,14 +26,14 @@ class TemporalArguments:
         metadata={
             "help": (
                 "grpo: the first reward of ordered frames must be at least this share of that of shuffled ones; "
-                "0.8 in tulerfeng/Video-R1."
+                "0.8 in tulerfeng/Video-R1 [C code]."
             )
         },
     )
     temporal_generations: int | None = field(
         default=None,
         metadata={
-            "help": "grpo: completions of a prompt with shuffled frames; null is half of `num_generations`, as in tulerfeng/Video-R1."
+            "help": "grpo: completions of a prompt with shuffled frames; null is half of `num_generations` [C code]."
         },
     )
 

@@ -10,6 +10,7 @@ from datasets import Features, Value
 
 from ..media.fields import MEDIA_FIELDS
 from .tasks import TASKS, join_tasks
+from ..texts.control_tokens import NO_CONTROLS, ControlTokens
 
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def to_aligned(
     *,
     side_file: str | None,
     joined: bool = False,
+    escaped: ControlTokens = NO_CONTROLS,
 ) -> dict[str, list[Any]]:
     """Return the aligned columns of good rows; a row of several tasks becomes several examples, or one that has them all.
 
@@ -46,13 +48,15 @@ def to_aligned(
         sources: where each of them stands.
         side_file: where a processor lists a row that does not fit; None unless bad rows are skipped.
         joined: one example a row, with all its tasks in the column `_tasks`.
+        escaped: signs of the tokenizer that are written as plain text.
     """
     marks = {"_side_file": side_file, **dict.fromkeys(MEDIA_FIELDS)}
-    examples = [
-        {**example, "_source": source, **marks}
-        for row, source in zip(rows, sources, strict=True)
-        for example in (join_tasks(converter.examples(row)) if joined else converter.examples(row))
-    ]
+    examples = []
+    for row, source in zip(rows, sources, strict=True):
+        made = converter.examples(row)
+        if escaped.tokens:
+            made = map(escaped.escape_example, made)
+        examples += [{**example, "_source": source, **marks} for example in (join_tasks(made) if joined else made)]
     return {name: [example[name] for example in examples] for name in aligned_columns(joined)}
 
 
@@ -76,12 +80,15 @@ class RowConversion:
     media_fingerprint: str
     json_columns: tuple[str, ...] = ()
     joined: bool = False
+    escaped: ControlTokens = NO_CONTROLS
 
     def __call__(self, batch: Mapping[str, list[Any]], indices: list[int]) -> dict[str, list[Any]]:
         """Convert a batch of rows that stand at `indices` of the dataset."""
         sources = [f"{self.path}, row {self.numbers[index]}" for index in indices]
         rows = to_rows(batch, self.json_columns)
-        return to_aligned(self.converter, rows, sources, side_file=self.side_file, joined=self.joined)
+        return to_aligned(
+            self.converter, rows, sources, side_file=self.side_file, joined=self.joined, escaped=self.escaped
+        )
 
 
 def aligned_features(stored: Mapping[str, Any], converter: "RowConverter", *, joined: bool = False) -> Features:

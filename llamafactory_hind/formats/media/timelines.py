@@ -1,24 +1,21 @@
-"""When each frame of a file, a folder or a list of pictures is on the screen; packets are read, frames are not decoded."""
+"""When each frame of a file, a folder or a list of pictures is on the screen."""
 
 import os
 import re
 from bisect import bisect_right
-from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cached_property, lru_cache
-from typing import Any
+from functools import cached_property
 
-import av
 import numpy as np
 from PIL import Image
 
 from ...storage.clip_names import ClipName
 from .clip_problems import ClipProblem
+from .video_index import VideoIndex, index_video
 
 
 PICTURES = frozenset((".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"))
-REMEMBERED = 4096  # [ours] timelines; one of a minute takes about 50 kB
 MOST_RATE = 120  # [ours] frames a second of the view on a file whose rate varies
 FINEST = Fraction(1, 10**6)  # seconds; names of clips have six digits
 COARSEST = Fraction(1, 2000)  # half a millisecond: the clocks of mkv and webm
@@ -29,23 +26,19 @@ class Timeline:
     """The frames of a source in the order in which they are shown.
 
     Attributes:
-        ticks: time of each frame, rising.
+        ticks: time of each frame, never falling.
         time_base: seconds a tick.
-        keys: ticks of the frames at which decoding can start; empty for pictures.
         rate: frames a second, on average.
         size: width and height of an upright frame, in pixels.
-        turn: degrees by which a decoded frame must be turned, counterclockwise, to be upright.
-        has_times: the file says when its frames are shown; else they were counted by decoding it.
+        index: of a file; None for pictures.
         pictures: paths, of a folder or list.
     """
 
     ticks: tuple[int, ...]
     time_base: Fraction
-    keys: tuple[int, ...]
     rate: Fraction
     size: tuple[int, int]
-    turn: int = 0
-    has_times: bool = True
+    index: VideoIndex | None = None
     pictures: tuple[str, ...] = ()
 
     def second(self, index: int) -> Fraction:
@@ -75,7 +68,7 @@ class Timeline:
 
 
 def read_timeline(name: ClipName) -> Timeline:
-    """Return the timeline of a clip's source, from memory where the source has not changed.
+    """Return the timeline of a clip's source; files are indexed once.
 
     Raises:
         ClipProblem: it has no frames, or no rate.
@@ -83,8 +76,13 @@ def read_timeline(name: ClipName) -> Timeline:
     """
     if name.pictures or os.path.isdir(name.source):
         return _of_pictures(name)
-    status = os.stat(name.source)
-    return _of_file(name.source, status.st_size, status.st_mtime_ns)
+    try:
+        index = index_video(name.source)
+    except ValueError as error:
+        raise ClipProblem("", name.source, "a file with a video stream", f"{error}; replace the file") from None
+    span = (index.ticks[-1] - index.ticks[0]) * index.time_base
+    rate = (len(index.ticks) - 1) / span if span else 1 / index.duration
+    return Timeline(index.ticks, index.time_base, rate, index.size, index)
 
 
 def list_pictures(folder: str) -> list[str]:
@@ -106,63 +104,4 @@ def _of_pictures(name: ClipName) -> Timeline:
     with Image.open(paths[0]) as first:
         size = first.size
     rate = Fraction(name.fps)
-    return Timeline(tuple(range(len(paths))), 1 / rate, (), rate, size, pictures=tuple(paths))
-
-
-@lru_cache(maxsize=REMEMBERED)
-def _of_file(path: str, size: int, changed: int) -> Timeline:
-    with av.open(path, "r") as container:
-        stream = next(iter(container.streams.video), None)
-        if stream is None:
-            raise ClipProblem("", path, "a file with a video stream", "it has none; replace the file")
-        packets = [(packet.pts, packet.is_keyframe) for packet in _readable(container, stream)]
-        average, time_base = stream.average_rate, Fraction(stream.time_base)
-    if not packets:
-        raise ClipProblem("", path, "a file with video frames", "it has none; replace the file")
-    turn, upright = _first_look(path)
-    if any(pts is None for pts, _ in packets):
-        return _counted(path, average, turn, upright)
-    ticks = sorted({pts for pts, _ in packets})
-    keys = tuple(sorted(pts for pts, is_key in packets if is_key))
-    return Timeline(tuple(ticks), time_base, keys, _rate(ticks, time_base, average), upright, turn)
-
-
-def _readable(container: Any, stream: Any) -> Any:
-    """Yield packets with data until the file ends or breaks off."""
-    try:
-        for packet in container.demux(stream):
-            if packet.size and not packet.is_discard:  # an edit list may leave out what stands before the first frame
-                yield packet
-    except av.FFmpegError:
-        return
-
-
-def _rate(ticks: Sequence[int], time_base: Fraction, average: Fraction | None) -> Fraction:
-    if len(ticks) > 1:
-        return (len(ticks) - 1) / Fraction((ticks[-1] - ticks[0]) * time_base)
-    return Fraction(average) if average else Fraction(1)
-
-
-def _first_look(path: str) -> tuple[int, tuple[int, int]]:
-    """Return how the first frame must be turned, and its size then."""
-    with av.open(path, "r") as container:
-        frame = next(container.decode(container.streams.video[0]), None)
-    if frame is None:
-        raise ClipProblem("", path, "a file with video frames", "no frame of it can be decoded; replace the file")
-    turn = round(getattr(frame, "rotation", 0) or 0) % 360  # since PyAV 14
-    turn = turn if turn % 90 == 0 else 0
-    return turn, (frame.height, frame.width) if turn % 180 else (frame.width, frame.height)
-
-
-def _counted(path: str, average: Fraction | None, turn: int, size: tuple[int, int]) -> Timeline:
-    """Return the timeline of a file whose packets have no times: frames are counted, at the rate of its header."""
-    count = 0
-    with av.open(path, "r") as container:
-        try:
-            for _ in container.decode(container.streams.video[0]):
-                count += 1
-        except av.FFmpegError:
-            pass
-    if not average:
-        raise ClipProblem("", path, "a file that says when its frames are shown", "write it anew, such as to mp4")
-    return Timeline(tuple(range(count)), 1 / Fraction(average), (), Fraction(average), size, turn, has_times=False)
+    return Timeline(tuple(range(len(paths))), 1 / rate, rate, size, pictures=tuple(paths))

@@ -13,6 +13,8 @@ from llamafactory.extras.constants import IGNORE_INDEX
 from ...config.problem import RowProblem
 from ..align.tasks import TASKS
 from ..media.fields import MEDIA_FIELDS
+from ..texts.control_tokens import ControlTokens
+from .guarding import encode_or_skip
 from .media_tokens import OpenedOnce, media_token_ids
 from .prompts import columns_text
 from .skipping import skip_row
@@ -36,17 +38,20 @@ class MultitaskProcessor(SupervisedDatasetProcessor):
         Beside them images, videos, audios and columns (JSON).
 
         Raises:
-            BadRowsError: `cutoff_len` would cut into the media of a row, and bad rows are not skipped.
+            BadRowsError: a row cannot be encoded, or `cutoff_len` would cut into its media, and bad rows are not skipped.
         """
         model_inputs: dict[str, list[Any]] = defaultdict(list)
         names = list(examples)
+        controls = ControlTokens.of(self.tokenizer, self.template.mm_plugin)
         for index, values in enumerate(zip(*(examples[name] for name in names), strict=True)):
             example = dict(zip(names, values, strict=True))
-            tasks = [task for task in tasks_of(example) if is_whole(task)]
-            if not tasks:
+            if not any(map(is_whole, tasks_of(example))):
                 logger.warning_rank0(f"Dropped invalid example: {example['_prompt'] + example['_response']}")
                 continue
-            texts = self._encode_tasks(example, tasks)
+            tried = encode_or_skip(self, controls, example, index)
+            if tried is None:
+                continue
+            example, (tasks, texts) = tried
             problem = self._cut_media(example, tasks, texts)
             if problem is not None:
                 skip_row(self.data_args, example, index, problem)
@@ -71,6 +76,11 @@ class MultitaskProcessor(SupervisedDatasetProcessor):
             print(f"{task}, inputs:\n{self.tokenizer.decode(ids, skip_special_tokens=False)}")
             print(f"{task}, labels:\n{self.tokenizer.decode(learnt, skip_special_tokens=False)}")
             start += length
+
+    def _encode(self, example: Mapping[str, Any]) -> tuple[list[dict[str, Any]], list[tuple[list[int], list[int]]]]:
+        """Return the tasks of a row, and ids and labels of each."""
+        tasks = [task for task in tasks_of(example) if is_whole(task)]
+        return tasks, self._encode_tasks(example, tasks)
 
     def _encode_tasks(
         self, example: Mapping[str, Any], tasks: list[dict[str, Any]]

@@ -149,21 +149,26 @@ def read_prompt(path: Path, name: str) -> PromptFile:
     """
     try:
         text = path.read_text(encoding="utf-8")
-        return _compile(str(path), text, name)
-    except TemplateSyntaxError as error:
-        raise PromptFileError(str(path), "a Jinja template", f"Line {error.lineno}: {error.message}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise PromptFileError(str(path), "a readable file", str(error)) from None
+    return _compile(str(path), text, name)
 
 
 @cache
 def compile_prompt(path: str, text: str) -> PromptFile:
-    """Return a prompt file that was read before, from its text: options of datasets hold texts, which can be pickled."""
+    """Return a prompt from its text: options of datasets hold texts, which can be pickled.
+
+    Raises:
+        PromptFileError: the text is no template.
+    """
     return _compile(path, text, Path(path).stem)
 
 
 def _compile(path: str, text: str, name: str) -> PromptFile:
-    code = ENVIRONMENT.compile(text, name, path)
+    try:
+        code = ENVIRONMENT.compile(text, name, path)
+    except TemplateSyntaxError as error:
+        raise PromptFileError(path, "a Jinja template", f"Line {error.lineno}: {error.message}") from None
     return PromptFile(path, text, Template.from_code(ENVIRONMENT, code, ENVIRONMENT.globals))
 
 

@@ -110,6 +110,9 @@ def _wrong_words(info: Mapping[str, Any]) -> Iterator[str]:
 def _read_prompt(task: str, info: Mapping[str, Any]) -> tuple[str, str]:
     language = info.get("language", "en")
     given = info.get(f"{task}_prompt")
+    if isinstance(given, str) and "{{" in given:  # the template itself
+        found = compile_prompt(f"{task}_prompt", given.removesuffix("\n"))
+        return found.path, found.text
     path = Path(given) if given else own_file(PROMPTS[task], language if language in LANGUAGES else "en")
     found = read_prompt(path, PROMPTS[task])
     return found.path, found.text

@@ -10,6 +10,8 @@ from PIL import Image
 from llamafactory_hind.formats.media.check import MediaCheck
 from llamafactory_hind.formats.media.clip_problems import ClipProblem
 from llamafactory_hind.formats.media.clips import Clip, sample_positions
+from llamafactory_hind.formats.media.verdicts import VerdictStore
+from llamafactory_hind.formats.media.view import MediaView
 from llamafactory_hind.storage.clip_names import ClipName, folder_of, is_clip, parse_clip
 from llamafactory_hind.storage.digests import digest_path
 from shared.videos import TENTHS, all_frames, frame_picture, turn, write_sound, write_video
@@ -225,3 +227,19 @@ def test_the_digest_of_a_clip_is_of_its_content_and_part(folder: Path, tmp_path:
     moved.write_bytes((folder / "a.mp4").read_bytes())
     assert digest_path(first) == digest_path(f"{moved}#t=1,2")
     assert len({digest_path(first), digest_path(second), digest_path(f"{folder / 'b.mp4'}#t=1,2")}) == 3
+
+
+def test_a_good_clip_is_looked_at_once_over_all_runs(folder: Path, tmp_path: Path) -> None:
+    """Another span, or another file at the same path, is looked at; so is a bad clip, whose problem has parts."""
+    file = tmp_path / "v.mp4"
+    file.write_bytes((folder / "a.mp4").read_bytes())
+
+    def opened(name: str) -> int:
+        check = MediaCheck(store=VerdictStore(tmp_path / "cache", MediaView()))
+        check.open_all([("videos", name)])
+        return check.opened
+
+    assert [opened(f"{file}#t={span}") for span in ("1,2", "1,2", "1,3")] == [1, 0, 1]
+    assert [opened(f"{file}#t=2,30") for _ in range(2)] == [1, 1]
+    file.write_bytes((folder / "b.mp4").read_bytes())
+    assert opened(f"{file}#t=1,2") == 1

@@ -5,12 +5,14 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import llamafactory
 import pytest
 import torch
 from llamafactory.data import mm_plugin
 from llamafactory.data.mm_plugin import get_mm_plugin
 from transformers import AutoProcessor, Qwen3VLProcessor, Qwen3VLVideoProcessor
 
+from llamafactory_hind.attach.host_import import version_tuple
 from llamafactory_hind.engines.server.data_urls import DataUrls
 from llamafactory_hind.formats.media.clips import HOST_FPS, HOST_MAXLEN
 from llamafactory_hind.formats.media.host_clips import ClipReader
@@ -135,7 +137,10 @@ def test_a_server_is_sent_the_frames_that_the_host_reads(video: Path, qwen2_5: C
 
 
 def test_qwen3_vl_writes_the_seconds_of_the_clip(small_world: Path, video: Path) -> None:
-    """By hand: 8 of 40 frames from 2 s on, at 0, 0.5, 1.1, 1.6, 2.2, 2.7, 3.3, 3.9 s; each pair has its mean."""
+    """By hand: 8 of 40 frames from 2 s on, at 0, 0.5, 1.1, 1.6, 2.2, 2.7, 3.3, 3.9 s; each pair has its mean.
+
+    0.9.4 takes every frame of every video for 1 / `video_fps` seconds: 0, 0.5, 1, 1.5 ...
+    """
     loaded = AutoProcessor.from_pretrained(small_world / "tiny")
     tokenizer, images = loaded.tokenizer, loaded.image_processor
     processor = Qwen3VLProcessor(images, tokenizer, Qwen3VLVideoProcessor(patch_size=14), chat_template="")
@@ -144,7 +149,8 @@ def test_qwen3_vl_writes_the_seconds_of_the_clip(small_world: Path, video: Path)
     plugin = get_mm_plugin("qwen3_vl", image_token="<|image_pad|>", video_token="<|video_pad|>")
     text = tokens((plugin, processor), f"{video}#t=2,6")
     stamps = [part.partition(" seconds>")[0] for part in text.split("<") if " seconds>" in part]
-    means = [0.25, 1.35, 2.45, 3.6]
+    is_old = version_tuple(llamafactory.__version__)[:3] < (0, 9, 5)
+    means = [0.25, 1.25, 2.25, 3.25] if is_old else [0.25, 1.35, 2.45, 3.6]
     assert stamps == [f"{mean:.1f}" for mean in means]
     recorded = tokens((plugin, processor), f"{video}#t=2,6&n=20,25,31,36,42,47,53,59")
     assert recorded == text

@@ -1,12 +1,14 @@
 """`formats.video_reasoning`: what becomes of a good row, and what a bad one is told."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 
+from llamafactory_hind.evaluation.score import run_score
 from llamafactory_hind.formats.problems import BadRowsError
 from llamafactory_hind.formats.video_reasoning.rows import find_problems, read_options, reply_of
 from llamafactory_hind.storage.clip_names import parse_clip
@@ -134,6 +136,8 @@ def test_a_prompt_file_of_ones_own(setup: FormatSetup, tmp_path: Path) -> None:
     file.write_text("{{ media }}{{ question }} again")  # an edited prompt is not answered from the cache
     (example,) = align(setup, ROW, answer_prompt=str(file))
     assert turns(example)[0] == "<video>Why does the ball stop? again"
+    (example,) = align(setup, ROW, answer_prompt="{{ question }} itself")
+    assert turns(example)[0] == "Why does the ball stop? itself"
     file.write_text("{{ levl }}")
     with pytest.raises(BadRowsError, match=r"row 1, field `answer_prompt`.*levl"):
         align(setup, ROW, answer_prompt=str(file))
@@ -221,6 +225,7 @@ def test_bad_reasoning_is_named(setup: FormatSetup, info: dict[str, Any], change
         ({"correct_onli": True}, "did you mean `correct_only`"),
         ({"refined": "no"}, "refined: got 'no', expected true or false"),
         ({"ranking": True}, "ranking: got true"),
+        ({"answer_prompt": "{{ media"}, "answer_prompt: got 'answer_prompt', expected a Jinja template: Line 1"),
         ({"answer_prompt": "none.jinja"}, "answer_prompt: got 'none.jinja', expected a readable file"),
         ({"columns": {"span": "x"}}, "columns.span: unknown field"),
     ],
@@ -237,3 +242,34 @@ def test_one_row_that_is_bad_costs_no_other(setup: FormatSetup) -> None:
     assert [json.loads(one["_columns"])["id"] for one in examples] == ["q1", "q3"]
     (listed,) = setup.skipped()
     assert (listed["row"], listed["field"]) == (2, "end")
+
+
+def test_the_sample_is_a_good_one(tmp_path: Path) -> None:
+    samples = Path(__file__).resolve().parents[3] / "data_info"
+    shutil.copytree(samples, tmp_path, dirs_exist_ok=True)
+    setup = FormatSetup(tmp_path)
+    info = json.loads((tmp_path / "dataset_info.json").read_text())
+    examples = list(setup.align(None, **info["video_reasoning_sample"]))
+    assert [json.loads(one["_columns"])["task"] for one in examples] == [
+        *("answer", "reasoning", "answer", "reasoning"),
+        "answer",
+    ]
+    assert [one["_response"][0]["content"] for one in examples if json.loads(one["_columns"])["task"] == "answer"] == [
+        *("A", "A"),
+        "a ball",
+    ]
+
+
+@pytest.mark.parametrize("answer", [1, "B", "it hits a wall"])
+@pytest.mark.parametrize("form", ["letter", "both"])
+def test_predictions_are_scored_against_any_form_of_gold(tmp_path: Path, answer: Any, form: str) -> None:
+    rows = [ROW | {"id": "q1", "answer": answer}, ROW | {"id": "q2", "answer": answer, "type": "TN"}]
+    (tmp_path / "d.json").write_text(json.dumps(rows))
+    entry = {"file_name": "d.json", "formatting": "video_reasoning", "answer_form": form}
+    (tmp_path / "dataset_info.json").write_text(json.dumps({"d": entry}))
+    lines = [json.dumps({"id": "q1", "prediction": "B"}), json.dumps({"id": "q2", "prediction": "(C) it melts"})]
+    (tmp_path / "p.jsonl").write_text("\n".join(lines))
+    words = ["metric=choice_accuracy", f"predictions={tmp_path / 'p.jsonl'}", "dataset=d", f"dataset_dir={tmp_path}"]
+    run_score(words)
+    found = json.loads((tmp_path / "p.score.json").read_text())["metrics"]["choice_accuracy"]
+    assert found["score"] == 0.5
