@@ -9,8 +9,8 @@ import numpy as np
 from datasets import Features, Value
 
 from ..media.fields import MEDIA_FIELDS
-from .tasks import TASKS, join_tasks
 from ..texts.control_tokens import NO_CONTROLS, ControlTokens
+from .tasks import TASKS, join_tasks
 
 
 if TYPE_CHECKING:

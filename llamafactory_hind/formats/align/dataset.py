@@ -18,8 +18,8 @@ from ..media.view import MediaView
 from ..problems import BadRow, BadRowsError, append_to_side_file, write_side_file
 from .columns import RowConversion, aligned_features, to_aligned, to_rows
 from .locating import RowLocator
-from .tables import KIND_OF_ROWS
 from .run import RUN, Run
+from .tables import KIND_OF_ROWS
 from .texts import TextCheck
 
 
