@@ -24,7 +24,7 @@ class Arguments:
         metadata={
             "help": (
                 "reason_sft: weight of the reasoning loss, 0 or more; each task is a mean over its own tokens of the whole "
-                "optimiser step. 0 is the host's `sft` on the answers [form 2nd, value ours]."
+                "optimiser step. 0 is the host's `sft` on the answers. The form is [2nd], the default [ours]."
             )
         },
     )
