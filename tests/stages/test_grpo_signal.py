@@ -10,6 +10,7 @@ import pytest
 import torch
 from llamafactory.hparams import FinetuningArguments
 
+from llamafactory_hind.engines.local.encoding import media_token_ids
 from llamafactory_hind.rewards import Scored
 from llamafactory_hind.stages.grpo import GroupRelative
 from shared.rollouts import KINDS, RolloutSetup
@@ -41,13 +42,15 @@ def setup(small_world: Path) -> RolloutSetup:
 
 
 def moved(
-    setup: RolloutSetup, out: Path, *, silent: Sequence[str] = (), options: Any = None, **keys: Any
+    setup: RolloutSetup, out: Path, *, silent: Sequence[str] = (), endless: bool = False, **keys: Any
 ) -> tuple[float, dict[str, float]]:
     """Return how far one SGD step goes, and the log line."""
     before = deepcopy(setup.model.state_dict())
     arguments = FinetuningArguments(stage="grpo", finetuning_type="full", freeze_vision_tower=False, **keys)
     annotator = GroupRelative(Letters(silent), arguments, max_new_tokens=6)
-    trainer = setup.trainer(out, annotator=annotator, features=setup.features(KINDS), options=options, **STILL)
+    trainer = setup.trainer(out, annotator=annotator, features=setup.features(KINDS), **STILL)
+    if endless:
+        trainer.generator.engine.stop_ids = media_token_ids(setup.loaded)  # which are never written
     trainer.train()
     after = deepcopy(setup.model.state_dict())
     setup.model.load_state_dict(before)
@@ -69,7 +72,7 @@ def test_each_choice_takes_a_step(setup: RolloutSetup, tmp_path: Path) -> None:
 
 
 def test_completions_that_were_cut_do_not_teach(setup: RolloutSetup, tmp_path: Path) -> None:
-    far, log = moved(setup, tmp_path, options={"max_new_tokens": 1}, mask_truncated=True)
+    far, log = moved(setup, tmp_path, endless=True, mask_truncated=True)
     assert log["truncated_share"] == 1
     assert far == 0
 
@@ -78,7 +81,7 @@ def test_the_penalty_is_logged_as_a_reward(setup: RolloutSetup, tmp_path: Path) 
     """The buffer is the whole length of 6 tokens, so the penalty is 0.5 times the share that is written."""
     _, log = moved(setup, tmp_path, overlong_buffer=6, overlong_penalty=0.5)
     assert log["rewards/overlong"] == pytest.approx(-0.5 * log["completion_length"] / 6)
-    assert log["reward"] == pytest.approx(log["rewards/letters"] + log["rewards/words"] / 2 - 0.5)
+    assert log["reward"] == pytest.approx(log["rewards/letters"] + log["rewards/words"] / 2 + log["rewards/overlong"])
 
 
 def test_groups_outside_the_range_do_not_teach(setup: RolloutSetup, tmp_path: Path) -> None:
