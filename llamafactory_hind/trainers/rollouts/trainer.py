@@ -26,10 +26,10 @@ from .completions import CompletionLog
 from .log import RolloutLog
 from .metrics import evaluation_metrics
 from .modes import ModeSelection
-from .order import BlockSampler, SetEpoch
+from .order import BlockSampler, SetEpoch, curriculum_ranks
 from .progress import CloseRollouts, WritingProgress
 from .proof import proof_batches
-from .records import POLICY
+from .records import POLICY, Rollout, Scores
 from .reference import Reference
 from .scoring import GroupScorer, PromptInputs, check_objective, score_with
 from .writing import RolloutGenerator, RolloutOptions
@@ -134,6 +134,7 @@ class RolloutTrainer(HostTrainer):
             repeats=self.options.num_iterations,
             seed=self.args.seed if self.args.data_seed is None else self.args.data_seed,
             shuffle=not self.finetuning_args.disable_shuffling,
+            ranks=curriculum_ranks(self.train_dataset, self.finetuning_args.curriculum_column),
         )
         self.add_callback(SetEpoch(sampler))
         return sampler
@@ -173,8 +174,9 @@ class RolloutTrainer(HostTrainer):
             rollouts = self.generator.generate(
                 features, stream=str(self.state.global_step), on_generated=self._report_progress
             )
+        rollouts, scores = self._replace_without_signal(rollouts)
         with self.rollout_log.timed("reward"):
-            annotation = self.annotator.annotate(rollouts)
+            annotation = self.annotator.annotate(rollouts, *scores)
         self.rollout_log.add(annotation, self.state)
         batches, start = [], 0
         for some in prompts:
@@ -189,6 +191,23 @@ class RolloutTrainer(HostTrainer):
                 for batch in batches:
                     batch.ref_logps = self._reference_logps(batch)
         return batches
+
+    def _replace_without_signal(self, rollouts: list[Rollout]) -> tuple[list[Rollout], list[Scores]]:
+        """Write for other prompts where a group teaches nothing; return the scores beside, where they were needed."""
+        if self.annotator.resampling is None:
+            return rollouts, []
+        step = self.state.global_step
+
+        def write(features: list[Any], attempt: int) -> list[Rollout]:
+            with self.rollout_log.timed("resampling"), self.precision(), self.media.active():
+                return self.generator.generate(features, stream=f"{step}/resampled {attempt}")
+
+        found = self.annotator.resampling.replace(
+            rollouts, self.train_dataset, seed=f"{self.args.seed}/{step}", write=write, score=self.annotator.score
+        )
+        for name, values in found.metrics.items():
+            self.rollout_log.averages.add_values(name, values)
+        return found.rollouts, [found.scores]
 
     def _normalise(self, batches: list[RolloutBatch]) -> None:
         """Count what each component's sum is divided by, over all micro-batches and processes."""
