@@ -45,7 +45,7 @@ def align_dataset(
 ) -> Dataset | IterableDataset:
     """Check and align a dataset of ours; hand any other to the host.
 
-    Beside the host's columns the result has `_columns` (JSON of every other field), `_source` (where the row stands) and
+    Beside the host's columns the result has `_columns` (JSON of every other field), `_source` (where the row is) and
     `_side_file` (where a processor lists it, should it not fit; None unless bad rows are skipped).
 
     Args:
