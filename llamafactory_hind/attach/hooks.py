@@ -101,6 +101,18 @@ HOOKS = (
         "datasets:replace_get_dataset_processor",
     ),
     Hook(
+        "llamafactory.data.loader",
+        "get_dataset",
+        "what `align_dataset` is not told: the tokenizer, the limits of media; and whose rows are read decides how media are seen",
+        "media:choose_the_way",
+    ),
+    Hook(
+        "llamafactory.data.mm_plugin",
+        "MMPluginMixin",
+        "its plugins leave photos lying, drop transparency and sample videos by what headers say; media are opened by us",
+        "media:see_media_one_way",
+    ),
+    Hook(
         "llamafactory.extras.constants",
         "TRAINING_STAGES",
         "LLaMA Board's stage menu",
