@@ -2,13 +2,32 @@
 
 import asyncio
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from .atomic import WriteRefused
 
-class JournalBroken(RuntimeError):
+
+class JournalBroken(WriteRefused):
     """The disk refused a line; nothing that is computed now would be kept."""
+
+
+def append_lines(path: Path, lines: Iterable[str]) -> None:
+    """Add lines to a file, all of them or none, and wait until they are on the disk.
+
+    Args:
+        path: made if it is not there.
+        lines: without their newlines.
+
+    Raises:
+        JournalBroken: the disk is full or failed; the file is as it was before.
+    """
+    log = AppendLog(path)
+    try:
+        log.append([(line + "\n").encode("utf-8", "backslashreplace") for line in lines])
+    finally:
+        log.close()
 
 
 class AppendLog:
