@@ -28,7 +28,7 @@ REFUSALS = {
 }
 # libraries that write in C++ or Rust raise errors of their own, without an errno
 _ERRNO = re.compile(r"os error (\d+)|\[Errno (\d+)\]")
-_FAILED_WRITE = re.compile(r"file write failed|No space left on device|failed finding central directory")
+_FAILED_WRITE = re.compile(r"file write failed|No space left on device|iostream error|PytorchStreamWriter failed")
 ABANDONED_AFTER = 3600  # [ours] seconds without a change, after which a half-written file belongs to a killed run
 
 
@@ -45,7 +45,7 @@ def refusal_of(error: BaseException) -> str | None:
     found = _ERRNO.search(str(error))
     if found and int(found[1] or found[2]) in REFUSALS:
         return REFUSALS[int(found[1] or found[2])]
-    return REFUSALS[errno.ENOSPC] if _FAILED_WRITE.search(str(error)) else None
+    return "the disk is full, or refused to write" if _FAILED_WRITE.search(str(error)) else None
 
 
 def told(error: BaseException, path: Path) -> BaseException:

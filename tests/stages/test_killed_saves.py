@@ -5,6 +5,7 @@ Each start is killed at another file operation of a save; the next goes on from 
 """
 
 import json
+import os
 import signal
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from llamafactory_hind.storage.checkpoints import find_whole
 from shared.killing import ARMED, environment
-from shared.stages import BASE, TRAIN, history, places, run, write_prompts, written
+from shared.stages import BASE, TRAIN, history, places, run, wait_for, write_prompts, written
 from shared.warm import Processes
 
 
@@ -99,3 +101,43 @@ def test_a_checkpoint_of_the_last_step_takes_no_further_step(settings: dict[str,
         assert (
             json.loads((out / "train_results.json").read_text())["train_loss"] != 0.0
         )  # of the steps that were taken
+
+
+@pytest.mark.parametrize(
+    ("number", "name", "status"), [(signal.SIGINT, "Ctrl-C", 130), (signal.SIGTERM, "SIGTERM", 143)]
+)
+def test_a_signal_ends_it_with_one_line(
+    settings: dict[str, Any], tmp_path: Path, number: signal.Signals, name: str, status: int
+) -> None:
+    settings = {**settings, "max_steps": 500, "save_strategy": "steps", "save_steps": 1, "save_total_limit": 1}
+    process = start(settings, tmp_path / "stopped")
+    wait_for(Path(settings["output_dir"]) / "checkpoint-2" / "trainer_state.json", process)
+    os.kill(process._processes[0].pid, number)
+    process._processes[0].join(60)
+    said = process.log.read_text()
+    assert process._processes[0].exitcode == status
+    assert "Traceback" not in said
+    (line,) = (line for line in said.splitlines() if line.startswith(f"Stopped by {name}."))
+    assert "is saved, whole: the same command goes on from it." in line
+    assert str(find_whole(Path(settings["output_dir"])).newest) in line
+
+
+def test_a_full_disk_ends_it_with_one_line(settings: dict[str, Any], tmp_path: Path) -> None:
+    """Files above a size are refused, as a quota does, once the first checkpoint is there: it stays, whole."""
+    settings = {**settings, "save_strategy": "steps", "save_steps": 2, "max_steps": 6}
+    first = start({**settings, "max_steps": 2}, tmp_path / "first")
+    first.finish()
+    out = Path(settings["output_dir"])
+    size = (out / "checkpoint-2" / "optimizer.pt").stat().st_size
+    limit = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({size - 1}, {size - 1}))\n"
+    file = tmp_path / "second"
+    process = Processes(limit + TRAIN, [str(written(settings, file))], file.with_suffix(".log"))
+    process._processes[0].join(120)
+    said = process.log.read_text()
+    assert process._processes[0].exitcode == 1
+    assert "Traceback" not in said
+    (line,) = (line for line in said.splitlines() if "not saved" in line)
+    assert f"{out}/checkpoint-4: not saved, the disk is full" in line
+    assert f"{out}/checkpoint-2 is saved, whole" in line
+    assert sorted(path.name for path in out.glob("*checkpoint*")) == ["checkpoint-2"]
+    assert f"{RESUMING} {out}/checkpoint-2." in start(settings, tmp_path / "third").finish()

@@ -1,49 +1,15 @@
 """A checkpoint is whole or not there: killed at every file operation of a save, torn by hand in every way."""
 
-import json
 import shutil
-import struct
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from llamafactory_hind.storage.atomic import write_json
-from llamafactory_hind.storage.checkpoints import SEAL, fault_of, find_whole, publish, rotate, seal, tidy
+from llamafactory_hind.storage.checkpoints import SEAL, fault_of, find_whole, rotate, tidy
+from shared.checkpoints import gone, save
 from shared.killing import Killer, in_a_fork
-
-
-RUN = {"stage": "grpo"}
-
-
-def safetensors(file: Path, numbers: int) -> None:
-    header = json.dumps({"w": {"dtype": "U8", "shape": [numbers], "data_offsets": [0, numbers]}}).encode()
-    file.write_bytes(struct.pack("<Q", len(header)) + header + bytes(range(256)) * (numbers // 256))
-
-
-def archive(file: Path, content: str) -> None:
-    with zipfile.ZipFile(file, "w") as opened:
-        opened.writestr(zipfile.ZipInfo("archive/data.pkl"), content * 4000)  # without the time
-
-
-def fill(folder: Path, step: int) -> None:
-    """Write the files of a checkpoint, as a Trainer does."""
-    folder.mkdir(parents=True)
-    write_json(folder / "config.json", {})
-    safetensors(folder / "model.safetensors", 256 * step)
-    archive(folder / "optimizer.pt", f"optimizer {step}")
-    archive(folder / "scheduler.pt", "s")
-    archive(folder / "rng_state.pth", "r")
-    write_json(folder / "trainer_state.json", {"global_step": step})
-
-
-def save(run: Path, step: int, *, limit: int | None = None) -> None:
-    staged = run / ".saving" / f"checkpoint-{step}"
-    fill(staged, step)
-    seal(staged, step=step, run=RUN)
-    publish(staged, run / f"checkpoint-{step}")
-    rotate(run, limit=limit, keep=None)
 
 
 def adapter(folder: Path) -> None:
@@ -62,10 +28,6 @@ def cut(name: str, share: float = 0.5) -> Callable[[Path], None]:
 def zeros(name: str) -> Callable[[Path], None]:
     """As a power cut leaves a file that nobody synced: its length without its content."""
     return lambda folder: (folder / name).write_bytes(bytes((folder / name).stat().st_size))
-
-
-def gone(name: str) -> Callable[[Path], None]:
-    return lambda folder: (folder / name).unlink()
 
 
 FILES = ("model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json", "config.json")
