@@ -4,9 +4,10 @@ import asyncio
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from io import FileIO
 from pathlib import Path
 
-from .atomic import WriteRefused
+from .atomic import WriteRefused, refusal_of, told
 
 
 class JournalBroken(WriteRefused):
@@ -30,6 +31,14 @@ def append_lines(path: Path, lines: Iterable[str]) -> None:
         log.close()
 
 
+def _open(path: Path) -> "FileIO":
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return FileIO(path, "a+")
+    except OSError as error:
+        raise told(error, path) from error
+
+
 class AppendLog:
     """A file of lines that grows only at its end, and whose lines are on the disk when they are said to be.
 
@@ -42,8 +51,7 @@ class AppendLog:
         """Open the file; what it holds stays."""
         self.path = path
         if writable:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = open(path, "ab+", buffering=0)  # noqa: SIM115 (held until close)
+            self._file = _open(path)
         else:
             self._file = open(path if path.exists() else os.devnull, "rb", buffering=0)  # noqa: SIM115
         self.end = self._file.seek(0, os.SEEK_END)
@@ -71,7 +79,10 @@ class AppendLog:
             os.fsync(self._file.fileno())
         except OSError as error:
             self._file.truncate(self.end)
-            raise JournalBroken(f"{self.path}: {error}. Free some disk space; finished work is kept.") from error
+            reason = refusal_of(error) or str(error)
+            raise JournalBroken(
+                f"{self.path}: {reason} ({error}). Free some disk space; finished work is kept."
+            ) from error
         self.end = place
         return places
 

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import IO, Any, Self
 
 from .append_log import AppendLog, JournalBroken
+from .atomic import told
 
 
 __all__ = ["Journal", "JournalBroken", "JournalInUse", "JournalIndex", "work_key"]
@@ -158,8 +159,11 @@ class Journal:
 
 
 def _lock(path: Path) -> IO[str]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = open(path.with_suffix(".lock"), "a+", encoding="utf-8")  # noqa: SIM115 (held until close)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = open(path.with_suffix(".lock"), "a+", encoding="utf-8")  # noqa: SIM115 (held until close)
+    except OSError as error:
+        raise told(error, path) from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

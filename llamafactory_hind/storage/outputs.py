@@ -71,6 +71,11 @@ def is_ours(path: Path, *, by: str) -> bool:
     return entry.get("by") == by and _digest(path) in entry.get("digests", ())
 
 
+def is_noted(path: Path) -> bool:
+    """Whether it is known who wrote a file of this name."""
+    return _name(path) in _read(path)
+
+
 @contextmanager
 def written(path: Path, *, by: str) -> Iterator[Path]:
     """Give the path of a file to write; when the block ends well it takes the place of `path` and is noted as ours.

@@ -16,7 +16,20 @@ from safetensors.torch import load_file
 
 from llamafactory_hind.storage.checkpoints import find_whole
 from shared.killing import ARMED, environment
-from shared.stages import BASE, TRAIN, history, places, run, wait_for, write_prompts, written
+from shared.stages import (
+    BASE,
+    NO_SHARED_MEMORY,
+    PLAIN_STEPS,
+    TRAIN,
+    ZERO2,
+    history,
+    places,
+    run,
+    wait_for,
+    warm,
+    write_prompts,
+    written,
+)
 from shared.warm import Processes
 
 
@@ -141,3 +154,23 @@ def test_a_full_disk_ends_it_with_one_line(settings: dict[str, Any], tmp_path: P
     assert f"{out}/checkpoint-2 is saved, whole" in line
     assert sorted(path.name for path in out.glob("*checkpoint*")) == ["checkpoint-2"]
     assert f"{RESUMING} {out}/checkpoint-2." in start(settings, tmp_path / "third").finish()
+
+
+def test_two_ranks_with_zero_2_go_on_from_a_whole_checkpoint(settings: dict[str, Any], tmp_path: Path) -> None:
+    """Rank 0 is killed before it renames the second checkpoint, which rank 1 has its part in; the run then ends the same."""
+    (tmp_path / "zero2.json").write_text(json.dumps(ZERO2))
+    settings = {**settings, "deepspeed": str(tmp_path / "zero2.json"), "per_device_train_batch_size": 1}
+    settings |= {"max_steps": 3, "save_strategy": "steps", "save_steps": 1, "ddp_find_unused_parameters": False}
+    settings |= PLAIN_STEPS
+    warm({**settings, "output_dir": str(tmp_path / "whole")}, tmp_path / "never", ranks=2).finish()
+    out, file = Path(settings["output_dir"]), tmp_path / "killed"
+    told = environment(out, at="rename .saving/checkpoint-2")
+    code = ARMED + NO_SHARED_MEMORY + TRAIN
+    process = Processes(code, [str(written(settings, file))], file.with_suffix(".log"), ranks=2, **told)
+    with pytest.raises(AssertionError):
+        process.finish()
+    process.kill()
+    assert (out / ".saving" / "checkpoint-2" / "rng_state_1.pth").is_file()
+    assert f"{RESUMING} {out}/checkpoint-1." in warm(settings, tmp_path / "again", ranks=2).finish()
+    assert_equal(out, tmp_path / "whole")
+    assert {"rng_state_0.pth", "rng_state_1.pth", "latest"} <= {path.name for path in (out / "checkpoint-3").iterdir()}
