@@ -15,8 +15,7 @@ from ..config.problem import ConfigError
 from ..formats.datasets import open_datasets
 from ..storage.atomic import WriteRefused, write_json
 from ..storage.files import write_rows
-from ..storage.outputs import INFO, is_noted, output_problems, written
-from ..storage.rows import list_files
+from ..storage.outputs import INFO, is_noted, output_problems, reading_problems, written
 from .arguments import ScoreArguments, build_arguments, help_text, read_settings
 from .matching import Question, collect_questions
 from .metrics import get_metric, predicted_fields
@@ -70,10 +69,9 @@ def check_outputs(arguments: ScoreArguments) -> None:
     if arguments.dataset:
         inputs[INFO] = [Path(arguments.dataset_dir) / INFO]
         opened, _ = open_datasets(split_names(arguments.dataset), dataset_dir=arguments.dataset_dir)
-        inputs |= {f"`dataset: {one.name}`": [Path(one.path), *map(Path, list_files(one.path))] for one in opened}
+        inputs |= {f"`dataset: {one.name}`": one.files() for one in opened}
     unnoted = [path for path in outputs if not is_noted(path) and _is_summary(arguments.summary_file)]
-    reading = output_problems("output", unnoted, inputs, by=BY)
-    problems = [problem for problem in reading if "is read from it" in problem.remedy]
+    problems = [*reading_problems("output", unnoted, inputs)]
     problems += output_problems("output", [path for path in outputs if path not in unnoted], inputs, by=BY)
     if problems:
         raise ConfigError(problems)

@@ -81,7 +81,7 @@ def run_import(arguments: argparse.Namespace) -> None:
     refuse_bad_rows(placed, formatting)
     rows = [row for _, row in placed]
     info = prepare_info(arguments.dataset_dir)
-    write_rows(arguments.out, rows, by=f"importers {arguments.family}")
+    write_rows(arguments.out, rows, by="importers")
     print(
         f"{arguments.out}: {len(rows)} rows{f', {skipped} left out: their pictures are missing' if skipped else ''}."
     )
@@ -101,7 +101,7 @@ def refuse_outputs(arguments: argparse.Namespace) -> None:
     Raises:
         ConfigError: names the file.
     """
-    by = f"importers {arguments.family}"
+    by = "importers"
     inputs = {f"--{key.replace('_', '-')}": _paths(value) for key, value in vars(arguments).items() if key != "out"}
     problems = list(output_problems("--out", [arguments.out], inputs, by=by))
     if arguments.dataset_dir is not None:

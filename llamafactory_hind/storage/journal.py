@@ -96,7 +96,7 @@ class Journal:
         self._lock = _lock(path) if writable else None
         self.changed = [] if header is None else _differing(path, header)
         if self.changed and writable:
-            os.replace(path, path.with_name(path.name + ".old"))
+            os.replace(path, _free(path.with_name(path.name + ".old")))
         self._log = AppendLog(path, writable=writable)
         self.results = JournalIndex(self._log)
         if writable or not self.changed:
@@ -156,6 +156,12 @@ class Journal:
     ) -> None:
         """Release the files."""
         self.close()
+
+
+def _free(path: Path) -> Path:
+    """Return a name that no file has: an old journal is paid work as well."""
+    names = (path, *(path.with_name(f"{path.name}-{number}") for number in range(2, 1_000_000)))
+    return next(name for name in names if not name.exists())
 
 
 def _lock(path: Path) -> IO[str]:

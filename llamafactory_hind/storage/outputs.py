@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from ..config.problem import ConfigError, Problem
+from ..config.problem import Problem
 from .atomic import replaced, write_json
 
 
@@ -42,27 +42,28 @@ def output_problems(key: str, outputs: Sequence[Path], inputs: Inputs, *, by: st
         by: which command writes, such as `score`.
     """
     for output in outputs:
+        read = list(reading_problems(key, [output], inputs))
+        yield from read or foreign_problems(key, [output], by=by)
+
+
+def reading_problems(key: str, outputs: Sequence[Path], inputs: Inputs) -> Iterator[Problem]:
+    """Find outputs that are read by the same command; see `output_problems`."""
+    for output in outputs:
         reader = next((name for name, files in inputs.items() for file in files if same_file(output, file)), None)
         if reader is not None:
             yield Problem(key, str(output), "a file of its own", f"{reader} is read from it; give another file.")
-        elif output.is_dir():
+
+
+def foreign_problems(key: str, outputs: Sequence[Path], *, by: str) -> Iterator[Problem]:
+    """Find outputs that are there and were written by something else; see `output_problems`."""
+    for output in outputs:
+        if output.is_dir():
             yield Problem(key, str(output), "a file", "It is a folder; give another name.")
         elif output.exists() and not is_ours(output, by=by):
             remedy = (
                 f"`{by}` did not write what is there, or it was changed since. Move it away, or give another name."
             )
             yield Problem(key, str(output), f"a new file, or one that `{by}` wrote", remedy)
-
-
-def refuse_outputs(key: str, outputs: Sequence[Path], inputs: Inputs, *, by: str) -> None:
-    """Stop before anything is loaded, called or written.
-
-    Raises:
-        ConfigError: see `output_problems`.
-    """
-    problems = list(output_problems(key, outputs, inputs, by=by))
-    if problems:
-        raise ConfigError(problems)
 
 
 def is_ours(path: Path, *, by: str) -> bool:

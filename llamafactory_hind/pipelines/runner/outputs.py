@@ -8,8 +8,7 @@ from ...config.command import split_names
 from ...config.problem import ConfigError, Problem
 from ...formats.datasets import open_datasets
 from ...storage.dataset_info import entry_problems
-from ...storage.outputs import INFO, is_noted, is_ours, output_problems
-from ...storage.rows import list_files
+from ...storage.outputs import INFO, is_noted, is_ours, output_problems, reading_problems
 from .arguments import SynthArguments
 from .pipeline import Pipeline, beside, endings
 
@@ -37,13 +36,9 @@ def _problems(pipeline: Pipeline, arguments: SynthArguments) -> Iterator[Problem
         yield Problem("output", str(path), "a log of `synth`", "It is something else; give another `output`.")
     begun = arguments.beside_output(".journal.jsonl").exists() and not foreign
     # an earlier version noted nothing: its journal says whose the files are
-    unnoted = {path for path in outputs if begun and not is_noted(path)}
+    unnoted = [path for path in outputs if begun and not is_noted(path)]
     inputs = _inputs(arguments)
-    read_too = [*outputs, *growing]
-    kept = [
-        *output_problems("output", [path for path in read_too if path in unnoted or path in growing], inputs, by="")
-    ]
-    yield from (problem for problem in kept if "is read from it" in problem.remedy)
+    yield from reading_problems("output", [*unnoted, *growing], inputs)
     yield from output_problems("output", [path for path in outputs if path not in unnoted], inputs, by=by)
     if not arguments.shard_of:
         name = arguments.output_dataset or output.stem
@@ -59,7 +54,7 @@ def _inputs(arguments: SynthArguments) -> dict[str, Sequence[Path]]:
     found: dict[str, Sequence[Path]] = {INFO: [folder / INFO]}
     opened, _ = open_datasets(split_names(arguments.dataset), dataset_dir=arguments.dataset_dir)
     for dataset in opened:
-        found[f"`dataset: {dataset.name}`"] = [Path(dataset.path), *map(Path, list_files(dataset.path))]
+        found[f"`dataset: {dataset.name}`"] = dataset.files()
     for key, value in vars(arguments).items():
         if key.endswith("_prompt") and isinstance(value, str) and value:
             found[f"`{key}`"] = [Path(value)]
