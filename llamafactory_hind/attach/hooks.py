@@ -49,6 +49,12 @@ HOOKS = (
     Hook(
         "llamafactory.hparams.parser",
         "get_train_args",
+        "it resumes from the checkpoint with the highest number, whole or not; for our stages the choice is ours",
+        "resuming:choose_checkpoints_ourselves",
+    ),
+    Hook(
+        "llamafactory.hparams.parser",
+        "get_train_args",
         "our checks run before anything is parsed, loaded or initialised, and report everything at once",
         "arguments:check_train_args",
     ),

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from accelerate.utils import gather_object
-from llamafactory.train.callbacks import SaveProcessorCallback
 from transformers.trainer_utils import EvalLoopOutput
 
 from ...engines.local.scoring import base_model
@@ -114,8 +113,7 @@ class RolloutTrainer(HostTrainer):
         )
         self.rollout_log = RolloutLog(self.args, completions, WritingProgress(prompts * options.num_generations))
         self.add_callback(CloseRollouts(self.close_rollouts))
-        if loaded.processor is not None:
-            self.add_callback(SaveProcessorCallback(loaded.processor))
+        self.processor = loaded.processor
 
     def _scorer(self) -> GroupScorer:
         return GroupScorer(
@@ -337,12 +335,10 @@ class RolloutTrainer(HostTrainer):
 
     # checkpoints
 
-    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
-        # before the rest: a checkpoint with a trainer state is whole
+    def save_parts(self, folder: Path) -> None:
+        """Write the rollouts that are still to be learnt from."""
         if self.state.global_step % self.options.num_iterations:
-            folder = Path(self._get_output_dir(trial=None)) / f"checkpoint-{self.state.global_step}"
             save_batches(folder, self._block, self._block_rows, process=self.args.process_index)
-        super()._save_checkpoint(*args, **kwargs)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
