@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from llamafactory.hparams import FinetuningArguments
 
 
-BONUS = "temporal"  # its name among the rewards
+BONUS = "temporal_contrast"  # its name among the rewards
 RIGHT = 0.1  # a first reward above it counts as a right answer, as in the official code
 
 

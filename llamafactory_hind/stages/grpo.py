@@ -7,13 +7,14 @@ likelier.
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ..losses.policy import group_advantages
+from ..methods.comparison import GroupComparison
 from ..methods.group_relative import kl_components, policy_component
 from ..methods.temporal_contrast import TemporalContrast, TemporalOptions, check_clips
 from ..rewards import load_rewards
 from ..trainers.host import HostArguments, precision_of
 from ..trainers.rollouts.annotator import Annotator
 from ..trainers.rollouts.records import Annotation, Rollout, Scores
+from ..trainers.rollouts.resampling import DynamicSampling
 from ..trainers.rollouts.rewards import score_rollouts
 from ..trainers.rollouts.run import run_online
 from ..trainers.rollouts.writing import RolloutOptions
@@ -38,6 +39,8 @@ class GroupRelative(Annotator):
         self,
         rewards: "Rewards",
         finetuning_args: "FinetuningArguments",
+        *,
+        max_new_tokens: int | None = None,
         contrast: TemporalContrast | None = None,
     ) -> None:
         """Build the components; a `kl_beta` of 0 leaves the reference out.
@@ -45,28 +48,32 @@ class GroupRelative(Annotator):
         Args:
             rewards: of completions.
             finetuning_args: with the keys of the stage.
+            max_new_tokens: length at which completions are cut.
             contrast: rewards answers that need the order of frames; None where that is off.
         """
         self.rewards, self.contrast = rewards, contrast
-        self.scale = finetuning_args.advantage_scale
+        self.comparison = GroupComparison(finetuning_args, rewards.weights, max_new_tokens)
+        self.resampling = DynamicSampling.of(finetuning_args)
         self.components = [policy_component(finetuning_args), *kl_components(finetuning_args)]
 
     def score(self, rollouts: list[Rollout]) -> Scores:
         """Reward every completion."""
-        return score_rollouts(self.rewards.score, rollouts)
+        return self.comparison.penalised(score_rollouts(self.rewards.score, rollouts), rollouts)
 
-    def annotate(self, rollouts: list[Rollout]) -> Annotation:
-        """Reward every completion and compare it with its group."""
-        scores, metrics = self.score(rollouts), {}
+    def annotate(self, rollouts: list[Rollout], scores: Scores | None = None) -> Annotation:
+        """Reward every completion, unless it is done, and compare it with its group."""
+        scores, metrics = scores or self.score(rollouts), {}
         if self.contrast is not None:
             scores, metrics = self.contrast.rewarded(rollouts, scores)
-        return Annotation(rollouts, scores, group_advantages(scores.total, scale=self.scale), metrics=metrics)
+        advantages = self.comparison.advantages(scores)
+        return self.comparison.teaching(Annotation(rollouts, scores, advantages, metrics=metrics))
 
 
 def run(args: HostArguments) -> None:
     """Rewards, prompts, model, training, evaluation, model card."""
     keys, options = args.finetuning, RolloutOptions.of(args)
     rewards = load_rewards(keys.reward_funcs, keys.reward_weights, timeout=keys.reward_timeout)
+    length = args.generating.max_new_tokens
 
     def annotator(loaded: "LoadedModel", engines: "RolloutEngines") -> GroupRelative:
         contrast = None
@@ -78,7 +85,7 @@ def run(args: HostArguments) -> None:
                 score=partial(score_rollouts, rewards.score),
                 precision=lambda: precision_of(args.training),
             )
-        return GroupRelative(rewards, keys, contrast)
+        return GroupRelative(rewards, keys, max_new_tokens=length, contrast=contrast)
 
     check_dataset = check_clips if keys.temporal_weight else lambda dataset: None
     run_online(rewards, annotator, args, check_dataset=check_dataset)

@@ -1,6 +1,7 @@
 """The bonus of T-GRPO by hand, with an engine that writes what the test says."""
 
 from contextlib import nullcontext
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 from llamafactory_hind.engines.interface import Completion, FinishReason, Prompt, Request, Sampling
+from llamafactory_hind.methods.comparison import GroupComparison
 from llamafactory_hind.methods.temporal_contrast import TemporalContrast, TemporalOptions, check_clips
 from llamafactory_hind.storage.clip_names import parse_clip
 from llamafactory_hind.trainers.rollouts.records import Rollout, Scores
@@ -63,7 +65,7 @@ def test_right_answers_gain_where_order_does_not_hurt(ordered: list[str], shuffl
     scores, metrics = method.rewarded(rollouts, score(rollouts))
     right = [text == "right" for text in ordered]
     assert scores.total[0].tolist() == pytest.approx([0.5 + one + 0.3 * (one and wins) for one in right])
-    assert scores.each["temporal"][0].tolist() == [float(one and wins) for one in right]
+    assert scores.each["temporal_contrast"][0].tolist() == [float(one and wins) for one in right]
     assert metrics["temporal/won"].tolist() == [float(wins)]
     assert metrics["temporal/lead"].tolist() == pytest.approx(
         [sum(right) / 4 - sum(text == "right" for text in shuffled) / 2]
@@ -79,7 +81,7 @@ def test_prompts_without_clips_stay_as_they_are() -> None:
     rollouts = [rollout(["right", "wrong", "wrong", "wrong"], []), rollout(["right"] * 4, ["v.mp4#t=0,4"])]
     scores, metrics = method.rewarded(rollouts, score(rollouts))
     assert scores.total[0].tolist() == [1.5, 0.5, 0.5, 0.5]
-    assert scores.each["temporal"][0].isnan().all()
+    assert scores.each["temporal_contrast"][0].isnan().all()
     assert scores.total[1].tolist() == pytest.approx([1.8] * 4)
     assert metrics["temporal/won"].isnan().tolist() == [True, False]
     assert len(engine.asked) == 1
@@ -104,3 +106,23 @@ def test_the_default_is_half_a_group() -> None:
 def test_rows_without_clips_are_refused(videos: list[str]) -> None:
     with pytest.raises(ValueError, match="video_reasoning"):
         check_clips({"place": ["d.json, row 1"], "videos": [videos]})
+
+
+def test_the_bonus_has_its_own_weight_where_rewards_are_compared_one_by_one() -> None:
+    """`reward_normalization: each`: advantages of accuracy and of the bonus add up, the second times `temporal_weight`."""
+    keys: Any = SimpleNamespace(
+        **{
+            "advantage_scale": "std",
+            "reward_normalization": "each",
+            "mask_truncated": False,
+            "group_reward_range": None,
+        },
+        **{"overlong_buffer": 0, "overlong_penalty": 1.0, "temporal_weight": 0.3},
+    )
+    method, _ = contrast(["right", "wrong"])
+    rollouts = [rollout(["right", "right", "wrong", "wrong"], ["v.mp4#t=0,4"])]
+    scores, _ = method.rewarded(rollouts, score(rollouts))
+    advantages = GroupComparison(keys, [1.0, 1.0]).advantages(scores)
+    plain = replace(scores, each={"accuracy": scores.each["accuracy"]})
+    expected = GroupComparison(keys, [1.3]).advantages(plain)  # the bonus is given to the same two
+    torch.testing.assert_close(advantages, expected)

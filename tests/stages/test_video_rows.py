@@ -74,10 +74,12 @@ def test_grpo_and_its_temporal_contrast(settings: dict[str, Any], rows: Path) ->
     entries = completions(out)
     assert len(entries) == 2 * 2 * KEYS["num_generations"]
     for entry in entries:
-        assert entry["reward/temporal"] in (0.0, 1.0)
+        assert entry["reward/temporal_contrast"] in (0.0, 1.0)
         assert entry["reward/choice"] in (0.0, 1.0)
         first = next(value for name, value in entry.items() if name.endswith("vowels"))
-        assert entry["reward"] == pytest.approx(first + entry["reward/choice"] + 0.3 * entry["reward/temporal"])
+        assert entry["reward"] == pytest.approx(
+            first + entry["reward/choice"] + 0.3 * entry["reward/temporal_contrast"]
+        )
         assert json.loads(entry["columns"])["type"] in ("TP", "TN", "CW")
 
 
