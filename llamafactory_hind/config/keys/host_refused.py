@@ -158,6 +158,10 @@ MULTITASK = {
     "neat_packing": switch(ONE_ROW),
     "streaming": switch("Shared prompts are proved on a finite set; set `streaming: false`."),
     "train_on_prompt": switch("The tasks share their prompt; only answers and reasoning are learnt."),
+    **dict.fromkeys(
+        ["ref_model", "ref_model_adapters", "ref_model_quantization_bit"],
+        foreign("Nothing is compared with a reference; remove it."),
+    ),
     "label_smoothing_factor": switch("reason_sft has no label smoothing; remove it."),
     "predict_with_generate": switch("The host allows it for `stage: sft` alone; use `evaluate_answers`."),
     "do_predict": switch("Use `evaluate_answers` with `do_eval`, or predict with `stage: sft`."),

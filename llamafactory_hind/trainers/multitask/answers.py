@@ -12,6 +12,7 @@ from llamafactory.extras.constants import IGNORE_INDEX
 from ...engines.interface import Prompt, Request, RolloutEngine, Sampling
 from ...formats.fields import columns_of
 from ...formats.media.fields import MEDIA_FIELDS
+from ...storage.atomic import write_text
 from ..metrics import Averages
 from .collator import ANSWER, texts_of
 
@@ -57,12 +58,10 @@ class AnswerCheck:
         averages.add_values("accuracy/answer", torch.tensor(values, dtype=torch.float64))
         everyone = gather_object(found) if accelerator.num_processes > 1 else found
         if trainer.is_world_process_zero():
-            folder = Path(trainer.args.output_dir) / FOLDER
-            folder.mkdir(parents=True, exist_ok=True)
+            file = Path(trainer.args.output_dir) / FOLDER / f"{name}-{trainer.state.global_step}.jsonl"
+            file.parent.mkdir(parents=True, exist_ok=True)
             lines = [json.dumps(one, ensure_ascii=False) for one in sorted(everyone, key=lambda one: one["row"])]
-            (folder / f"{name}-{trainer.state.global_step}.jsonl").write_text(
-                "\n".join(lines) + "\n", encoding="utf-8"
-            )
+            write_text(file, "\n".join(lines) + "\n")
         return averages.take(accelerator)
 
     def _written(self, rows: Mapping[int, Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
-from llamafactory.train.callbacks import SaveProcessorCallback
 
 from ..host import HostTrainer
 from ..metrics import Averages, peak_memory_gib
@@ -53,14 +52,13 @@ class MultitaskTrainer(HostTrainer):
         refuse_sharding(self.accelerator, "multitask")
         self.reason_weight = reason_weight
         self.finetuning_args = finetuning_args
+        self.processor = processor
         self.answers = answers
         self.model_accepts_loss_kwargs = True  # the tokens of a step are counted by _get_num_items_in_batch
         self._averages = Averages()
         self._evaluated: list[torch.Tensor] = []
         self._tokens = 0
         self._clock = time.perf_counter()
-        if processor is not None:
-            self.add_callback(SaveProcessorCallback(processor))
 
     @property
     def collator(self) -> MultitaskCollator:
