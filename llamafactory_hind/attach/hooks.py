@@ -107,6 +107,18 @@ HOOKS = (
         "datasets:replace_get_dataset_processor",
     ),
     Hook(
+        "llamafactory.data.mm_plugin",
+        "av",
+        "a part of a file cannot be named; names such as `v.mp4#t=1.0,7.5` are opened as the clip alone",
+        "clips:read_clips",
+    ),
+    Hook(
+        "llamafactory.data.mm_plugin",
+        "MMPluginMixin._get_video_sample_indices",
+        "a row may record which frames its reasoning was written from",
+        "clips:sample_clips",
+    ),
+    Hook(
         "llamafactory.data.loader",
         "get_dataset",
         "what `align_dataset` is not told: the tokenizer, the limits of media; and whose rows are read decides how media are seen",

@@ -12,6 +12,7 @@ from ...config.problem import RowProblem
 from ..media.fields import MEDIA_FIELDS, count_placeholders
 from ..texts.control_tokens import ControlTokens
 from .guarding import encode_or_skip
+from .media_tokens import media_token_ids
 from .prompts import PROMPT, row_id_of
 from .skipping import skip_row
 
@@ -116,10 +117,7 @@ class PairProcessor(DatasetProcessor):
 
     def _media_end(self, prompt_ids: list[int]) -> int:
         """Return the length of the shortest prefix that holds every media token."""
-        plugin = self.template.mm_plugin
-        tokens = [token for token in (plugin.image_token, plugin.video_token, plugin.audio_token) if token]
-        known = {self.tokenizer.convert_tokens_to_ids(token) for token in tokens}
-        media_ids = known - {self.tokenizer.unk_token_id, None}
+        media_ids = media_token_ids(self.template, self.tokenizer)
         return max((position + 1 for position, token in enumerate(prompt_ids) if token in media_ids), default=0)
 
 
