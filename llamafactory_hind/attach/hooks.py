@@ -36,7 +36,7 @@ HOOKS = (
     Hook(
         "llamafactory.hparams.data_args",
         "DataArguments",
-        "`skip_bad_rows` becomes a field of a subclass",
+        "our keys for rows and media become fields of a subclass",
         "arguments:extend_data_arguments",
     ),
     Hook(
