@@ -70,7 +70,7 @@ def _set_aside_if_stale(folder: Path, made_from: dict[str, str]) -> None:
 
 
 def _made_from(args: "HostArguments", template: Any, tokenizer_module: dict[str, Any]) -> dict[str, str]:
-    """Return what tokenised rows depend on: names that a stale copy is told by, and digests."""
+    """Return what tokenised rows depend on: names by which a stale copy is found, and digests."""
     tokenizer, data = tokenizer_module["tokenizer"], args.data
     words = sorted(tokenizer.get_vocab().items())
     keys = {key: value for key, value in vars(data).items() if key not in ELSEWHERE}

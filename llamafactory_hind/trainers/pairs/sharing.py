@@ -11,7 +11,7 @@ from ...engines.local.attention import why_not_packed
 from ...engines.local.decoding import positions_of
 from ...engines.local.proof import PASSING_ERRORS, Difference, lengthened, why_not_equal
 from ...engines.local.scoring import check_head, computes_in_half
-from ..proof_rows import telling_rows
+from ..proof_rows import representative_rows
 from .collator import PAIR_KEYS, PairCollator
 from .trainer import PairTrainer, token_logps
 
@@ -41,7 +41,7 @@ def select_sharing(trainer: PairTrainer, datasets: "Sequence[Dataset]", *, share
         ValueError: `share_prefix: on` and the model cannot, or its packed log-probs differ.
     """
     model = trainer.placed(trainer.model)
-    rows = [dataset[place] for dataset in datasets for place in telling_rows(dataset, ID_COLUMNS)]
+    rows = [dataset[place] for dataset in datasets for place in representative_rows(dataset, ID_COLUMNS)]
     training, _ = model.training, model.eval()
     try:
         with trainer.precision():
