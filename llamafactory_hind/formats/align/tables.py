@@ -153,7 +153,7 @@ def _save_places(table: Table, path: Path) -> None:
         "json_columns": table.json_columns,
         "unreadable": [dataclasses.asdict(problem) for problem in table.unreadable],
     }
-    content = {"file_indices": table.file_indices, "numbers": table.numbers, "told": np.array(json.dumps(told))}
+    content: dict[str, Any] = {"file_indices": table.file_indices, "numbers": table.numbers, "told": np.array(json.dumps(told))}
     write_by(path, lambda file: np.savez(file, **content))
 
 
