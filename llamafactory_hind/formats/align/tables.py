@@ -21,6 +21,7 @@ import numpy as np
 from datasets import Dataset, ReadInstruction
 
 from ... import __version__
+from ...storage.atomic import write_by
 from ...storage.rows import Place, RowProblem, RowsError, list_files, to_arrow
 from .. import format_names, get_rows
 from ..media.fields import MEDIA_FIELDS
@@ -153,9 +154,8 @@ def _save_places(table: Table, path: Path) -> None:
         "json_columns": table.json_columns,
         "unreadable": [dataclasses.asdict(problem) for problem in table.unreadable],
     }
-    scratch = path.with_name(f"{path.stem}.{os.getpid()}.npz")
-    np.savez(scratch, file_indices=table.file_indices, numbers=table.numbers, told=np.array(json.dumps(told)))
-    scratch.replace(path)
+    content: dict[str, Any] = {"file_indices": table.file_indices, "numbers": table.numbers, "told": np.array(json.dumps(told))}
+    write_by(path, lambda file: np.savez(file, **content))
 
 
 def _load_places(file: Path, path: Path) -> Table:

@@ -180,7 +180,7 @@ def conclude(
     else:
         name = arguments.output_dataset or output.stem
         for ending, entry in entries.items():
-            register(Path(arguments.dataset_dir), name + ending, entry, output)
+            register(Path(arguments.dataset_dir), name + ending, entry, output, by=arguments.written_by)
         names = ", ".join(f"`{name}{ending}`" for ending in entries)
         print(f"{output}: {len(written)} rows, registered as {names} in {arguments.dataset_dir}/dataset_info.json.")
 
