@@ -16,7 +16,7 @@ def media_token_ids(template: Template, tokenizer: PreTrainedTokenizer) -> set[i
     """Return the ids that stand for images, videos and audios in prompts."""
     plugin = template.mm_plugin
     tokens = [token for token in (plugin.image_token, plugin.video_token, plugin.audio_token) if token]
-    known = {tokenizer.convert_tokens_to_ids(token) for token in tokens}
+    known: set[Any] = {tokenizer.convert_tokens_to_ids(token) for token in tokens}
     return known - {tokenizer.unk_token_id, None}
 
 

@@ -32,6 +32,9 @@ class MultitaskProcessor(SupervisedDatasetProcessor):
     picture. Rows of the host's own formats have one task, `answer`.
     """
 
+    template: Any
+    data_args: Any
+
     def preprocess_dataset(self, examples: dict[str, list[Any]]) -> dict[str, list[Any]]:
         """Return `tasks` (names) and `lengths` of the texts of each row, their `input_ids` and `labels` one behind the other.
 

@@ -147,6 +147,6 @@ class MultitaskTrainer(HostTrainer):
         inputs = self._prepare_inputs(inputs)
         with torch.no_grad(), self.compute_loss_context_manager():
             sums, counts = sums_by_task(token_logps(model, inputs), inputs)  # (N, 2) each
-        values = self.accelerator.gather_for_metrics(torch.cat([sums, counts], 1).double())
-        self._evaluated.append(values.cpu())
+        values = self.accelerator.gather_for_metrics(torch.cat([sums, counts], 1))
+        self._evaluated.append(values.cpu().double())
         return sums.sum().detach(), None, None
