@@ -15,6 +15,10 @@ from PIL import Image
 from ...regions.drawing import crop, draw_boxes, draw_polygons
 from ...regions.marks import draw_marks
 from ...storage.digests import DRAWING, split_drawing
+from .pictures import flatten, open_picture, orientation, upright
+
+
+LYING = 5  # EXIF orientations from here on swap width and height
 
 
 def with_drawing(path: str, drawing: Mapping[str, Any]) -> str:
@@ -34,14 +38,18 @@ def drawing_of(medium: Any) -> Mapping[str, Any] | None:
     return json.loads(text) if text else None
 
 
-def draw_if_asked(medium: Any) -> Any:
-    """Return a picture with its drawing as a decoded one, any other medium as it is."""
+def draw_if_asked(medium: Any, *, as_host: bool = False) -> Any:
+    """Return a picture with its drawing as a decoded one, any other medium as it is.
+
+    Args:
+        medium: any.
+        as_host: a photo stays lying; else boxes are those of the picture as it is looked at.
+    """
     drawing = drawing_of(medium)
     if drawing is None:
         return medium
-    with Image.open(split_drawing(medium)[0]) as image:
-        image.load()
-        return apply_drawing(image, drawing)
+    image = open_picture(split_drawing(medium)[0])
+    return apply_drawing(image if as_host else flatten(upright(image)), drawing)
 
 
 def apply_drawing(image: Image.Image, drawing: Mapping[str, Any]) -> Image.Image:
@@ -64,22 +72,27 @@ def apply_drawing(image: Image.Image, drawing: Mapping[str, Any]) -> Image.Image
     return image
 
 
-def picture_size(medium: Any) -> tuple[int, int]:
+def picture_size(medium: Any, *, as_host: bool = False) -> tuple[int, int]:
     """Return (width, height) of a picture in pixels of its original, from its header alone where it is a file.
 
     Args:
         medium: a path, with or without a drawing; encoded bytes; `{"bytes", "path"}`; or a decoded picture.
+        as_host: a photo stays lying.
     """
     if isinstance(medium, Mapping):
         medium = medium.get("bytes") or medium["path"]
     if isinstance(medium, str):
-        return _file_size(split_drawing(medium)[0])
-    width, height = (medium if isinstance(medium, Image.Image) else Image.open(io.BytesIO(medium))).size
-    return width, height
+        return _file_size(split_drawing(medium)[0], as_host)
+    return _size_of(medium if isinstance(medium, Image.Image) else Image.open(io.BytesIO(medium)), as_host)
 
 
 @lru_cache(maxsize=4096)
-def _file_size(path: str) -> tuple[int, int]:
+def _file_size(path: str, as_host: bool) -> tuple[int, int]:
     with Image.open(path) as image:
-        width, height = image.size
-    return width, height
+        return _size_of(image, as_host)
+
+
+def _size_of(image: Image.Image, as_host: bool) -> tuple[int, int]:
+    width, height = image.size
+    lies = not as_host and orientation(image) >= LYING
+    return (height, width) if lies else (width, height)

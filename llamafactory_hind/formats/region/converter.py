@@ -96,7 +96,8 @@ class Converter(RowConverter):
         if any(problem.field.startswith("images[") for problem in problems) or any(record_problems(fields)):
             return
         pictures = self._media(fields.get("images")) or []
-        yield from box_problems(read_row(fields), pictures)
+        as_host = bool(getattr(self.data_args, "media_as_host", False))
+        yield from box_problems(read_row(fields), [picture_size(picture, as_host=as_host) for picture in pictures])
         if self._region_options.region_style in DRAWN:
             for index, picture in enumerate(pictures):
                 if not isinstance(picture, str):
@@ -129,10 +130,10 @@ class Converter(RowConverter):
         return nothing | dict(fields) | shown | gold | {"region_order": list(showing.order)}
 
 
-def box_problems(record: RegionRow, pictures: list[Any]) -> Iterator[RowProblem]:
-    """Yield the regions that do not lie in their picture."""
+def box_problems(record: RegionRow, sizes: list[tuple[int, int]]) -> Iterator[RowProblem]:
+    """Yield the regions that do not lie in their picture; `sizes` are (width, height) of the row's pictures."""
     for index, region in enumerate(record.regions):
-        width, height = picture_size(pictures[region.image])
+        width, height = sizes[region.image]
         if check_box(region.box, (width, height)) is not None:
             expected = f"a box within image {region.image}, which is {width} x {height} pixels"
             remedy = "write it in pixels of the original picture; `regions.clamp_box` cuts what sticks out a little"

@@ -11,6 +11,7 @@ from ...regions.conventions import get_convention
 from ...regions.coordinates import format_box, parse_boxes
 from ...regions.inline import InlineBox, has_inline, replace_inline
 from ..media.drawn import draw_if_asked, picture_size
+from ..media.host_view import sees_as_host
 from .conventions import convention_of
 
 
@@ -76,7 +77,7 @@ class RegionPlugin:
         )
 
     def _regularize_images(self, images: Sequence[Any], **limits: Any) -> dict[str, Any]:
-        drawn = [draw_if_asked(image) for image in images]
+        drawn = [draw_if_asked(image, as_host=sees_as_host(self)) for image in images]
         regular: dict[str, Any] = super()._regularize_images(drawn, **limits)  # type: ignore[misc]
         return regular
 
@@ -151,7 +152,7 @@ class BoxWriter:
 
     def original(self, image: int) -> tuple[int, int]:
         """Return (width, height) of a picture as stored."""
-        return picture_size(self.images[image])
+        return picture_size(self.images[image], as_host=sees_as_host(self.plugin))
 
     def fed(self, image: int) -> tuple[int, int] | None:
         """Return (width, height) of a picture as the processor feeds it; None where the convention does not ask."""

@@ -25,7 +25,7 @@ from transformers import (
     SiglipImageProcessor,
 )
 
-from llamafactory_hind.formats.media.drawn import with_drawing
+from llamafactory_hind.formats.media.drawn import draw_if_asked, picture_size, with_drawing
 from llamafactory_hind.formats.templates.conventions import BY_TEMPLATE, convention_of
 from llamafactory_hind.regions import draw_boxes, format_box, parse_boxes
 from llamafactory_hind.toyworld.checkpoint import train_tokenizer
@@ -209,6 +209,23 @@ def test_drawings_are_on_the_original_before_any_resize(tmp_path: Path) -> None:
         without = plugin._get_mm_inputs([image], [], [], processor)["pixel_values"]
         assert all(torch.equal(one, other) for one, other in zip(named, decoded, strict=True))
         assert not all(torch.equal(one, other) for one, other in zip(named, without, strict=True))
+
+
+def test_boxes_of_a_photo_are_those_of_its_upright_view(tmp_path: Path) -> None:
+    """Stored lying, 200 x 100, EXIF orientation 6: it is looked at as 100 x 200, and fed so."""
+    image, exif = Image.new("RGB", (200, 100)), Image.Exif()
+    exif[0x0112] = 6
+    image.save(tmp_path / "a.jpg", exif=exif)
+    path, processor = str(tmp_path / "a.jpg"), processor_of(FAMILIES[2])
+    plugin = TEMPLATES["qwen3_vl_region"].mm_plugin
+    assert plugin.write_boxes("<box:50,100,100,200>", [path], processor) == '{"bbox_2d": [500, 500, 1000, 1000]}'
+    drawing = {"marks": "boxes", "boxes": [[50, 100, 100, 200]], "numbers": [0]}
+    assert draw_if_asked(with_drawing(path, drawing)).size == (100, 200)
+    assert draw_if_asked(with_drawing(path, {**drawing, "boxes": [[100, 50, 200, 100]]}), as_host=True).size == (
+        200,
+        100,
+    )
+    assert (picture_size(path), picture_size(path, as_host=True)) == ((100, 200), (200, 100))
 
 
 def test_boxes_belong_to_their_image(tmp_path: Path) -> None:
