@@ -65,6 +65,8 @@ HOST_COLUMNS = (  # of the host's description of a dataset: the names of the col
 # The kind of rows (`config.ROWS`) of the stage of ours that the datasets are loaded for, which reads rows of the host's formats
 # with the same care; None for a stage of the host.
 KIND_OF_ROWS: ContextVar[str | None] = ContextVar("KIND_OF_ROWS", default=None)
+# Whether they are those of `eval_dataset`: what is drawn at random for training is not for evaluation.
+FOR_EVALUATION: ContextVar[bool] = ContextVar("FOR_EVALUATION", default=False)
 # The dataset that the host is loading, where its files are ours to read; `attach` asks for it in place of `load_dataset`.
 LOADING: ContextVar["tuple[DatasetAttr, DataArguments, ModelArguments] | None"] = ContextVar("LOADING", default=None)
 
@@ -154,7 +156,11 @@ def _save_places(table: Table, path: Path) -> None:
         "json_columns": table.json_columns,
         "unreadable": [dataclasses.asdict(problem) for problem in table.unreadable],
     }
-    content: dict[str, Any] = {"file_indices": table.file_indices, "numbers": table.numbers, "told": np.array(json.dumps(told))}
+    content: dict[str, Any] = {
+        "file_indices": table.file_indices,
+        "numbers": table.numbers,
+        "told": np.array(json.dumps(told)),
+    }
     write_by(path, lambda file: np.savez(file, **content))
 
 
