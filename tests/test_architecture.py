@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "regions": set(),
     "storage": {"config"},
     "formats": {"config", "regions", "storage"},
-    "engines": {"config", "formats", "losses", "storage"},
+    "engines": {"config", "formats", "losses", "regions", "storage"},
     "evaluation": {"config", "formats", "regions", "storage"},
     "rewards": {"config", "evaluation", "formats", "regions"},
     "importers": {"config", "formats", "storage"},
@@ -45,7 +45,7 @@ MACHINERY = {
     "rewards": ("runner",),
 }  # imports no sibling of its own
 IMPORTS_HOST = {"attach", "board", "check", "engines", "formats", "methods", "stages", "trainers"}
-HOST_IN_FORMATS = ("/converter.py", "/align/", "/processors/")  # the other files of `formats` are pure
+HOST_IN_FORMATS = ("/converter.py", "/align/", "/processors/", "/templates/")  # the other files of `formats` are pure
 STANDARD_LIBRARY_ONLY = {
     "attach/bootstrap.py",
     "attach/host_import.py",

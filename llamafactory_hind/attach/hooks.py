@@ -71,6 +71,13 @@ HOOKS = (
         "datasets:register_converters",
     ),
     Hook(
+        "llamafactory.data",
+        "template.TEMPLATES",
+        "`<template>_region`, which write boxes as a model does and draw them, through the host's register_template and "
+        "register_mm_plugin",
+        "datasets:register_region_templates",
+    ),
+    Hook(
         "llamafactory.data.loader",
         "align_dataset",
         "converters return fixed columns, every other column is lost; bad rows are reported or skipped",

@@ -13,6 +13,7 @@ from typing import Any
 
 from PIL import Image, ImageOps
 
+from ...formats.media.drawn import draw_if_asked
 from ...formats.media.frames import sample_frames
 from ...formats.media.pictures import _is_see_through, flatten, thin_out
 
@@ -118,6 +119,7 @@ class DataUrls:
     def _picture(self, medium: Any) -> str:
         if isinstance(medium, dict):
             medium = medium.get("bytes") or medium.get("path")
+        medium = draw_if_asked(medium)
         if isinstance(medium, Image.Image):
             return _url("png", _save(self._fit(flatten(ImageOps.exif_transpose(medium))), "PNG"))
         if not isinstance(medium, str | Path | bytes) or not medium:

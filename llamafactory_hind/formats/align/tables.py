@@ -63,6 +63,8 @@ HOST_COLUMNS = (  # of the host's description of a dataset: the names of the col
 )
 # Whether the datasets that are loaded now are for a stage of ours, which reads rows of the host's formats with the same care.
 FOR_OUR_STAGE: ContextVar[bool] = ContextVar("FOR_OUR_STAGE", default=False)
+# Whether they are those of `eval_dataset`: what is drawn at random for training is not for evaluation.
+FOR_EVALUATION: ContextVar[bool] = ContextVar("FOR_EVALUATION", default=False)
 # The dataset that the host is loading, where its files are ours to read; `attach` asks for it in place of `load_dataset`.
 LOADING: ContextVar["tuple[DatasetAttr, DataArguments, ModelArguments] | None"] = ContextVar("LOADING", default=None)
 

@@ -1,0 +1,155 @@
+"""What a region-aware plugin does beyond the host's: boxes after the real resize, drawings before it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from ...regions.checks import Corners
+from ...regions.conventions import get_convention
+from ...regions.coordinates import format_box, parse_boxes
+from ...regions.inline import InlineBox, has_inline, replace_inline
+from ..media.drawn import draw_if_asked, picture_size
+from .conventions import convention_of
+
+
+# What the host's plugin has just computed for the prompt: its own grid, so that no picture is resized twice.
+_GRIDS: ContextVar[dict[str, Any] | None] = ContextVar("_GRIDS", default=None)
+NO_PLACE_FOR_LABELS = ("llava", "shikra", "cogvlm", "glm4v")  # their form is a box alone
+
+
+class RegionPlugin:
+    """Goes before a plugin class of the host: same tokens, but for boxes and drawn pictures.
+
+    Attributes:
+        template_name: of the host's template, which names the convention; `register` sets it.
+    """
+
+    template_name = ""
+
+    def process_messages(
+        self,
+        messages: Sequence[Mapping[str, str]],
+        images: Sequence[Any],
+        videos: Sequence[Any],
+        audios: Sequence[Any],
+        processor: Any,
+    ) -> list[dict[str, str]]:
+        """Do what the host does, then write inline boxes in the model's terms.
+
+        Raises:
+            ValueError: a box that is none, lies outside of its picture, or names a picture that is not there; no
+                convention for this model.
+        """
+        with _watched() as grids:
+            host = super().process_messages(messages, images, videos, audios, processor)  # type: ignore[misc]
+        if not any(has_inline(message["content"]) for message in host):
+            return host
+        writer = BoxWriter(self, images, processor, grids)
+        return [{**message, "content": replace_inline(message["content"], writer.write)} for message in host]
+
+    def write_boxes(self, value: Any, images: Sequence[Any], processor: Any) -> Any:
+        """Return a text, or the texts anywhere within lists and mappings, with inline boxes in the model's terms."""
+        if isinstance(value, str):
+            return replace_inline(value, BoxWriter(self, images, processor, {}).write) if has_inline(value) else value
+        if isinstance(value, Mapping):
+            return {key: self.write_boxes(item, images, processor) for key, item in value.items()}
+        return [self.write_boxes(item, images, processor) for item in value] if isinstance(value, list) else value
+
+    def geometry(self, image: Any, processor: Any) -> dict[str, Any]:
+        """Return `convention`, `image_size` and `processed_size` of a picture: what reads the model's boxes back.
+
+        Sizes are [width, height]; `processed_size` is None where the convention does not ask for it. Empty for a model
+        without a published convention.
+        """
+        try:
+            writer = BoxWriter(self, [image], processor, {})
+        except ValueError:
+            return {}
+        fed = writer.fed(0)
+        return {
+            "convention": writer.convention,
+            "image_size": list(writer.original(0)),
+            "processed_size": None if fed is None else list(fed),
+        }
+
+    def read_boxes(self, text: str, image: Any, processor: Any) -> list[Corners]:
+        """Return the boxes of a model's answer as (x1, y1, x2, y2) in pixels of the original picture.
+
+        Args:
+            text: what the model wrote.
+            image: that it speaks of: a path, bytes or a decoded picture.
+            processor: of the model.
+
+        Raises:
+            ValueError: no convention for this model.
+        """
+        writer = BoxWriter(self, [image], processor, {})
+        sizes = {"image_size": writer.original(0), "processed_size": writer.fed(0)}
+        return parse_boxes(text, convention=writer.convention, **sizes)
+
+    def _regularize_images(self, images: Sequence[Any], **limits: Any) -> dict[str, Any]:
+        return super()._regularize_images([draw_if_asked(image) for image in images], **limits)  # type: ignore[misc]
+
+    def _get_mm_inputs(self, images: Sequence[Any], *args: Any, **kwargs: Any) -> dict[str, Any]:
+        inputs = super()._get_mm_inputs(images, *args, **kwargs)  # type: ignore[misc]
+        grids = _GRIDS.get()
+        if grids is not None and "image_grid_thw" in inputs:
+            grids["image_grid_thw"] = inputs["image_grid_thw"]
+        return inputs
+
+
+class BoxWriter:
+    """Writes the boxes of one row.
+
+    Args:
+        plugin: of the template.
+        images: of the row, as the plugin gets them.
+        processor: of the model.
+        grids: what the plugin computed for these images; may be empty.
+    """
+
+    def __init__(self, plugin: Any, images: Sequence[Any], processor: Any, grids: Mapping[str, Any]) -> None:
+        """Find the convention."""
+        self.plugin, self.images, self.processor, self.grids = plugin, images, processor, grids
+        self.convention = convention_of(plugin.template_name, processor)
+
+    def write(self, one: InlineBox) -> str:
+        """Return a box as the model writes it, with its label."""
+        if one.image >= len(self.images):
+            had = f"{len(self.images)} images" if len(self.images) != 1 else "1 image"
+            raise ValueError(f"box: got image {one.image}, expected one of the prompt's {had}, from 0. Correct it.")
+        text = format_box(
+            one.box,
+            image_size=self.original(one.image),
+            processed_size=self.fed(one.image),
+            convention=self.convention,
+            label=one.label,
+        )
+        return f"{one.label} {text}" if one.label and self.convention in NO_PLACE_FOR_LABELS else text
+
+    def original(self, image: int) -> tuple[int, int]:
+        """Return (width, height) of a picture as stored."""
+        return picture_size(self.images[image])
+
+    def fed(self, image: int) -> tuple[int, int] | None:
+        """Return (width, height) of a picture as the processor feeds it; None where the convention does not ask."""
+        if get_convention(self.convention).frame != "processed":
+            return None
+        grid = self.grids.get("image_grid_thw")
+        if grid is None:
+            grid = self.plugin._get_mm_inputs(list(self.images), [], [], self.processor)["image_grid_thw"]
+            self.grids = {"image_grid_thw": grid}
+        _, rows, columns = (int(value) for value in grid[image])
+        patch = self.processor.image_processor.patch_size
+        return columns * patch, rows * patch
+
+
+@contextmanager
+def _watched() -> Iterator[dict[str, Any]]:
+    grids: dict[str, Any] = {}
+    token = _GRIDS.set(grids)
+    try:
+        yield grids
+    finally:
+        _GRIDS.reset(token)
