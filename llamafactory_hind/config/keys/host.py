@@ -8,11 +8,15 @@ from typing import Any, Literal
 
 from ..problem import Problem
 from .host_known import HONOURED, NEUTRAL
-from .host_refused import EVERYWHERE, PAIRS, PROMPTS, Refused
+from .host_refused import CRITIC, EVERYWHERE, PAIRS, PROMPTS, Refused
 
 
 Treatment = Literal["used", "refused", "neutral"]
-REFUSED: dict[str, dict[str, Refused]] = {"pairs": EVERYWHERE | PAIRS, "prompts": EVERYWHERE | PROMPTS}
+REFUSED: dict[str, dict[str, Refused]] = {
+    "pairs": EVERYWHERE | PAIRS,
+    "prompts": EVERYWHERE | PROMPTS,
+    "critic": EVERYWHERE | CRITIC,
+}
 USED = {key for keys in HONOURED.values() for key in keys.split()}
 _NEUTRAL = {key for keys in NEUTRAL.values() for key in keys.split()}
 
