@@ -4,6 +4,7 @@ The text travels as a path does: through `datasets`, caches, collators and worke
 draws on the original pixels, before any resize.
 """
 
+import io
 import json
 from collections.abc import Mapping
 from functools import lru_cache
@@ -64,22 +65,20 @@ def apply_drawing(image: Image.Image, drawing: Mapping[str, Any]) -> Image.Image
 
 
 def picture_size(medium: Any) -> tuple[int, int]:
-    """Return (width, height) of a picture in pixels of its original, from its header alone where it is a file."""
-    if isinstance(medium, Image.Image):
-        return medium.size
+    """Return (width, height) of a picture in pixels of its original, from its header alone where it is a file.
+
+    Args:
+        medium: a path, with or without a drawing; encoded bytes; `{"bytes", "path"}`; or a decoded picture.
+    """
+    if isinstance(medium, Mapping):
+        medium = medium.get("bytes") or medium["path"]
     if isinstance(medium, str):
         return _file_size(split_drawing(medium)[0])
-    return _open(medium).size
+    width, height = (medium if isinstance(medium, Image.Image) else Image.open(io.BytesIO(medium))).size
+    return width, height
 
 
 @lru_cache(maxsize=4096)
 def _file_size(path: str) -> tuple[int, int]:
     with Image.open(path) as image:
         return image.size
-
-
-def _open(medium: Any) -> Image.Image:
-    import io
-
-    raw = (medium.get("bytes") or medium.get("path")) if isinstance(medium, Mapping) else medium
-    return Image.open(io.BytesIO(raw) if isinstance(raw, bytes) else raw)

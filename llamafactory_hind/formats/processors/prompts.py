@@ -14,7 +14,7 @@ from llamafactory.extras import logging
 from ...config.problem import RowProblem
 from ..fields import read_columns
 from ..media.fields import MEDIA_FIELDS
-from ..templates.plugin import RegionPlugin
+from ..templates.plugin import BoxWriter, RegionPlugin
 from .skipping import skip_row
 
 
@@ -71,10 +71,11 @@ class PromptProcessor(DatasetProcessor):
         if not isinstance(plugin, RegionPlugin):
             return text
         images = example["_images"] or []
-        columns = plugin.write_boxes(read_columns(text), images, self.processor)
+        writer = BoxWriter(plugin, images, self.processor)
+        columns = writer.write_texts(read_columns(text))
         has_gold = bool(columns.get("box") or columns.get("boxes"))
         if has_gold and images and columns.get("convention") is None:
-            columns |= plugin.geometry(images[columns.get("box_image") or 0], self.processor)
+            columns |= writer.geometry(columns.get("box_image") or 0)
         return json.dumps(columns, ensure_ascii=False, sort_keys=True)
 
     def _encode(self, example: Mapping[str, Any]) -> list[int]:

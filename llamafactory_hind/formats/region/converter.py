@@ -10,7 +10,6 @@ from llamafactory.data.data_utils import Role
 
 from ...config.problem import RowProblem, show
 from ...regions.checks import check_box
-from ...regions.tags import find_mentions
 from ..align.tables import FOR_EVALUATION
 from ..converter import RowConverter, extra_columns
 from ..fields import as_list, read_fields
@@ -18,10 +17,10 @@ from ..media.check import MediaCheck
 from ..media.drawn import picture_size, with_drawing
 from ..media.fields import count_placeholders
 from ..rollout.rows import turns_of
-from ..templates.conventions import SUFFIX
+from ..templates.conventions import BY_PROCESSOR, BY_TEMPLATE, SUFFIX
 from . import rows
 from .options import DRAWN, RegionOptions
-from .record import RegionRow, read_row, record_problems
+from .record import RegionRow, gold_boxes, read_row, record_problems
 from .showing import Showing, show_regions
 
 
@@ -55,6 +54,11 @@ class Converter(RowConverter):
                 f"Dataset {self.dataset_attr.dataset_name}: got `template: {template or 'null'}` with `region_style: "
                 f"{style}`, expected one that ends in {SUFFIX}: only those write boxes in the model's terms and draw. "
                 f"Set `template: {template or 'qwen2_vl'}{SUFFIX}`, or `region_style: name`."
+            )
+        if style in BOXED and template.removesuffix(SUFFIX) not in {*BY_TEMPLATE, *BY_PROCESSOR}:
+            raise ValueError(
+                f"Dataset {self.dataset_attr.dataset_name}: got `region_style: {style}` with `template: {template}`, "
+                "expected a family with a published form of boxes. Set `region_style: marks`, `crop` or `name`."
             )
 
     @property
@@ -112,7 +116,7 @@ class Converter(RowConverter):
         names = {column: field for field, column in self.options.columns}
         nothing = {names.get(column, column): None for column in row}  # null stays: "does not apply"
         texts = {name: getattr(record, name) for name in ("question", "answer", "rationale", "chosen", "rejected")}
-        shown = {name: showing.write(text) for name, text in texts.items() if text is not None}
+        shown: dict[str, Any] = {name: showing.write(text) for name, text in texts.items() if text is not None}
         if isinstance(fields.get("answer"), (int, float)):
             shown["answer"] = fields["answer"]
         prompt = rows.as_prompt(fields, record, write=showing.write)
@@ -123,15 +127,6 @@ class Converter(RowConverter):
         if gold.get("box_image", -1) >= place:  # pictures that are cut out stand before it
             gold["box_image"] += len(showing.crops)
         return nothing | dict(fields) | shown | gold | {"region_order": list(showing.order)}
-
-
-def gold_boxes(record: RegionRow) -> dict[str, Any]:
-    """Return `boxes` that the answer mentions, and `box_image`, their picture; `boxes` is None where there is no such one."""
-    mentioned = [record.regions[index] for index in dict.fromkeys(find_mentions(record.answer or ""))]
-    images = {region.image for region in mentioned}
-    if len(images) != 1:
-        return {"boxes": None}
-    return {"boxes": [list(region.box) for region in mentioned], "box_image": images.pop()}
 
 
 def box_problems(record: RegionRow, pictures: list[Any]) -> Iterator[RowProblem]:

@@ -7,7 +7,7 @@ from typing import Any
 from ...config.problem import RowProblem, show
 from ...regions.checks import are_numbers
 from ...regions.inline import label_problem
-from ...regions.tags import mention_problem
+from ...regions.tags import find_mentions, mention_problem
 from ...regions.token_lists import read_tokens
 from ..fields import as_list, is_missing
 
@@ -88,6 +88,15 @@ def read_row(fields: Mapping[str, Any]) -> RegionRow:
         **{name: fields[name] for name in PLAIN_FIELDS if not is_missing(fields.get(name))},
         **texts,
     )
+
+
+def gold_boxes(record: RegionRow) -> dict[str, Any]:
+    """Return `boxes` that the answer mentions, and `box_image`, their picture; `boxes` is None where there is no such one."""
+    mentioned = [record.regions[index] for index in dict.fromkeys(find_mentions(record.answer or ""))]
+    images = {region.image for region in mentioned}
+    if len(images) != 1:
+        return {"boxes": None}
+    return {"boxes": [list(region.box) for region in mentioned], "box_image": images.pop()}
 
 
 def record_problems(fields: Mapping[str, Any]) -> Iterator[RowProblem]:

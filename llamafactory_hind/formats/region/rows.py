@@ -49,7 +49,7 @@ def question_problems(fields: Mapping[str, Any]) -> Iterator[RowProblem]:
 
 def question_of(fields: Mapping[str, Any]) -> str | None:
     """Return the last turn of the prompt, its regions by name; None where the prompt cannot be used."""
-    if next(find_problems(fields, RegionOptions(ranking=True)), None) is not None and any(record_problems(fields)):
+    if next(find_problems(fields, RegionOptions()), None) is not None:
         return None
     row = read_row(fields)
     text = row.messages[-1]["content"] if row.messages else row.question

@@ -38,7 +38,7 @@ def convention_of(template: str, processor: Any) -> str:
             )
     if found is None:
         raise ValueError(
-            f"template {template}{SUFFIX}: got a box, but no form of boxes is published for this family. "
+            f"template {template}{SUFFIX}: got a box, expected none: no form of boxes is published for this family. "
             "Show regions with `region_style: marks`, `crop` or `name`."
         )
     if found == "llava" and not getattr(getattr(processor, "image_processor", None), "do_pad", False):

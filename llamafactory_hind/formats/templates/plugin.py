@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cached_property
 from typing import Any
 
 from ...regions.checks import Corners
@@ -42,7 +43,9 @@ class RegionPlugin:
                 convention for this model.
         """
         with _watched() as grids:
-            host = super().process_messages(messages, images, videos, audios, processor)  # type: ignore[misc]
+            host: list[dict[str, str]] = super().process_messages(  # type: ignore[misc]
+                messages, images, videos, audios, processor
+            )
         if not any(has_inline(message["content"]) for message in host):
             return host
         writer = BoxWriter(self, images, processor, grids)
@@ -50,28 +53,11 @@ class RegionPlugin:
 
     def write_boxes(self, value: Any, images: Sequence[Any], processor: Any) -> Any:
         """Return a text, or the texts anywhere within lists and mappings, with inline boxes in the model's terms."""
-        if isinstance(value, str):
-            return replace_inline(value, BoxWriter(self, images, processor, {}).write) if has_inline(value) else value
-        if isinstance(value, Mapping):
-            return {key: self.write_boxes(item, images, processor) for key, item in value.items()}
-        return [self.write_boxes(item, images, processor) for item in value] if isinstance(value, list) else value
+        return BoxWriter(self, images, processor).write_texts(value)
 
     def geometry(self, image: Any, processor: Any) -> dict[str, Any]:
-        """Return `convention`, `image_size` and `processed_size` of a picture: what reads the model's boxes back.
-
-        Sizes are [width, height]; `processed_size` is None where the convention does not ask for it. Empty for a model
-        without a published convention.
-        """
-        try:
-            writer = BoxWriter(self, [image], processor, {})
-        except ValueError:
-            return {}
-        fed = writer.fed(0)
-        return {
-            "convention": writer.convention,
-            "image_size": list(writer.original(0)),
-            "processed_size": None if fed is None else list(fed),
-        }
+        """Return what reads the model's boxes back, see `BoxWriter.geometry`."""
+        return BoxWriter(self, [image], processor).geometry(0)
 
     def read_boxes(self, text: str, image: Any, processor: Any) -> list[Corners]:
         """Return the boxes of a model's answer as (x1, y1, x2, y2) in pixels of the original picture.
@@ -84,15 +70,18 @@ class RegionPlugin:
         Raises:
             ValueError: no convention for this model.
         """
-        writer = BoxWriter(self, [image], processor, {})
-        sizes = {"image_size": writer.original(0), "processed_size": writer.fed(0)}
-        return parse_boxes(text, convention=writer.convention, **sizes)
+        writer = BoxWriter(self, [image], processor)
+        return parse_boxes(
+            text, image_size=writer.original(0), processed_size=writer.fed(0), convention=writer.convention
+        )
 
     def _regularize_images(self, images: Sequence[Any], **limits: Any) -> dict[str, Any]:
-        return super()._regularize_images([draw_if_asked(image) for image in images], **limits)  # type: ignore[misc]
+        drawn = [draw_if_asked(image) for image in images]
+        regular: dict[str, Any] = super()._regularize_images(drawn, **limits)  # type: ignore[misc]
+        return regular
 
     def _get_mm_inputs(self, images: Sequence[Any], *args: Any, **kwargs: Any) -> dict[str, Any]:
-        inputs = super()._get_mm_inputs(images, *args, **kwargs)  # type: ignore[misc]
+        inputs: dict[str, Any] = super()._get_mm_inputs(images, *args, **kwargs)  # type: ignore[misc]
         grids = _GRIDS.get()
         if grids is not None and "image_grid_thw" in inputs:
             grids["image_grid_thw"] = inputs["image_grid_thw"]
@@ -106,18 +95,28 @@ class BoxWriter:
         plugin: of the template.
         images: of the row, as the plugin gets them.
         processor: of the model.
-        grids: what the plugin computed for these images; may be empty.
+        grids: what the plugin computed for these images, where it did.
     """
 
-    def __init__(self, plugin: Any, images: Sequence[Any], processor: Any, grids: Mapping[str, Any]) -> None:
-        """Find the convention."""
-        self.plugin, self.images, self.processor, self.grids = plugin, images, processor, grids
-        self.convention = convention_of(plugin.template_name, processor)
+    def __init__(
+        self, plugin: Any, images: Sequence[Any], processor: Any, grids: Mapping[str, Any] | None = None
+    ) -> None:
+        """Compute nothing yet."""
+        self.plugin, self.images, self.processor, self.grids = plugin, images, processor, grids or {}
+
+    @cached_property
+    def convention(self) -> str:
+        """The convention of the model.
+
+        Raises:
+            ValueError: none is published.
+        """
+        return convention_of(self.plugin.template_name, self.processor)
 
     def write(self, one: InlineBox) -> str:
         """Return a box as the model writes it, with its label."""
         if one.image >= len(self.images):
-            had = f"{len(self.images)} images" if len(self.images) != 1 else "1 image"
+            had = "1 image" if len(self.images) == 1 else f"{len(self.images)} images"
             raise ValueError(f"box: got image {one.image}, expected one of the prompt's {had}, from 0. Correct it.")
         text = format_box(
             one.box,
@@ -127,6 +126,28 @@ class BoxWriter:
             label=one.label,
         )
         return f"{one.label} {text}" if one.label and self.convention in NO_PLACE_FOR_LABELS else text
+
+    def write_texts(self, value: Any) -> Any:
+        """Return the texts anywhere within lists and mappings with their inline boxes in the model's terms."""
+        if isinstance(value, str):
+            return replace_inline(value, self.write) if has_inline(value) else value
+        if isinstance(value, Mapping):
+            return {key: self.write_texts(item) for key, item in value.items()}
+        return [self.write_texts(item) for item in value] if isinstance(value, list) else value
+
+    def geometry(self, image: int) -> dict[str, Any]:
+        """Return `convention`, `image_size` and `processed_size` of a picture: what reads the model's boxes back.
+
+        Sizes are [width, height]; `processed_size` is None where the convention does not ask for it. Empty for a model
+        without a published convention.
+        """
+        try:
+            convention = self.convention
+        except ValueError:
+            return {}
+        fed = self.fed(image)
+        sizes = {"image_size": list(self.original(image)), "processed_size": None if fed is None else list(fed)}
+        return {"convention": convention, **sizes}
 
     def original(self, image: int) -> tuple[int, int]:
         """Return (width, height) of a picture as stored."""
