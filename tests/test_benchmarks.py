@@ -52,3 +52,11 @@ def test_distillation_beside_full_logits(benchmark: ModuleType) -> None:
     found = benchmark.compare(sizes, frozen=True)
     assert found["value_difference"] < 1e-5
     assert found["gradient_difference"] < 1e-5
+
+
+@pytest.mark.parametrize("benchmark", ["rank"], indirect=True)
+def test_choices_together_beside_apart(benchmark: ModuleType, small_world: Path) -> None:
+    loaded = benchmark.build_loaded(str(small_world / "tiny"), 64, 2)
+    found = benchmark.measure(loaded, 3, 4, 1)
+    assert found["ratio"] > 0
+    assert found["difference"] < 1e-4

@@ -86,7 +86,9 @@ def read_rows(
     Raises:
         ConfigError: `dataset_info.json` or a file is missing or unreadable, or a dataset is of another format.
     """
-    opened, problems = open_datasets(datasets, dataset_dir=dataset_dir, formats=[formatting] if isinstance(formatting, str) else formatting)
+    opened, problems = open_datasets(
+        datasets, dataset_dir=dataset_dir, formats=[formatting] if isinstance(formatting, str) else formatting
+    )
     stored: list[tuple[Dataset, DatasetRow | RowProblem]] = []
     for dataset in opened:
         try:
