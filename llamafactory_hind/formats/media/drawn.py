@@ -81,4 +81,5 @@ def picture_size(medium: Any) -> tuple[int, int]:
 @lru_cache(maxsize=4096)
 def _file_size(path: str) -> tuple[int, int]:
     with Image.open(path) as image:
-        return image.size
+        width, height = image.size
+    return width, height

@@ -155,7 +155,7 @@ def box_problems(record: RegionRow, pictures: list[Any]) -> Iterator[RowProblem]
 def _responses(record: RegionRow, options: RegionOptions, showing: Showing) -> list[str]:
     if options.ranking:
         return [showing.write(text or "") for text in (record.chosen, record.rejected)]
-    text = rows.answer_turn(record, options.target, showing)
+    text = rows.answer_turn(record, options.target, write=showing.write)
     return [] if text is None else [text]
 
 

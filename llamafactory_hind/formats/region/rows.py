@@ -1,18 +1,19 @@
 """Reading one `region` row: what is wrong with it, its turns, and its assistant turn."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from ...config.problem import RowProblem, show
 from ...regions.inline import ALMOST, INLINE
+from ...regions.tags import find_mentions, replace_mentions
 from ..fields import is_missing
-from ..media.fields import MEDIA_FIELDS, count_placeholders
+from ..media.fields import MEDIA_FIELDS, PLACEHOLDERS, count_placeholders
 from ..options import RowOptions
 from ..prompts.wording import CHOICE_LETTERS, format_choices
 from ..rollout import rows as rollout
 from .options import RegionOptions
 from .options import read_options as read_options  # part of what a format has, see `formats.get_rows`
-from .record import RegionRow, read_row, record_problems
+from .record import RegionRow, gold_boxes, read_row, record_problems
 from .showing import Showing, show_regions, texts_of
 
 
@@ -57,14 +58,30 @@ def question_of(fields: Mapping[str, Any]) -> str | None:
 
 
 def response_of(fields: Mapping[str, Any], options: RowOptions) -> str | None:
-    """Return the assistant turn that the host's stages train on, its regions by name; None where the row has none."""
+    """Return the assistant turn that the host's stages train on; None where the row has none, or where it points.
+
+    How a region is written depends on the model: only `region_style: name` is known here.
+    """
     row = read_row(fields)
     if getattr(options, "ranking", False):
         return None
-    return answer_turn(row, options.target, _by_name(row))
+    told = answer_turn(row, options.target, write=str)
+    if told is None or (find_mentions(told) and getattr(options, "region_style", "name") != "name"):
+        return None
+    return answer_turn(row, options.target, write=_by_name(row).write)
 
 
-def as_prompt(fields: Mapping[str, Any], row: RegionRow, *, write: Any) -> dict[str, Any]:
+def reference_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields that `score` reads in another form: gold boxes, and the question with its mentions as gaps."""
+    row = read_row(fields)
+    text = row.messages[-1]["content"] if row.messages else row.question
+    question = replace_mentions(text or "", lambda _: PLACEHOLDERS["images"])  # `score` skips placeholders
+    given = fields.get("box") or fields.get("boxes")
+    gold = {} if given else {name: value for name, value in gold_boxes(row).items() if value is not None}
+    return {"question": question, **gold}
+
+
+def as_prompt(fields: Mapping[str, Any], row: RegionRow, *, write: Callable[[Any], Any]) -> dict[str, Any]:
     """Return the prompt of a row as fields of `rollout`; `write` is applied to its texts."""
     prompt: dict[str, Any] = {name: fields[name] for name in PASSED_ON if name in fields}
     if row.messages:
@@ -81,15 +98,15 @@ def as_prompt(fields: Mapping[str, Any], row: RegionRow, *, write: Any) -> dict[
     return prompt
 
 
-def answer_turn(row: RegionRow, target: str, showing: Showing) -> str | None:
-    """Return what the model is to write for a target; None where the row lacks it."""
+def answer_turn(row: RegionRow, target: str, *, write: Callable[[str], str]) -> str | None:
+    """Return what the model is to write for a target; None where the row lacks it. `write` is applied to the text."""
     parts = {"answer": row.answer, "rationale": row.rationale}
     if target == "answer_rationale":
         answer, rationale = parts["answer"], parts["rationale"]
         text = None if answer is None or rationale is None else f"{answer}\nRationale: {rationale}"
     else:
         text = parts[target]
-    return None if text is None else showing.write(text)
+    return None if text is None else write(text)
 
 
 def _by_name(row: RegionRow) -> Showing:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from llamafactory_hind.evaluation.score import run_score
 from llamafactory_hind.formats.align.tables import FOR_EVALUATION
 from llamafactory_hind.formats.media.drawn import draw_if_asked, drawing_of, picture_size
 from llamafactory_hind.formats.problems import BadRowsError
@@ -298,12 +299,32 @@ def test_what_pipelines_and_scores_read() -> None:
     """Without the host: regions by name."""
     assert not list(find_problems(ROW, RegionOptions()))
     assert question_of(ROW) == "Why does dog 2 run?"
-    assert response_of(ROW, RegionOptions()) == "dog 2 is young."
+    assert response_of(ROW, RegionOptions(region_style="name")) == "dog 2 is young."
+    assert response_of(ROW, RegionOptions()) is None  # how the model writes a box is not known
+    assert response_of(ROW | {"answer": 3}, RegionOptions()) == "3"
     assert question_of(ROW | {"regions": None}) is None
     assert question_of({"question": "What is it?", "images": ["a.png"]}) == "What is it?"
     assert not list(record_problems({"question": "no regions at all"}))
     showing = show_regions(read_row(ROW), RegionOptions(region_style="marks"))
     assert (showing.order, showing.write("<region:1>")) == ((1,), "[0]")
+
+
+def test_predictions_of_the_host_are_scored(setup: FormatSetup, capsys: pytest.CaptureFixture) -> None:
+    """A box in 0..1000 of 640 x 480: 100, 100, 500, 500 is 64, 48, 320, 240. The second answer is half of the gold box."""
+    size = {"convention": "qwen3_vl", "image_size": [640, 480]}
+    rows = [ROW | size | {"id": number, "answer": "<region:0>"} for number in range(2)]
+    write_rows(setup.folder / "rows.json", rows)
+    info = {"mine": {"file_name": "rows.json", "formatting": "region"}}
+    (setup.folder / "dataset_info.json").write_text(json.dumps(info))
+    boxes = ["[100, 100, 500, 500]", "[100, 100, 300, 500]"]
+    prompt = 'user\nWhy does {"bbox_2d": [16, 21, 78, 105], "label": "dog"} run?\nassistant\n'
+    label = '{"bbox_2d": [100, 100, 500, 500], "label": "dog"}'
+    predictions = setup.folder / "generated_predictions.jsonl"
+    write_rows(predictions, [{"prompt": prompt, "predict": box, "label": label} for box in boxes])
+    words = {"metric": "box_iou", "predictions": predictions, "dataset": "mine", "dataset_dir": setup.folder}
+    run_score([f"{key}={value}" for key, value in words.items()])
+    report = json.loads((setup.folder / "generated_predictions.score.json").read_text())
+    assert report["metrics"]["box_iou"]["parts"]["mean_iou"]["score"] == pytest.approx(0.75)
 
 
 def test_a_picture_is_told_apart_by_what_is_drawn(setup: FormatSetup) -> None:

@@ -1,6 +1,7 @@
 """`region` rows on their way: tokens of our stages and the host's, the reward in original pixels, chat, real runs."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from llamafactory.hparams import DataArguments, ModelArguments
 from llamafactory.model import load_tokenizer
 from PIL import Image
 
+from llamafactory_hind.formats.media.drawn import draw_if_asked
 from llamafactory_hind.formats.processors.pairs import PairProcessor
 from llamafactory_hind.formats.processors.prompts import PromptProcessor
 from llamafactory_hind.rewards import load_rewards
@@ -31,6 +33,18 @@ ROW = {
     "chosen": "Yes.",
     "rejected": "See <region:1>.",
 }
+
+
+def test_the_samples_of_the_repository(root: Path, tmp_path: Path) -> None:
+    shutil.copytree(root / "data_info", tmp_path, dirs_exist_ok=True)
+    setup = FormatSetup(tmp_path)
+    setup.data_args.template = "qwen2_vl_region"
+    info = {"file_name": "region_sample.json", "formatting": "region"}
+    found = setup.align(None, **info)
+    assert found["_response"][1][0]["content"] == "<box:1:29,15,84,70:dial> is round."
+    drawn = setup.align(None, **info, region_style="marks")
+    assert drawn["_prompt"][1][0]["content"] == "<image><image>Which is round, [0] or [1]?"
+    assert [draw_if_asked(entry).size for entry in drawn["_images"][1]] == [(112, 84)] * 2
 
 
 @pytest.fixture
