@@ -111,7 +111,11 @@ def replace_get_dataset_processor(loader: ModuleType) -> None:
         data_args: Any, stage: str, template: Any, tokenizer: Any, processor: Any, do_generate: bool = False
     ) -> Any:
         if stage not in config.STAGES:
-            return host_processor(data_args, stage, template, tokenizer, processor, do_generate)
+            from ..formats.align.run import RUN
+            from ..formats.processors.guarding import GuardedProcessor
+
+            run, theirs = RUN.get(), host_processor(data_args, stage, template, tokenizer, processor, do_generate)
+            return GuardedProcessor(theirs) if run is not None and run.ours else theirs
         from ..formats.processors import PROCESSORS
 
         processor_class = PROCESSORS[config.ROWS[stage]]

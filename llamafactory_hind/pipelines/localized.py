@@ -12,6 +12,7 @@ from ..config.problem import Problem
 from ..config.types import nearest
 from ..storage.digests import digest_path
 from ..storage.files import write_rows
+from ..storage.outputs import written
 from .rules.localized_report import count_triples, read_labels
 from .rules.sweep_plot import plot_sweep
 from .rules.triples import KEPT
@@ -28,6 +29,7 @@ from .runner.rows import REGION, Row
 SUMMARY = "describes pictures and their regions, writes questions with answers and rationales, keeps what a critic accepts (LSKD)"
 FORMATTING = REGION
 NEEDS_ANSWER = NEEDS_QUESTION = False
+BESIDE = (".report.json", ".dropped.jsonl", ".critic.png")
 REJECTED = "below the threshold"
 
 
@@ -195,12 +197,14 @@ def finish(
                 made = {"id": entry["id"], "images": row.fields.get("images"), "regions": result["regions"], **texts}
                 scores = {} if triple["critic"] is None else {"critic": triple["critic"]["accept"]}
                 kept.append(made | scores | {"provenance": source})
-    write_rows(arguments.beside_output(".dropped.jsonl"), [entry for entry in judged if entry["reason"] != KEPT])
+    dropped = [entry for entry in judged if entry["reason"] != KEPT]
+    write_rows(arguments.beside_output(".dropped.jsonl"), dropped, by=arguments.written_by)
     content = count_triples(judged, kept, labels, arguments.threshold)
     report(arguments, {"rows": len(done)} | content)
     if "sweep" in content:
         known = [entry["critic"] for entry in judged if entry["critic"] is not None]
-        plot_sweep(list(content["sweep"].values()), known, arguments.beside_output(".critic.png"))
+        with written(arguments.beside_output(".critic.png"), by=arguments.written_by) as picture:
+            plot_sweep(list(content["sweep"].values()), known, picture)
     return kept, {"": {"formatting": REGION, "target": "answer_rationale"}}
 
 

@@ -6,12 +6,13 @@ likelier.
 
 from typing import TYPE_CHECKING
 
-from ..losses.policy import group_advantages
+from ..methods.comparison import GroupComparison
 from ..methods.group_relative import kl_components, policy_component
 from ..rewards import load_rewards
 from ..trainers.host import HostArguments
 from ..trainers.rollouts.annotator import Annotator
 from ..trainers.rollouts.records import Annotation, Rollout, Scores
+from ..trainers.rollouts.resampling import DynamicSampling
 from ..trainers.rollouts.rewards import score_rollouts
 from ..trainers.rollouts.run import run_online
 
@@ -29,24 +30,28 @@ class GroupRelative(Annotator):
     loss = mean of -min(rho A, clip(rho, 1 - clip_low, 1 + clip_high) A) + kl_beta k3(pi, pi_ref).
     """
 
-    def __init__(self, rewards: "Rewards", finetuning_args: "FinetuningArguments") -> None:
+    def __init__(
+        self, rewards: "Rewards", finetuning_args: "FinetuningArguments", *, max_new_tokens: int | None = None
+    ) -> None:
         """Build the components; a `kl_beta` of 0 leaves the reference out."""
         self.rewards = rewards
-        self.scale = finetuning_args.advantage_scale
+        self.comparison = GroupComparison(finetuning_args, rewards.weights, max_new_tokens)
+        self.resampling = DynamicSampling.of(finetuning_args)
         self.components = [policy_component(finetuning_args), *kl_components(finetuning_args)]
 
     def score(self, rollouts: list[Rollout]) -> Scores:
         """Reward every completion."""
-        return score_rollouts(self.rewards.score, rollouts)
+        return self.comparison.penalised(score_rollouts(self.rewards.score, rollouts), rollouts)
 
-    def annotate(self, rollouts: list[Rollout]) -> Annotation:
-        """Reward every completion and compare it with its group."""
-        scores = self.score(rollouts)
-        return Annotation(rollouts, scores, group_advantages(scores.total, scale=self.scale))
+    def annotate(self, rollouts: list[Rollout], scores: Scores | None = None) -> Annotation:
+        """Reward every completion, unless it is done, and compare it with its group."""
+        scores = scores or self.score(rollouts)
+        return self.comparison.teaching(Annotation(rollouts, scores, self.comparison.advantages(scores)))
 
 
 def run(args: HostArguments) -> None:
     """Rewards, prompts, model, training, evaluation, model card."""
     keys = args.finetuning
     rewards = load_rewards(keys.reward_funcs, keys.reward_weights, timeout=keys.reward_timeout)
-    run_online(rewards, lambda loaded, engines: GroupRelative(rewards, keys), args)
+    length = args.generating.max_new_tokens
+    run_online(rewards, lambda loaded, engines: GroupRelative(rewards, keys, max_new_tokens=length), args)

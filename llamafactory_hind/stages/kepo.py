@@ -135,7 +135,7 @@ def _made_from(
         "loading": digest_settings(settings),
         "sharing": "packed" if trainer.collator.packed else "plain",
         "template": str(args.data.template),
-        "pixels": digest_settings(processor_settings(tokenizer_module["processor"])),
+        "pixels": digest_settings([processor_settings(tokenizer_module["processor"]), args.data.media_as_host]),
         "precision": f"{reference.dtype} {(training.bf16 and 'bf16') or (training.fp16 and 'fp16') or ''}".strip(),
     }
 

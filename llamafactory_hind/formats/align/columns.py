@@ -9,6 +9,7 @@ import numpy as np
 from datasets import Features, Value
 
 from ..media.fields import MEDIA_FIELDS
+from ..texts.control_tokens import NO_CONTROLS, ControlTokens
 
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ def to_aligned(
     sources: Sequence[str],
     *,
     side_file: str | None,
+    escaped: ControlTokens = NO_CONTROLS,
 ) -> dict[str, list[Any]]:
     """Return the aligned columns of good rows; a row of several tasks becomes several examples.
 
@@ -43,10 +45,11 @@ def to_aligned(
         rows: as stored.
         sources: where each of them stands.
         side_file: where a processor lists a row that does not fit; None unless bad rows are skipped.
+        escaped: signs of the tokenizer that are written as plain text.
     """
     marks = {"_side_file": side_file, **dict.fromkeys(MEDIA_FIELDS)}
     examples = [
-        {**example, "_source": source, **marks}
+        {**(escaped.escape_example(example) if escaped.tokens else example), "_source": source, **marks}
         for row, source in zip(rows, sources, strict=True)
         for example in converter.examples(row)
     ]
@@ -67,11 +70,13 @@ class RowConversion:
     numbers: np.ndarray
     media_fingerprint: str
     json_columns: tuple[str, ...] = ()
+    escaped: ControlTokens = NO_CONTROLS
 
     def __call__(self, batch: Mapping[str, list[Any]], indices: list[int]) -> dict[str, list[Any]]:
         """Convert a batch of rows that stand at `indices` of the dataset."""
         sources = [f"{self.path}, row {self.numbers[index]}" for index in indices]
-        return to_aligned(self.converter, to_rows(batch, self.json_columns), sources, side_file=self.side_file)
+        rows = to_rows(batch, self.json_columns)
+        return to_aligned(self.converter, rows, sources, side_file=self.side_file, escaped=self.escaped)
 
 
 def aligned_features(stored: Mapping[str, Any], converter: "RowConverter") -> Features:

@@ -1,13 +1,13 @@
 """The report of a run: a JSON file beside the output, and the same numbers as a table on the screen."""
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from ...storage.files import write_text
+from ...storage.atomic import write_json
+from ...storage.outputs import written
 from .arguments import SynthArguments
 
 
@@ -23,7 +23,8 @@ def report(arguments: SynthArguments, content: Mapping[str, Any], *, ending: str
         ending: of the file's name.
     """
     path = arguments.beside_output(ending)
-    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    with written(path, by=arguments.written_by) as temporary:
+        write_json(temporary, content)
     # a reason or the name of a model may look like rich's markup
     Console(markup=False, emoji=False, highlight=False).print(_table(content, f"pipeline: {arguments.pipeline}"))
 

@@ -1,6 +1,5 @@
 """A training loop over rated texts: `L = CE + w_qa MSE + w_r MSE`, the mean over the rows of an optimiser step."""
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
@@ -8,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from llamafactory.train.callbacks import SaveProcessorCallback
 
 from ...engines.local.critic import Critic, CriticHeads, CriticOutput
 from ...losses.critic import critic_loss
+from ...storage.atomic import write_json
 from ..host import HostTrainer, dropout_off
 from ..metrics import Averages, peak_memory_gib
 from ..sharding import refuse_sharding
@@ -65,8 +64,7 @@ class CriticTrainer(HostTrainer):
         self._evaluated: list[torch.Tensor] = []
         self._tokens = 0
         self._clock = time.perf_counter()
-        if processor is not None:
-            self.add_callback(SaveProcessorCallback(processor))
+        self.processor = processor
 
     def _get_train_sampler(self, *args: Any, **kwargs: Any) -> "Sampler | None":
         if self.finetuning_args.disable_shuffling:
@@ -138,9 +136,7 @@ class CriticTrainer(HostTrainer):
                 found[name] = there.mean().item()
         output.metrics.update({f"{metric_key_prefix}_{name}": value for name, value in found.items()})
         if self.is_world_process_zero():
-            folder = Path(self.args.output_dir)
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / f"{metric_key_prefix}_thresholds.json").write_text(json.dumps(table, indent=2), encoding="utf-8")
+            write_json(Path(self.args.output_dir) / f"{metric_key_prefix}_thresholds.json", table)
         return output
 
     def prediction_step(

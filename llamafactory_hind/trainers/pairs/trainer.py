@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
-from llamafactory.train.callbacks import SaveProcessorCallback
 
 from ...engines.local.packing import CHOSEN, REJECTED, packed_masks
 from ...engines.local.scoring import IGNORE_INDEX, token_logprobs
@@ -94,8 +93,7 @@ class PairTrainer(HostTrainer):
         self._sums: dict[str, dict[str, list[Any]]] = {"train": defaultdict(list), "eval": defaultdict(list)}
         self._tokens = 0
         self._clock = time.perf_counter()
-        if processor is not None:
-            self.add_callback(SaveProcessorCallback(processor))
+        self.processor = processor
 
     @property
     def collator(self) -> PairCollator:

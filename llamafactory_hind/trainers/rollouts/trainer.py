@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from accelerate.utils import gather_object
-from llamafactory.train.callbacks import SaveProcessorCallback
 from transformers.trainer_utils import EvalLoopOutput
 
 from ...engines.local.scoring import base_model
@@ -26,10 +25,10 @@ from .completions import CompletionLog
 from .log import RolloutLog
 from .metrics import evaluation_metrics
 from .modes import ModeSelection
-from .order import BlockSampler, SetEpoch
+from .order import BlockSampler, SetEpoch, curriculum_ranks
 from .progress import CloseRollouts, WritingProgress
 from .proof import proof_batches
-from .records import POLICY
+from .records import POLICY, Rollout, Scores
 from .reference import Reference
 from .scoring import GroupScorer, PromptInputs, check_objective, score_with
 from .writing import RolloutGenerator, RolloutOptions
@@ -114,8 +113,7 @@ class RolloutTrainer(HostTrainer):
         )
         self.rollout_log = RolloutLog(self.args, completions, WritingProgress(prompts * options.num_generations))
         self.add_callback(CloseRollouts(self.close_rollouts))
-        if loaded.processor is not None:
-            self.add_callback(SaveProcessorCallback(loaded.processor))
+        self.processor = loaded.processor
 
     def _scorer(self) -> GroupScorer:
         return GroupScorer(
@@ -134,6 +132,7 @@ class RolloutTrainer(HostTrainer):
             repeats=self.options.num_iterations,
             seed=self.args.seed if self.args.data_seed is None else self.args.data_seed,
             shuffle=not self.finetuning_args.disable_shuffling,
+            ranks=curriculum_ranks(self.train_dataset, self.finetuning_args.curriculum_column),
         )
         self.add_callback(SetEpoch(sampler))
         return sampler
@@ -173,8 +172,9 @@ class RolloutTrainer(HostTrainer):
             rollouts = self.generator.generate(
                 features, stream=str(self.state.global_step), on_generated=self._report_progress
             )
+        rollouts, scores = self._replace_without_signal(rollouts)
         with self.rollout_log.timed("reward"):
-            annotation = self.annotator.annotate(rollouts)
+            annotation = self.annotator.annotate(rollouts, *scores)
         self.rollout_log.add(annotation, self.state)
         batches, start = [], 0
         for some in prompts:
@@ -189,6 +189,23 @@ class RolloutTrainer(HostTrainer):
                 for batch in batches:
                     batch.ref_logps = self._reference_logps(batch)
         return batches
+
+    def _replace_without_signal(self, rollouts: list[Rollout]) -> tuple[list[Rollout], list[Scores]]:
+        """Write for other prompts where a group teaches nothing; return the scores beside, where they were needed."""
+        if self.annotator.resampling is None:
+            return rollouts, []
+        step = self.state.global_step
+
+        def write(features: list[Any], attempt: int) -> list[Rollout]:
+            with self.rollout_log.timed("resampling"), self.precision(), self.media.active():
+                return self.generator.generate(features, stream=f"{step}/resampled {attempt}")
+
+        found = self.annotator.resampling.replace(
+            rollouts, self.train_dataset, seed=f"{self.args.seed}/{step}", write=write, score=self.annotator.score
+        )
+        for name, values in found.metrics.items():
+            self.rollout_log.averages.add_values(name, values)
+        return found.rollouts, [found.scores]
 
     def _normalise(self, batches: list[RolloutBatch]) -> None:
         """Count what each component's sum is divided by, over all micro-batches and processes."""
@@ -318,12 +335,10 @@ class RolloutTrainer(HostTrainer):
 
     # checkpoints
 
-    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
-        # before the rest: a checkpoint with a trainer state is whole
+    def save_parts(self, folder: Path) -> None:
+        """Write the rollouts that are still to be learnt from."""
         if self.state.global_step % self.options.num_iterations:
-            folder = Path(self._get_output_dir(trial=None)) / f"checkpoint-{self.state.global_step}"
             save_batches(folder, self._block, self._block_rows, process=self.args.process_index)
-        super()._save_checkpoint(*args, **kwargs)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
