@@ -13,8 +13,11 @@ from llamafactory_hind.engines.interface import Request
 from llamafactory_hind.engines.local.critic import FILE, CriticHeads, CriticScorer, pooled_states
 from llamafactory_hind.engines.local.encoding import collate, encode
 from llamafactory_hind.engines.local.weights import load_weights
-from llamafactory_hind.evaluation.binary import auroc
+from llamafactory_hind.engines.open import open_critic
+from llamafactory_hind.evaluation.binary import auroc, calibration_error
 from llamafactory_hind.formats.problems import BadRowsError
+from llamafactory_hind.pipelines.runner.localizing import critic_request
+from llamafactory_hind.pipelines.runner.rows import Row
 from shared.stages import PLAIN_STEPS, ZERO2, history, loaded, lora, run, same, warm
 
 
@@ -105,7 +108,7 @@ def test_learns_evaluates_and_saves_heads_beside_the_model(plain_run: Path) -> N
 
 
 def test_what_is_saved_is_what_was_trained(base: dict[str, Any], plain_run: Path, tmp_path: Path) -> None:
-    """Evaluated again from its folder, and scored text by text as `synth` does: the same numbers."""
+    """Evaluated again from its folder: the same numbers."""
     again = run(
         base, do_train=False, do_eval=True, max_steps=None, dataset=None, eval_dataset="held_out",
         model_name_or_path=str(plain_run), output_dir=str(tmp_path / "again"), per_device_eval_batch_size=2,
@@ -113,6 +116,30 @@ def test_what_is_saved_is_what_was_trained(base: dict[str, Any], plain_run: Path
     first, second = (json.loads((out / "eval_results.json").read_text()) for out in (plain_run, again))
     for name in ("eval_loss", "eval_auroc", "eval_calibration_error", "eval_mse/qa"):
         assert second[name] == pytest.approx(first[name], abs=1e-5), name
+
+
+def synth_scores(folder: Path, rows: Path, world: Path) -> list[float]:
+    """Score the held-out rows as `pipeline: localized` does with the critic in a folder."""
+    scorer = open_critic(str(folder), settings={"template": "qwen2_vl_region", "flash_attn": "sdpa"}, batch_size=4)
+    requests = []
+    for number, fields in enumerate(json.loads((rows / "held_out.json").read_text())):
+        media = {"images": [str(world / fields["images"][0])], "videos": [], "audios": []}
+        row = Row(fields["id"], "held_out.json", number, fields, media)
+        requests.append(critic_request(row, fields["regions"], fields, style="both"))
+    return [score.accept for score in scorer.score(requests)]
+
+
+def check_synth_scores(out: Path, rows: Path, world: Path) -> None:
+    """What `synth` says of the rows is what the evaluation in training said: the calibration error depends on every score."""
+    scores = synth_scores(out, rows, world)
+    labels = [number % 4 in (0, 2) for number in range(12, 18)]
+    results = json.loads((out / "eval_results.json").read_text())
+    assert calibration_error(scores, labels) == pytest.approx(results["eval_calibration_error"], abs=1e-5)
+    assert auroc(scores, labels) == pytest.approx(results["eval_auroc"])
+
+
+def test_synth_scores_as_training_evaluates(plain_run: Path, rows: Path, small_world: Path) -> None:
+    check_synth_scores(plain_run, rows, small_world)
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +173,6 @@ def test_scores_do_not_depend_on_the_batch(weights: Any) -> None:
     for one, other in zip(together, alone, strict=True):
         assert list(vars(one).values()) == pytest.approx(list(vars(other).values()), abs=1e-5)
     assert len({score.accept for score in alone}) == 4
-    assert auroc([score.accept for score in alone], [1, 1, 0, 0]) >= 0
 
 
 def test_the_split_into_micro_batches_changes_nothing(settings: dict[str, Any], tmp_path: Path) -> None:
@@ -166,7 +192,9 @@ def heads(first: Path, second: Path, *, atol: float) -> None:
         torch.testing.assert_close(tensor, load_file(second / FILE)[name], atol=atol, rtol=1e-3, msg=name)
 
 
-def test_lora_trains_adapter_and_heads_and_resumes_bit_for_bit(settings: dict[str, Any], tmp_path: Path) -> None:
+def test_lora_trains_adapter_and_heads_and_resumes_bit_for_bit(
+    settings: dict[str, Any], rows: Path, small_world: Path, tmp_path: Path
+) -> None:
     settings = lora(settings, save_strategy="steps", save_steps=2, eval_dataset="held_out", do_eval=True)
     whole = run(settings, output_dir=str(tmp_path / "whole"))
     part = run(settings, output_dir=str(tmp_path / "part"))
@@ -182,6 +210,7 @@ def test_lora_trains_adapter_and_heads_and_resumes_bit_for_bit(settings: dict[st
         for name, tensor in load_file(whole / "adapter_model.safetensors").items()
         if "lora_B" in name
     )
+    check_synth_scores(whole, rows, small_world)
     evaluated = run(
         settings, do_train=False, max_steps=None, dataset=None, save_strategy="no",
         adapter_name_or_path=str(whole), output_dir=str(tmp_path / "evaluated"),

@@ -156,7 +156,7 @@ class Localizer:
         if self._critic is None:
             return
         asked = [
-            (triple, self._request(row, result["regions"], triple))
+            (triple, critic_request(row, result["regions"], triple, style=self.arguments.critic_style))
             for row, result in zip(rows, results, strict=True)
             for triple in result["triples"]
             if triple["reason"] == KEPT
@@ -165,17 +165,25 @@ class Localizer:
         for (triple, _), score in zip(asked, scores, strict=True):
             triple["critic"] = asdict(score)
 
-    def _request(self, row: Row, regions: Regions, triple: Mapping[str, str]) -> Request:
-        """Return a triple as `stage: critic` reads it in training."""
-        texts = {name: triple[name] for name in ("question", "answer", "rationale")}
-        fields = {"images": row.fields.get("images"), "regions": regions, **texts}
-        record = read_row(fields)
-        showing = show_regions(record, RegionOptions(region_style=self.arguments.critic_style))
-        _, turns = turns_of(as_prompt(fields, record, write=showing.write))
-        answer = showing.write(f"{record.answer}\nRationale: {record.rationale}")
-        turns[-1]["content"] = critic_turn(turns[-1]["content"], answer)
-        images = [
-            with_drawing(path, showing.drawings[number]) if number in showing.drawings else path
-            for number, path in enumerate(row.media["images"])
-        ]
-        return Request(turns, images=tuple(images))
+
+def critic_request(row: Row, regions: Regions, triple: Mapping[str, str], *, style: str) -> Request:
+    """Return a triple as `stage: critic` reads it in training.
+
+    Args:
+        row: of the picture.
+        regions: of the picture.
+        triple: `question`, `answer` and `rationale`.
+        style: the `region_style` of the critic's training.
+    """
+    texts = {name: triple[name] for name in ("question", "answer", "rationale")}
+    fields = {"images": row.fields.get("images"), "regions": regions, **texts}
+    record = read_row(fields)
+    showing = show_regions(record, RegionOptions(region_style=style))
+    _, turns = turns_of(as_prompt(fields, record, write=showing.write))
+    answer = showing.write(f"{record.answer}\nRationale: {record.rationale}")
+    turns[-1]["content"] = critic_turn(turns[-1]["content"], answer)
+    images = [
+        with_drawing(path, showing.drawings[number]) if number in showing.drawings else path
+        for number, path in enumerate(row.media["images"])
+    ]
+    return Request(turns, images=tuple(images))
