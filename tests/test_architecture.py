@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "importers": {"config", "formats", "storage"},
     "trainers": {"config", "engines", "formats", "losses", "storage"},
     "methods": {"config", "engines", "formats", "losses", "storage", "trainers"},
-    "stages": {"config", "engines", "formats", "losses", "methods", "rewards", "trainers"},
+    "stages": {"config", "engines", "evaluation", "formats", "losses", "methods", "rewards", "trainers"},
     "pipelines": {"config", "engines", "evaluation", "formats", "regions", "rewards", "storage"},
     "toyworld": {"config", "engines", "evaluation", "formats", "pipelines", "regions", "rewards"},
     "board": {"config", "formats", "regions", "rewards", "storage"},

@@ -19,6 +19,7 @@ from ..media.fields import count_placeholders
 from ..rollout.rows import turns_of
 from ..templates.conventions import BY_PROCESSOR, BY_TEMPLATE, SUFFIX
 from . import rows
+from .cutting import cut_text, whole_text
 from .options import DRAWN, RegionOptions
 from .record import RegionRow, gold_boxes, read_row, record_problems
 from .showing import Showing, show_regions
@@ -72,13 +73,15 @@ class Converter(RowConverter):
         record = read_row(fields)
         showing = show_regions(record, options, seed=self._seed(fields))
         system, turns = turns_of(rows.as_prompt(fields, record, write=showing.write))
+        responses = _responses(record, options, showing)
+        if options.prefix_cut and not self.evaluation and responses:
+            turns[-1]["content"], responses[0] = self._cut(fields, record, showing)
         if options.target == "rationale" and not options.ranking:
             turns[-1]["content"] += f"\nAnswer: {showing.write(record.answer or '')}"
         place = count_placeholders(turns[0]["content"])["images"]  # where added pictures go
         turns[0]["content"] += showing.crop_lines
         media = self._aligned_media(fields)
         media["_images"] = _shown_pictures(media["_images"] or [], showing, place) or None
-        responses = _responses(record, options, showing)
         yield {
             "_prompt": turns,
             "_response": [{"role": Role.ASSISTANT.value, "content": text} for text in responses],
@@ -104,11 +107,21 @@ class Converter(RowConverter):
                     remedy = "save it as a file, or use another `region_style`"
                     yield RowProblem(f"images[{index}]", "embedded data", "a path: regions are drawn on files", remedy)
 
+    def _cut(self, fields: Mapping[str, Any], record: RegionRow, showing: Showing) -> tuple[str, str]:
+        """Return the last turn and the response of a row whose text is cut; mentions are written behind the cut, so none is cut."""
+        _, turns = turns_of(rows.as_prompt(fields, record, write=str))
+        rationale = record.rationale if self._region_options.target == "answer_rationale" else None
+        text = whole_text(turns[-1]["content"], record.answer or "", rationale)
+        first, rest = cut_text(text, seed=f"cut {self._stream(fields)}")
+        return showing.write(first), showing.write(rest)
+
     def _seed(self, fields: Mapping[str, Any]) -> str | None:
-        options = self._region_options
-        if self.evaluation or not options.region_shuffle:
-            return None
-        return f"{options.region_seed} {json.dumps(fields, sort_keys=True, default=repr)}"
+        shuffles = self._region_options.region_shuffle and not self.evaluation
+        return self._stream(fields) if shuffles else None
+
+    def _stream(self, fields: Mapping[str, Any]) -> str:
+        """Name the random stream of a row."""
+        return f"{self._region_options.region_seed} {json.dumps(fields, sort_keys=True, default=repr)}"
 
     def _columns(
         self, row: Mapping[str, Any], fields: Mapping[str, Any], record: RegionRow, showing: Showing, place: int

@@ -18,7 +18,7 @@ FIELDS = (
 )
 OUR_KEYS = (
     *("target", "ranking", "columns", "skip_bad_rows"),
-    *("region_style", "region_marks", "region_shuffle", "region_seed"),
+    *("region_style", "region_marks", "region_shuffle", "region_seed", "prefix_cut"),
 )
 _WORDS = {  # key -> what it may be, the first by default
     "target": TARGETS,
@@ -39,7 +39,9 @@ class RegionOptions(RowOptions):
         region_marks: what is drawn: LSKD's colored `boxes`, `numbers` (Set-of-Mark), LSKD's colors on `polygons`.
         region_shuffle: LSKD's augmentation in training: half of the rows get the regions they mention in another
             order, the others all their regions.
-        region_seed: of `region_shuffle`.
+        region_seed: of `region_shuffle` and `prefix_cut`.
+        prefix_cut: LSKD's generative student in training: the prompt is the first words of question, answer and rationale, the
+            assistant turn the others.
     """
 
     ranking: bool = False
@@ -47,6 +49,7 @@ class RegionOptions(RowOptions):
     region_marks: str = "boxes"
     region_shuffle: bool = False
     region_seed: int = 0
+    prefix_cut: bool = False
 
 
 def read_options(info: Mapping[str, Any], *, name: str) -> RegionOptions:
@@ -59,12 +62,17 @@ def read_options(info: Mapping[str, Any], *, name: str) -> RegionOptions:
     Raises:
         ValueError: names every wrong key with its value, what is expected and what to do.
     """
-    problems = [*misspelt_keys(info, OUR_KEYS), *wrong_flags(info, "ranking", "skip_bad_rows", "region_shuffle")]
+    flags = ("ranking", "skip_bad_rows", "region_shuffle", "prefix_cut")
+    problems = [*misspelt_keys(info, OUR_KEYS), *wrong_flags(info, *flags)]
     for key, words in _WORDS.items():
         if info.get(key, words[0]) not in words:
             problems.append(f"{key}: got {info[key]!r}, expected one of {', '.join(words)}")
     if info.get("ranking") is True and "target" in info:
         problems.append("target: got a target with ranking, expected none: `chosen` and `rejected` are the answers")
+    if info.get("prefix_cut") is True and (info.get("ranking") is True or info.get("target") == "rationale"):
+        problems.append(
+            "prefix_cut: got true, expected it with `target: answer` or `answer_rationale`, without ranking"
+        )
     seed = info.get("region_seed", 0)
     if not isinstance(seed, int) or isinstance(seed, bool):
         problems.append(f"region_seed: got {seed!r}, expected a whole number")
@@ -75,6 +83,7 @@ def read_options(info: Mapping[str, Any], *, name: str) -> RegionOptions:
         **{"region_seed": seed, "ranking": info.get("ranking", False)},
         **{key: info.get(key, words[0]) for key, words in _WORDS.items()},
         region_shuffle=info.get("region_shuffle", False),
+        prefix_cut=info.get("prefix_cut", False),
         skip_bad_rows=info.get("skip_bad_rows", False),
         columns=tuple(columns.items()),
     )

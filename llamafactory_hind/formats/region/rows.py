@@ -50,7 +50,8 @@ def question_problems(fields: Mapping[str, Any]) -> Iterator[RowProblem]:
 
 def question_of(fields: Mapping[str, Any]) -> str | None:
     """Return the last turn of the prompt, its regions by name; None where the prompt cannot be used."""
-    if next(find_problems(fields, RegionOptions()), None) is not None:
+    # `choices` are no part of the turn here: a ranking may have more than there are letters
+    if any(problem.field != "choices" for problem in find_problems(fields, RegionOptions())):
         return None
     row = read_row(fields)
     text = row.messages[-1]["content"] if row.messages else row.question

@@ -13,7 +13,11 @@ from .arguments import SynthArguments
 from .pipeline import Pipeline, beside, endings, row_format
 
 
-GROWING = {".journal.jsonl": {"key", "header"}, ".failures.jsonl": {"reason"}}  # file -> what one of its lines has
+GROWING = {
+    ".journal.jsonl": {"key", "header"},
+    ".steps.jsonl": {"key", "header"},
+    ".failures.jsonl": {"reason"},
+}  # file -> what one of its lines has
 
 
 def check_outputs(pipeline: Pipeline, arguments: SynthArguments) -> None:
@@ -58,6 +62,8 @@ def _inputs(arguments: SynthArguments, formatting: str) -> dict[str, Sequence[Pa
     for key, value in vars(arguments).items():
         if key.endswith("_prompt") and isinstance(value, str) and value:
             found[f"`{key}`"] = [Path(value)]
+    if getattr(arguments, "labels", None):
+        found["`labels`"] = [Path(arguments.labels)]  # type: ignore[attr-defined]
     for name in split_names(getattr(arguments, "reward_funcs", None)):
         found[f"`reward_funcs: {name}`"] = [Path(name.partition(":")[0])] if ".py" in name else []
     return found

@@ -4,7 +4,7 @@ import itertools
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -23,7 +23,7 @@ from .tracking import track
 
 logger = logging.getLogger("llamafactory.hind.pipelines.runner.rows")
 ROWS_AT_ONCE = 256  # [ours] rows whose media are looked at together
-HINDSIGHT, ROLLOUT, VIDEO_REASONING = "hindsight", "rollout", "video_reasoning"
+HINDSIGHT, ROLLOUT, REGION, VIDEO_REASONING = "hindsight", "rollout", "region", "video_reasoning"
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,9 @@ def read_rows(
     max_samples: int | None,
     shard: tuple[int, int] | None = None,
     needs_answer: bool = True,
-    formatting: str = HINDSIGHT,
+    needs_question: bool = True,
+    checks_itself: Collection[str] = (),
+    formatting: str | Sequence[str] = HINDSIGHT,
     view: MediaView | None = None,
 ) -> tuple[list[Row], list[Failure]]:
     """Read and check the rows of `datasets`, in order; bad ones are failures.
@@ -85,13 +87,17 @@ def read_rows(
         max_samples: rows of each dataset; None is all.
         shard: (i, n) takes rows i, i+n, i+2n … of all, bad ones counted; the others are not even checked.
         needs_answer: a row without a gold answer is bad.
-        formatting: `hindsight` or `rollout`.
+        needs_question: likewise.
+        checks_itself: fields whose problems the pipeline finds.
+        formatting: name of the format that is read, or names.
         view: how the run sees media; what earlier runs found out about a file is not asked again. None is the host's defaults.
 
     Raises:
-        ConfigError: `dataset_info.json` or a file is missing or unreadable, or a dataset is not of that format.
+        ConfigError: `dataset_info.json` or a file is missing or unreadable, or a dataset is of another format.
     """
-    opened, problems = open_datasets(datasets, dataset_dir=dataset_dir, formats=[formatting])
+    opened, problems = open_datasets(
+        datasets, dataset_dir=dataset_dir, formats=[formatting] if isinstance(formatting, str) else formatting
+    )
     stored: list[tuple[Dataset, DatasetRow | RowProblem]] = []
     for dataset in opened:
         try:
@@ -111,7 +117,11 @@ def read_rows(
         if isinstance(row, RowProblem):
             failures.append(_unreadable(row))
             continue
-        reasons = list(_reasons(row, dataset, check, needs_answer=needs_answer))
+        reasons = list(
+            _reasons(
+                row, dataset, check, needs_answer=needs_answer, needs_question=needs_question, known=checks_itself
+            )
+        )
         if reasons:
             failures.append(Failure(row.id, row.file, row.number, "; ".join(reasons), row.fields))
         else:
@@ -170,9 +180,16 @@ def _locate(item: Any, media_dir: str) -> Any:
     return item
 
 
-def _reasons(row: Row, dataset: Dataset, check: MediaCheck, *, needs_answer: bool) -> Iterator[str]:
+def _reasons(
+    row: Row, dataset: Dataset, check: MediaCheck, *, needs_answer: bool, needs_question: bool, known: Collection[str]
+) -> Iterator[str]:
+    without_question = all(is_missing(row.fields.get(name)) for name in ("question", "messages"))
     for wrong in dataset.format.question_problems(row.fields):
-        if needs_answer or wrong.field != "answer" or not is_missing(row.fields.get("answer")):
+        if not needs_answer and wrong.field == "answer" and is_missing(row.fields.get("answer")):
+            continue
+        if not needs_question and wrong.field.startswith("question") and without_question:
+            continue
+        if wrong.field not in known:
             yield str(wrong)
     for kind in MEDIA_FIELDS:
         for index, item in enumerate(row.media[kind]):
