@@ -10,7 +10,7 @@ from ...formats.datasets import open_datasets
 from ...storage.dataset_info import entry_problems
 from ...storage.outputs import INFO, is_noted, is_ours, output_problems, reading_problems
 from .arguments import SynthArguments
-from .pipeline import Pipeline, beside, endings, row_format
+from .pipeline import Pipeline, beside, endings, row_formats
 
 
 GROWING = {
@@ -41,7 +41,7 @@ def _problems(pipeline: Pipeline, arguments: SynthArguments) -> Iterator[Problem
     begun = arguments.beside_output(".journal.jsonl").exists() and not foreign
     # an earlier version noted nothing: its journal says whose the files are
     unnoted = [path for path in outputs if begun and not is_noted(path)]
-    inputs = _inputs(arguments, row_format(pipeline))
+    inputs = _inputs(arguments, row_formats(pipeline))
     yield from reading_problems("output", [*unnoted, *growing], inputs)
     yield from output_problems("output", [path for path in outputs if path not in unnoted], inputs, by=by)
     if not arguments.shard_of:
@@ -52,11 +52,11 @@ def _problems(pipeline: Pipeline, arguments: SynthArguments) -> Iterator[Problem
         yield from entry_problems(key, Path(arguments.dataset_dir), names, outputs, by=by, own=own)
 
 
-def _inputs(arguments: SynthArguments, formatting: str) -> dict[str, Sequence[Path]]:
+def _inputs(arguments: SynthArguments, formats: Sequence[str]) -> dict[str, Sequence[Path]]:
     """Return what the run reads, by what it is."""
     folder = Path(arguments.dataset_dir)
     found: dict[str, Sequence[Path]] = {INFO: [folder / INFO]}
-    opened, _ = open_datasets(split_names(arguments.dataset), dataset_dir=arguments.dataset_dir, formats=[formatting])
+    opened, _ = open_datasets(split_names(arguments.dataset), dataset_dir=arguments.dataset_dir, formats=formats)
     for dataset in opened:
         found[f"`dataset: {dataset.name}`"] = dataset.files()
     for key, value in vars(arguments).items():
