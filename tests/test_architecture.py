@@ -18,12 +18,12 @@ MAY_IMPORT = {
     "regions": set(),
     "storage": {"config"},
     "formats": {"config", "regions", "storage"},
-    "engines": {"config", "formats", "losses", "storage"},
+    "engines": {"config", "formats", "losses", "regions", "storage"},
     "evaluation": {"config", "formats", "regions", "storage"},
     "rewards": {"config", "evaluation", "formats", "regions"},
     "importers": {"config", "formats", "storage"},
     "trainers": {"config", "engines", "formats", "losses", "storage"},
-    "methods": {"config", "engines", "formats", "losses", "trainers"},
+    "methods": {"config", "engines", "formats", "losses", "storage", "trainers"},
     "stages": {"config", "engines", "formats", "losses", "methods", "rewards", "trainers"},
     "pipelines": {"config", "engines", "evaluation", "formats", "regions", "rewards", "storage"},
     "toyworld": {"config", "engines", "evaluation", "formats", "pipelines", "regions", "rewards"},
@@ -33,8 +33,9 @@ MAY_IMPORT = {
 }
 # Folder -> folders or files of the same room that it may not import.
 APART = {
-    "trainers/pairs": {"trainers/rollouts"},
-    "trainers/rollouts": {"trainers/pairs"},
+    "trainers/pairs": {"trainers/rollouts", "trainers/multitask"},
+    "trainers/rollouts": {"trainers/pairs", "trainers/multitask"},
+    "trainers/multitask": {"trainers/pairs", "trainers/rollouts"},
     "engines/server": {"engines/local", "engines/teachers"},  # no torch behind a server
     "engines/local": {"engines/server", "engines/teachers"},
     "config/keys": {"config/stages"},
@@ -45,7 +46,7 @@ MACHINERY = {
     "rewards": ("runner",),
 }  # imports no sibling of its own
 IMPORTS_HOST = {"attach", "board", "check", "engines", "formats", "methods", "stages", "trainers"}
-HOST_IN_FORMATS = ("/converter.py", "/align/", "/processors/")  # the other files of `formats` are pure
+HOST_IN_FORMATS = ("/converter.py", "/align/", "/processors/", "/templates/")  # the other files of `formats` are pure
 STANDARD_LIBRARY_ONLY = {
     "attach/bootstrap.py",
     "attach/host_import.py",

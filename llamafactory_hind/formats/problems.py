@@ -20,11 +20,14 @@ class BadRow:
     problems: tuple[RowProblem, ...]
     content: Mapping[str, Any]
 
+    @property
+    def place(self) -> str:
+        """File and number, the name alone where there is no number."""
+        return self.file if self.number is None else f"{self.file}, row {self.number}"
+
     def __str__(self) -> str:
         """Return one line a problem."""
-        place = (
-            f"{self.file}, row {self.number}" if self.number is not None else f"{self.file}, row {show(self.content)}"
-        )
+        place = self.place if self.number is not None else f"{self.file}, row {show(self.content)}"
         return "\n  - ".join(f"{place}, {problem}." for problem in self.problems)
 
     def to_json(self) -> str:

@@ -12,6 +12,7 @@ import PIL
 
 from ... import __version__
 from ...storage.append_log import append_lines
+from ...storage.clip_names import files_of, is_clip, parse_clip
 from .host_view import WAY
 from .inspection import Verdict
 from .view import MediaView
@@ -63,7 +64,11 @@ class VerdictStore:
 
     def keep(self, found: Iterable[tuple[tuple[str, str], Verdict]]) -> None:
         """Add verdicts on (kind, path)."""
-        new = [(key, verdict) for (kind, path), verdict in found if (key := self._key(kind, path)) is not None]
+        new = [
+            (key, verdict)
+            for (kind, path), verdict in found
+            if verdict.problem is None and (key := self._key(kind, path)) is not None  # a clip's problem has parts
+        ]
         self._known.update(new)
         lines = [json.dumps([key, verdict.reason, verdict.differences]) for key, verdict in new]
         if lines:
@@ -71,9 +76,14 @@ class VerdictStore:
                 append_lines(self._path, lines)
 
     def _key(self, kind: str, path: str) -> str | None:
+        files = files_of(path)
         try:
-            status = os.stat(path)
+            statuses = [(os.path.realpath(file), os.stat(file)) for file in files]
         except OSError:
             return None
-        what = (kind, os.path.realpath(path), status.st_size, status.st_mtime_ns, self._made_from)
-        return hashlib.blake2b(repr(what).encode(errors="surrogateescape"), digest_size=12).hexdigest()
+        if is_clip(path) and os.path.isdir(files[0]):
+            return None  # a picture may be written anew without a trace at its folder
+        part = parse_clip(path).fragment if is_clip(path) else ""
+        contents = [(name, status.st_size, status.st_mtime_ns) for name, status in statuses]
+        what = repr((kind, contents, part, self._made_from))
+        return hashlib.blake2b(what.encode(errors="surrogateescape"), digest_size=12).hexdigest()

@@ -1,10 +1,13 @@
 """Rows of `hindsight` or `rollout` datasets, read from `dataset_info.json` and its files, with what is wrong with each."""
 
+import itertools
+import logging
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from ...config.problem import ConfigError
@@ -12,11 +15,15 @@ from ...formats.datasets import Dataset, DatasetRow, open_datasets
 from ...formats.fields import as_list, is_missing
 from ...formats.media.check import MediaCheck
 from ...formats.media.fields import MEDIA_FIELDS
+from ...formats.media.verdicts import VerdictStore
+from ...formats.media.view import MediaView
 from ...storage.rows import RowProblem
 from .tracking import track
 
 
-HINDSIGHT, ROLLOUT = "hindsight", "rollout"
+logger = logging.getLogger("llamafactory.hind.pipelines.runner.rows")
+ROWS_AT_ONCE = 256  # [ours] rows whose media are looked at together
+HINDSIGHT, ROLLOUT, VIDEO_REASONING = "hindsight", "rollout", "video_reasoning"
 
 
 @dataclass(frozen=True)
@@ -67,6 +74,7 @@ def read_rows(
     shard: tuple[int, int] | None = None,
     needs_answer: bool = True,
     formatting: str = HINDSIGHT,
+    view: MediaView | None = None,
 ) -> tuple[list[Row], list[Failure]]:
     """Read and check the rows of `datasets`, in order; bad ones are failures.
 
@@ -78,6 +86,7 @@ def read_rows(
         shard: (i, n) takes rows i, i+n, i+2n … of all, bad ones counted; the others are not even checked.
         needs_answer: a row without a gold answer is bad.
         formatting: `hindsight` or `rollout`.
+        view: how the run sees media; what earlier runs found out about a file is not asked again. None is the host's defaults.
 
     Raises:
         ConfigError: `dataset_info.json` or a file is missing or unreadable, or a dataset is not of that format.
@@ -94,18 +103,44 @@ def read_rows(
     own, shards = shard or (1, 1)
     rows: list[Row] = []
     failures: list[Failure] = []
-    check = MediaCheck(workers=min(8, os.cpu_count() or 1))
-    for dataset, entry in track(stored[own - 1 :: shards], "checking rows"):
-        if isinstance(entry, RowProblem):
-            failures.append(_unreadable(entry))
+    view = view or MediaView()
+    check = MediaCheck(workers=None, view=view, store=VerdictStore(None, view))
+    for dataset, row in _with_media(
+        track(stored[own - 1 :: shards], "checking rows"), media_dir or dataset_dir, check
+    ):
+        if isinstance(row, RowProblem):
+            failures.append(_unreadable(row))
             continue
-        row = _make_row(dataset.fields(entry), entry, media_dir or dataset_dir)
         reasons = list(_reasons(row, dataset, check, needs_answer=needs_answer))
         if reasons:
             failures.append(Failure(row.id, row.file, row.number, "; ".join(reasons), row.fields))
         else:
             rows.append(row)
+    if (told := check.told_differences()) is not None:
+        logger.warning("Media: %s", told)
     return rows, failures
+
+
+def _with_media(
+    stored: Iterable[tuple[Dataset, DatasetRow | RowProblem]], media_dir: str, check: MediaCheck
+) -> Iterator[tuple[Dataset, Row | RowProblem]]:
+    """Yield the rows, the media of many of them looked at together in threads."""
+    entries = iter(stored)
+    while some := list(itertools.islice(entries, ROWS_AT_ONCE)):
+        made = [
+            (dataset, entry if isinstance(entry, RowProblem) else _row_of(dataset, entry, media_dir))
+            for dataset, entry in some
+        ]
+        rows = [row for _, row in made if isinstance(row, Row)]
+        check.open_all(file for row in rows for file in _files(row))
+        yield from made
+
+
+def _files(row: Row) -> Iterator[tuple[str, str]]:
+    for kind, items in row.media.items():
+        for item in items:
+            frames, own = (item, "images") if isinstance(item, list) else ([item], kind)
+            yield from ((own, frame) for frame in frames if isinstance(frame, str) and frame)
 
 
 def _unreadable(problem: RowProblem) -> Failure:
@@ -113,19 +148,24 @@ def _unreadable(problem: RowProblem) -> Failure:
     return Failure(f"{Path(file).name}:{number}", file, number, str(problem), {})
 
 
-def _make_row(fields: dict[str, Any], stored: DatasetRow, media_dir: str) -> Row:
+def _row_of(dataset: Dataset, stored: DatasetRow, media_dir: str) -> Row:
+    return _make_row(dataset.fields(stored), stored, media_dir, dataset.format)
+
+
+def _make_row(fields: dict[str, Any], stored: DatasetRow, media_dir: str, dataset_format: ModuleType) -> Row:
     if is_missing(fields.get("answer")) and isinstance(fields.get("answers"), list) and fields["answers"]:
         fields["answer"] = Counter(map(str, fields["answers"])).most_common(1)[0][0]
     media = {kind: [_locate(item, media_dir) for item in as_list(fields.get(kind))] for kind in MEDIA_FIELDS}
     row_id = str(fields.get("id", f"{Path(stored.file).name}:{stored.number}"))
-    return Row(row_id, stored.file, stored.number, fields, media)
+    open_media = getattr(dataset_format, "open_media", None)
+    return Row(row_id, stored.file, stored.number, fields, open_media(fields, media) if open_media else media)
 
 
 def _locate(item: Any, media_dir: str) -> Any:
-    """Return the path in `media_dir` if there is such a file, else the path as it is; the host does the same."""
+    """Return the path in `media_dir` if there is such a file or folder, else the path as it is, as the host does with files."""
     if isinstance(item, list):
         return [_locate(frame, media_dir) for frame in item]
-    if isinstance(item, str) and os.path.isfile(os.path.join(media_dir, item)):
+    if isinstance(item, str) and item and os.path.exists(os.path.join(media_dir, item)):
         return os.path.join(media_dir, item)
     return item
 

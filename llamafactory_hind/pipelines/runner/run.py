@@ -22,6 +22,7 @@ from .pipeline import Pipeline, needs_answer, row_format
 from .prompting import describe_errors
 from .rows import Failure, Row, read_rows
 from .shards import join_shards, open_shards, shard_output
+from .texts import refuse_control_tokens
 from .tracking import track
 from .work import work_through
 
@@ -51,8 +52,12 @@ def run_synth(argv: list[str]) -> None:
             shard=arguments.shard_of,
             needs_answer=needs_answer(pipeline),
             formatting=row_format(pipeline),
+            view=arguments.view,
         )
         check_prompts(pipeline, arguments, rows)
+        if not calls_nothing:
+            rows, more = refuse_control_tokens(pipeline, arguments, rows)
+            failures += more
         if arguments.shard_of:
             arguments.output = shard_output(arguments.output, *arguments.shard_of)
         if not arguments.dry_run:
