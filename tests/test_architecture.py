@@ -137,7 +137,7 @@ WRITING |= {
 }
 NO_FILES = {"get_convention(convention).write_text"}  # of the same name, but of no file
 # Calls inside of these get the path of a temporary file, which then takes the place of the real one.
-GIVING_PATHS = {"write_by", "written", "replaced"}
+GIVING_PATHS = {"write_by", "written", "noted", "replaced"}
 
 
 def direct_writes(source: str) -> list[str]:
