@@ -37,6 +37,18 @@ def test_kepo_beside_dpo(benchmark: ModuleType, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.train
+@pytest.mark.parametrize("benchmark", ["reason_sft"], indirect=True)
+def test_reason_sft_beside_sft(benchmark: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same loss and gradients, in rows of other lengths."""
+    case = benchmark.Case(pairs=2, side=4, text=8, answer=4, vocabulary=64, layers=2, reason=9)
+    monkeypatch.setitem(benchmark.CASES, "tiny", case)
+    found = benchmark.measure_time("tiny", 1)
+    assert found["ratio"] > 0
+    assert found["loss_difference"] < 1e-5
+    assert found["max_gradient_difference"] < 1e-5
+
+
+@pytest.mark.train
 @pytest.mark.parametrize("benchmark", ["grpo"], indirect=True)
 def test_grpo_beside_trl(benchmark: ModuleType, monkeypatch: pytest.MonkeyPatch, small_world: Path) -> None:
     monkeypatch.setitem(benchmark.CASES, "tiny", benchmark.Case(side=4, words=5, layers=2))
@@ -52,3 +64,23 @@ def test_distillation_beside_full_logits(benchmark: ModuleType) -> None:
     found = benchmark.compare(sizes, frozen=True)
     assert found["value_difference"] < 1e-5
     assert found["gradient_difference"] < 1e-5
+
+
+@pytest.mark.parametrize("benchmark", ["video"], indirect=True)
+def test_clips_beside_whole_files(benchmark: ModuleType, tmp_path: Path) -> None:
+    file = tmp_path / "v.mp4"
+    benchmark.write_file(file, 4, (64, 48), 0)
+    spans = benchmark.draw_spans([(str(file), 4)], 3)
+    spans[1] |= {"start": 0.5, "end": 2.1}  # a file of four seconds has no span of three to ten
+    assert benchmark.check_exact(spans, 3) == 3
+    ours, host = benchmark.measure("ours", "short", spans), benchmark.measure("host", "short", spans)
+    assert ours["clips"] == host["clips"] == 1
+    assert 0 < ours["frames"] <= host["frames"]
+
+
+@pytest.mark.parametrize("benchmark", ["rank"], indirect=True)
+def test_choices_together_beside_apart(benchmark: ModuleType, small_world: Path) -> None:
+    loaded = benchmark.build_loaded(str(small_world / "tiny"), 64, 2)
+    found = benchmark.measure(loaded, 3, 4, 1)
+    assert found["ratio"] > 0
+    assert found["difference"] < 1e-4

@@ -77,6 +77,13 @@ HOOKS = (
         "datasets:register_converters",
     ),
     Hook(
+        "llamafactory.data",
+        "template.TEMPLATES",
+        "`<template>_region`, which write boxes as a model does and draw them, through the host's register_template and "
+        "register_mm_plugin",
+        "datasets:register_region_templates",
+    ),
+    Hook(
         "llamafactory.data.loader",
         "align_dataset",
         "converters return fixed columns, every other column is lost; bad rows are reported or skipped",
@@ -105,6 +112,18 @@ HOOKS = (
         "_get_dataset_processor",
         "the processor is picked by stage in a closed if/elif chain",
         "datasets:replace_get_dataset_processor",
+    ),
+    Hook(
+        "llamafactory.data.mm_plugin",
+        "av",
+        "a part of a file cannot be named; names such as `v.mp4#t=1.0,7.5` are opened as the clip alone",
+        "clips:read_clips",
+    ),
+    Hook(
+        "llamafactory.data.mm_plugin",
+        "MMPluginMixin._get_video_sample_indices",
+        "a row may record which frames its reasoning was written from",
+        "clips:sample_clips",
     ),
     Hook(
         "llamafactory.data.loader",

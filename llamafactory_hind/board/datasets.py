@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ..config.registry import PAIR_STAGES
+from ..config.registry import PAIR_STAGES, ROWS
 
 
 def dataset_choices(info: Mapping[str, Any], stage: str) -> list[str]:
@@ -17,6 +17,5 @@ def dataset_choices(info: Mapping[str, Any], stage: str) -> list[str]:
     there = [name for name, entry in info.items() if bool(entry.get("ranking", False)) == ranking]
     if ranking:
         return there
-    return sorted(
-        there, key=lambda name: info[name].get("formatting") != "rollout"
-    )  # stable: otherwise as in the file
+    key, value = ("target", "multitask") if ROWS[stage] == "multitask" else ("formatting", "rollout")
+    return sorted(there, key=lambda name: info[name].get(key) != value)  # stable: otherwise as in the file

@@ -28,6 +28,8 @@ BASIC = (  # [ours] keys that are shown before the others, in this order
     "external_teacher",
     "kepo_beta",
     "kepo_loss",
+    "reason_weight",
+    "evaluate_answers",
     "media_dir",
     "eval_dataset",
     "max_steps",
@@ -107,8 +109,8 @@ def _kind_of(declared: Any) -> tuple[bool, str, tuple[str, ...]]:
     return nullable, {bool: "flag", int: "whole", float: "number"}.get(declared, "text"), ()
 
 
-def _host_field(key: str, kind: str, text: str, rows: Collection[str] = ("pairs", "prompts")) -> Field:
-    stages = frozenset(stage for stage, read in ROWS.items() if read in rows or rows == ("pairs", "prompts"))
+def _host_field(key: str, kind: str, text: str, rows: Collection[str] | None = None) -> Field:
+    stages = frozenset(stage for stage, read in ROWS.items() if rows is None or read in rows)
     return Field(key, kind, None, text, stages, nullable=True)
 
 
@@ -116,8 +118,12 @@ HOST_FIELDS = (
     _host_field("media_dir", "text", "Folder of images, videos and audios; empty is the dataset folder."),
     _host_field("eval_dataset", "list", "Datasets to evaluate on; empty is none."),
     _host_field("max_steps", "whole", "Optimiser steps; empty trains for the epochs above."),
-    _host_field("max_new_tokens", "whole", "Length at which a completion is cut; empty is 1024.", ["prompts"]),
-    _host_field("ref_model", "text", "Model that the policy is held to; empty is the model as loaded."),
+    _host_field(
+        "max_new_tokens", "whole", "Length at which a completion is cut; empty is 1024.", ["prompts", "multitask"]
+    ),
+    _host_field(
+        "ref_model", "text", "Model that the policy is held to; empty is the model as loaded.", ["pairs", "prompts"]
+    ),
     _host_field("video_fps", "number", "Frames a second that are sampled from videos; empty is 2."),
     _host_field("video_maxlen", "whole", "Frames of a video at most; empty is 128."),
     _host_field("save_total_limit", "whole", "Checkpoints that are kept; empty keeps all."),

@@ -70,7 +70,8 @@ def _read(dataset: Dataset, max_samples: int | None) -> list[Reference]:
             continue
         row_id = str(fields.get("id", f"{Path(row.file).name}:{row.number}"))
         answer = {"answer": dataset.format.response_of(fields, dataset.options)} if _is_number(fields) else {}
-        fields |= {"question": question} | answer
+        own = getattr(dataset.format, "reference_fields", None)  # where a format shows its rows in another form
+        fields |= {"question": question} | answer | (own(fields) if own else {})
         references.append(Reference(row_id, row.place, fields, dataset.options, dataset.format))
     if problems:
         raise ConfigError(problems)
@@ -78,5 +79,6 @@ def _read(dataset: Dataset, max_samples: int | None) -> list[Reference]:
 
 
 def _is_number(fields: Mapping[str, Any]) -> bool:
+    """Say whether the gold answer is a number that is no index of a choice."""
     answer = fields.get("answer")
-    return isinstance(answer, int | float) and not isinstance(answer, bool)
+    return isinstance(answer, int | float) and not isinstance(answer, bool) and not fields.get("choices")

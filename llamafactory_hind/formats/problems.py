@@ -1,12 +1,14 @@
 """Bad rows: one error that names them all, or a side file and a count when they are skipped."""
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ..config.problem import RowProblem, listed, show
+from ..storage.append_log import append_new_line
+from ..storage.atomic import remove, write_parts
 
 
 @dataclass(frozen=True)
@@ -65,11 +67,9 @@ class BadRowsError(ValueError):
 def write_side_file(path: str, rows: Sequence[BadRow]) -> None:
     """Write the skipped rows, one JSON object a line; with no rows, remove the file of an earlier run."""
     if rows:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(path, "w", encoding="utf-8") as file:
-            file.writelines(row.to_json() + "\n" for row in rows)
-    elif os.path.exists(path):
-        os.remove(path)
+        write_parts(Path(path), (row.to_json() + "\n" for row in rows))
+    else:
+        remove(Path(path))
 
 
 def append_to_side_file(path: str, row: BadRow) -> bool:
@@ -78,14 +78,7 @@ def append_to_side_file(path: str, row: BadRow) -> bool:
     Returns:
         Whether the row is new.
     """
-    line = row.to_json() + "\n"
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    with open(path, "a+", encoding="utf-8") as file:
-        file.seek(0)
-        is_new = line not in file
-        if is_new:
-            file.write(line)
-    return is_new
+    return append_new_line(Path(path), row.to_json())
 
 
 def _show_unwritable(value: Any) -> str:

@@ -13,6 +13,7 @@ from ..losses.advantages import batch_scaled_advantages, summed_advantages, whit
 from ..losses.policy import group_advantages
 from ..trainers.rollouts.batch import RolloutBatch
 from ..trainers.rollouts.records import Annotation, Rollout, Scores, padded
+from .temporal_contrast import BONUS as TEMPORAL
 
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class GroupComparison:
         self.mask_truncated, self.range = keys.mask_truncated, keys.group_reward_range
         self.buffer, self.penalty = keys.overlong_buffer, keys.overlong_penalty
         self.weights, self.max_new_tokens = list(weights), max_new_tokens
+        self.own_weights = {OVERLONG: 1.0, TEMPORAL: keys.temporal_weight}  # of what is added to the rewards
 
     def penalised(self, scores: Scores, rollouts: Sequence[Rollout]) -> Scores:
         """Return the scores with the penalty of long completions, as one more reward (DAPO, arXiv 2503.14476, eq. 13).
@@ -60,7 +62,7 @@ class GroupComparison:
         """Compare the completions of each group, (N, G); every process must call with its part of the step."""
         if self.each:
             names = list(scores.each)
-            weights = [1.0 if name == OVERLONG else self.weights[names.index(name)] for name in names]
+            weights = [self.own_weights.get(name) or self.weights[names.index(name)] for name in names]
             summed = summed_advantages(list(scores.each.values()), weights)
             there = torch.where(scores.total.isnan(), torch.nan, summed)
             return torch.where(there.isnan(), 0.0, whitened(there, everyone(there)))

@@ -6,16 +6,31 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from .clip_names import files_of, is_clip, parse_clip
+
 
 LARGE = 64 * 2**20  # [ours] bytes above which size and time of change stand for the content
+DRAWING = "#region="  # between the path of a picture and what is drawn on it when it is opened
+
+
+def split_drawing(path: str) -> tuple[str, str | None]:
+    """Return the path of a picture, and what is drawn on it as JSON; None where nothing is."""
+    path, mark, drawing = path.partition(DRAWING)
+    return path, drawing if mark else None
 
 
 @cache
 def digest_path(path: str) -> str:
-    """Return a digest of a file, or of all files of a folder; a name that is no path (a hub name) stands for itself."""
+    """Return a digest of a file, or of all files of a folder; a name that is no path (a hub name) stands for itself.
+
+    A picture with a drawing is told apart by both.
+    """
+    path, drawing = split_drawing(path)
+    if drawing is not None:
+        return f"{digest_path(path)}-{hashlib.sha256(drawing.encode()).hexdigest()[:16]}"
     root = Path(path)
     if not root.exists():
-        return path
+        return _digest_clip(path) if is_clip(path) else path
     digest = hashlib.sha256()
     files = [root] if root.is_file() else sorted(entry for entry in root.rglob("*") if entry.is_file())
     for file in files:
@@ -54,6 +69,12 @@ def medium_name(medium: Any, *, path: Callable[[str], Any] = digest_path, shaped
         looks = tuple(getattr(medium, name, None) for name in ("mode", "size", "shape")) if shaped else None
         return hashlib.sha256((repr(looks).encode() if shaped else b"") + medium.tobytes()).hexdigest()
     return hashlib.sha256(medium).hexdigest() if isinstance(medium, bytes) else repr(medium)
+
+
+def _digest_clip(name: str) -> str:
+    """Return a digest of the files that a clip is made of and of the part that it shows, wherever they lie."""
+    files = [digest_path(file) for file in files_of(name)]
+    return hashlib.sha256("\0".join([*files, parse_clip(name).fragment]).encode()).hexdigest()[:16]
 
 
 def _content(file: Path) -> bytes:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from llamafactory.train.trainer_utils import create_custom_optimizer, create_custom_scheduler
+from torch.utils.data import SequentialSampler
 from transformers import PreTrainedModel
 from transformers.configuration_utils import PretrainedConfig
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from os import PathLike
 
     from llamafactory.hparams import DataArguments, FinetuningArguments, GeneratingArguments, ModelArguments
+    from torch.utils.data import Sampler
     from transformers import Seq2SeqTrainingArguments, TrainerCallback, TrainingArguments
 
 
@@ -116,6 +118,11 @@ class HostTrainer(WholeSaves):
         if self.optimizer is None:
             self.optimizer = create_custom_optimizer(self.model, self.args, self.finetuning_args)
         return super().create_optimizer(*args, **kwargs)
+
+    def _get_train_sampler(self, *args: Any, **kwargs: Any) -> "Sampler | None":
+        if self.finetuning_args.disable_shuffling:
+            return SequentialSampler(self.train_dataset)
+        return super()._get_train_sampler(*args, **kwargs)
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
         """Build the scheduler the host's YAML keys ask for, or the Trainer's own."""

@@ -112,3 +112,5 @@ def test_datasets_of_a_stage() -> None:
     info = {"plain": {}, "pairs": {"ranking": True}, "prompts": {"formatting": "rollout"}}
     assert dataset_choices(info, "grpo") == ["prompts", "plain"]
     assert dataset_choices(info, "kepo") == ["pairs"]
+    both = {"formatting": "hindsight", "target": "multitask"}
+    assert dataset_choices({**info, "both": both}, "reason_sft") == ["both", "plain", "prompts"]

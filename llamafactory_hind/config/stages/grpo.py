@@ -1,4 +1,4 @@
-"""Keys of `stage: grpo`: those of all online stages, and dynamic sampling."""
+"""Keys of `stage: grpo`: those of all online stages, dynamic sampling, and the temporal contrast of T-GRPO."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -7,13 +7,14 @@ from typing import Any
 from ..keys.online import OnlineArguments, online_problems
 from ..keys.share_prefix import SharePrefixArguments
 from ..keys.signal import SignalArguments, signal_problems
+from ..keys.temporal import TemporalArguments, temporal_problems
 from ..limits import out_of_range
 from ..problem import Problem
 
 
 LABEL = "GRPO"
 ROWS = "prompts"
-TAKES = (SharePrefixArguments, OnlineArguments, SignalArguments)
+TAKES = (SharePrefixArguments, OnlineArguments, SignalArguments, TemporalArguments)
 
 
 @dataclass
@@ -38,6 +39,7 @@ class Arguments:
 def problems(settings: Mapping[str, Any]) -> Iterator[Problem]:
     """Find what cannot work together in the settings of a grpo run: our keys with their defaults, the host's as given."""
     yield from online_problems(settings)
+    yield from temporal_problems(settings)
     yield from signal_problems(settings)
     yield from out_of_range(settings, {"max_resample_times": (1, True)})
     if settings["dynamic_sampling"] and settings["num_iterations"] > 1:

@@ -13,6 +13,8 @@ from typing import Any
 
 from PIL import Image
 
+from ...formats.media.clips import Clip
+from ...formats.media.drawn import draw_if_asked
 from ...formats.media.frames import read_frames, read_frames_as_host
 from ...formats.media.pictures import (
     flatten,
@@ -23,6 +25,7 @@ from ...formats.media.pictures import (
     thin_out,
     upright,
 )
+from ...storage.clip_names import is_clip
 
 
 CACHE_CHARACTERS = 128 << 20  # [ours] about a thousand pictures of a megapixel
@@ -106,8 +109,7 @@ class DataUrls:
                 return (self._picture(medium),)
             if isinstance(medium, list | tuple):
                 return tuple(map(self._picture, thin_out(medium, self.video_max_frames)))
-            read = read_frames_as_host if self.as_host else read_frames
-            frames = read(medium, self.video_fps, self.video_max_frames)
+            frames = self._sample(medium)
             return tuple(_url("jpeg", _save(self._fit(frame), "JPEG")) for frame in frames)
         except Exception as error:  # decoders raise what they like: OSError, SyntaxError, struct.error, FFmpegError …
             shown = repr(medium) if isinstance(medium, str) else f"embedded data ({type(medium).__name__})"
@@ -115,6 +117,13 @@ class DataUrls:
         raise ValueError(
             f"{kind}: got {shown}, expected a readable medium: {reason}. Correct the path or replace the file."
         )
+
+    def _sample(self, medium: str | bytes) -> list[Image.Image]:
+        if not is_clip(medium):
+            read = read_frames_as_host if self.as_host else read_frames
+            return read(medium, self.video_fps, self.video_max_frames)
+        clip = Clip(str(medium))
+        return list(map(see_picture, clip.images(clip.sample(self.video_fps, self.video_max_frames))))
 
     def _finish(self, name: tuple[str, str], done: "asyncio.Future[tuple[str, ...]]") -> None:
         del self._under_way[name]
@@ -129,6 +138,7 @@ class DataUrls:
     def _picture(self, medium: Any) -> str:
         if isinstance(medium, dict):
             medium = medium.get("bytes") or medium.get("path")
+        medium = draw_if_asked(medium, as_host=self.as_host)
         if isinstance(medium, Image.Image) and not self.as_host:
             return _url("png", _save(self._fit(see_picture(medium)), "PNG"))
         if isinstance(medium, Image.Image):

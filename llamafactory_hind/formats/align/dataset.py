@@ -19,6 +19,7 @@ from ..problems import BadRow, BadRowsError, append_to_side_file, write_side_fil
 from .columns import RowConversion, aligned_features, to_aligned, to_rows
 from .locating import RowLocator
 from .run import RUN, Run
+from .tables import KIND_OF_ROWS
 from .texts import TextCheck
 
 
@@ -76,6 +77,7 @@ def align_dataset(
         texts=TextCheck.of(data_args, RUN.get()),
         skip_bad_rows=bool(getattr(data_args, "skip_bad_rows", False)) or converter.options.skip_bad_rows,
         side_file=os.path.join(training_args.output_dir or ".", "bad_rows", f"{locator.name}.jsonl"),
+        joined=KIND_OF_ROWS.get() == "multitask",
     )
     if training_args.should_save:
         write_side_file(check.side_file, [])
@@ -89,6 +91,7 @@ def align_dataset(
         numbers,
         check.media.fingerprint(),
         locator.json_columns,
+        check.joined,
         check.texts.escaped,
     )
     return good.map(
@@ -96,7 +99,7 @@ def align_dataset(
         batched=True,
         with_indices=True,
         remove_columns=good.column_names,
-        features=aligned_features(good.features, converter),
+        features=aligned_features(good.features, converter, joined=check.joined),
         num_proc=data_args.preprocessing_num_workers,
         load_from_cache_file=(not data_args.overwrite_cache) or (training_args.local_process_index != 0),
         desc="Converting format of dataset",
@@ -126,6 +129,7 @@ class RowCheck:
     texts: TextCheck
     skip_bad_rows: bool
     side_file: str
+    joined: bool = False
 
     def problems(self, row: Mapping[str, Any]) -> tuple[RowProblem, ...]:
         """Return everything that is wrong with a row; a row whose fields are fine is read as text as well."""
@@ -157,6 +161,7 @@ class StreamConversion:
             good,
             [check.locator.path] * len(good),
             side_file=check.written_file,
+            joined=check.joined,
             escaped=check.texts.escaped,
         )
 
@@ -177,7 +182,7 @@ class StreamConversion:
 
 def _align_stream(dataset: IterableDataset, check: RowCheck, *, column_names: list[str]) -> IterableDataset:
     convert = StreamConversion(check)
-    features = aligned_features(dataset.features, check.converter) if dataset.features else None
+    features = aligned_features(dataset.features, check.converter, joined=check.joined) if dataset.features else None
     # One row at a time: a bad row must not raise before the rows in front of it have been used.
     aligned = dataset.map(convert, batched=True, batch_size=1, remove_columns=column_names, features=features)
     if next(iter(aligned), None) is None:

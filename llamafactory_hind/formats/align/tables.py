@@ -21,6 +21,7 @@ import numpy as np
 from datasets import Dataset, ReadInstruction
 
 from ... import __version__
+from ...storage.atomic import write_by
 from ...storage.rows import Place, RowProblem, RowsError, list_files, to_arrow
 from .. import format_names, get_rows
 from ..media.fields import MEDIA_FIELDS
@@ -61,8 +62,11 @@ HOST_COLUMNS = (  # of the host's description of a dataset: the names of the col
     *("system", "tools", "images", "videos", "audios", "chosen", "rejected", "kto_tag"),
     *("prompt", "query", "response", "history", "messages"),
 )
-# Whether the datasets that are loaded now are for a stage of ours, which reads rows of the host's formats with the same care.
-FOR_OUR_STAGE: ContextVar[bool] = ContextVar("FOR_OUR_STAGE", default=False)
+# The kind of rows (`config.ROWS`) of the stage of ours that the datasets are loaded for, which reads rows of the host's formats
+# with the same care; None for a stage of the host.
+KIND_OF_ROWS: ContextVar[str | None] = ContextVar("KIND_OF_ROWS", default=None)
+# Whether they are those of `eval_dataset`: what is drawn at random for training is not for evaluation.
+FOR_EVALUATION: ContextVar[bool] = ContextVar("FOR_EVALUATION", default=False)
 # The dataset that the host is loading, where its files are ours to read; `attach` asks for it in place of `load_dataset`.
 LOADING: ContextVar["tuple[DatasetAttr, DataArguments, ModelArguments] | None"] = ContextVar("LOADING", default=None)
 
@@ -71,7 +75,7 @@ def is_ours(dataset_attr: "DatasetAttr", data_args: "DataArguments") -> bool:
     """Say whether the files of a dataset are read here: local rows of our formats, and of the host's for our stages."""
     ours = dataset_attr.formatting in format_names()
     if dataset_attr.load_from != "file" or not (
-        ours or (FOR_OUR_STAGE.get() and dataset_attr.formatting in HOST_FORMATS)
+        ours or (KIND_OF_ROWS.get() and dataset_attr.formatting in HOST_FORMATS)
     ):
         return False
     path = os.path.join(data_args.dataset_dir, dataset_attr.dataset_name)
@@ -152,9 +156,12 @@ def _save_places(table: Table, path: Path) -> None:
         "json_columns": table.json_columns,
         "unreadable": [dataclasses.asdict(problem) for problem in table.unreadable],
     }
-    scratch = path.with_name(f"{path.stem}.{os.getpid()}.npz")
-    np.savez(scratch, file_indices=table.file_indices, numbers=table.numbers, told=np.array(json.dumps(told)))
-    scratch.replace(path)
+    content: dict[str, Any] = {
+        "file_indices": table.file_indices,
+        "numbers": table.numbers,
+        "told": np.array(json.dumps(told)),
+    }
+    write_by(path, lambda file: np.savez(file, **content))
 
 
 def _load_places(file: Path, path: Path) -> Table:

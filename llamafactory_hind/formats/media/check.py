@@ -13,6 +13,7 @@ from typing import Any
 from PIL import Image
 
 from ...config.problem import RowProblem, show
+from ...storage.clip_names import files_of
 from .inspection import Verdict, inspect, inspect_file
 from .verdicts import VerdictStore
 from .view import MediaView
@@ -76,7 +77,8 @@ class MediaCheck:
         Args:
             field: name for the error, such as `images[0]`.
             kind: `images`, `videos` or `audios`.
-            item: a path, encoded bytes, `{"bytes", "path"}`, a decoded picture, or for a video a list of pictures.
+            item: a path, encoded bytes, `{"bytes", "path"}`, a decoded picture, or for a video a list of pictures, or the name
+                of a clip (`storage.clip_names`).
         """
         if kind == "videos" and isinstance(item, list):
             frames = (self.find_problem(f"{field}[{i}]", "images", frame) for i, frame in enumerate(item))
@@ -85,7 +87,11 @@ class MediaCheck:
             item = item.get("bytes") or item.get("path")
         if isinstance(item, str) and item:
             self.open_all([(kind, item)])
-            reason = self._verdicts[kind, item].reason
+            verdict = self._verdicts[kind, item]
+            if verdict.problem is not None:
+                problem = verdict.problem
+                return RowProblem(problem.field or field, problem.got, problem.expected, problem.remedy)
+            reason = verdict.reason
         elif isinstance(item, (bytes, Image.Image)):
             verdict = inspect(kind, item, self.view)
             self._embedded.append((kind, verdict))
@@ -100,8 +106,8 @@ class MediaCheck:
     def fingerprint(self) -> str:
         """Return a digest of path, size and time of change of every file checked: cached tokens depend on them."""
         digest = hashlib.sha256(repr(self.view).encode())
-        for _, path in sorted(self._verdicts):
-            status = os.stat(path) if os.path.isfile(path) else None
+        for path in dict.fromkeys(file for _, name in sorted(self._verdicts) for file in files_of(name)):
+            status = os.stat(path) if os.path.exists(path) else None
             digest.update(repr((path, status and (status.st_size, status.st_mtime_ns))).encode())
         return digest.hexdigest()
 

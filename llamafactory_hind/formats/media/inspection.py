@@ -5,8 +5,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from ...storage.clip_names import is_clip, source_of
+from .clip_problems import ClipProblem
+from .clips import Clip
 from .frames import frame_times, read_frames_as_host, try_frames
-from .pictures import differences, flatten, open_picture, upright
+from .pictures import differences, flatten, open_picture, see_picture, upright
 from .video_index import VideoIndex, index_video, open_video
 from .view import MediaView
 
@@ -21,17 +24,39 @@ class Verdict:
     Attributes:
         reason: why a medium cannot be used; None where it can.
         differences: in what the host alone sees it differently.
+        problem: what is wrong with a clip, by field of its row; `reason` says the same in one line.
     """
 
     reason: str | None = None
     differences: tuple[str, ...] = ()
+    problem: ClipProblem | None = None
 
 
 def inspect_file(kind: str, path: str, view: MediaView) -> Verdict:
     """Look at a file; see `inspect`."""
+    if kind == "videos" and is_clip(path):
+        return inspect_clip(path)
     if not os.path.isfile(path):
         return Verdict(_not_there(path))
     return inspect(kind, path, view)
+
+
+def inspect_clip(name: str) -> Verdict:
+    """Decode the first and the last frame of a clip and those that its row has recorded, or all its pictures."""
+    source = source_of(name)
+    try:
+        if not os.path.exists(source):
+            remedy = "it does not exist (`media_dir` was searched first); correct the path"
+            raise ClipProblem("", repr(source), "a file or folder", remedy)
+        clip = Clip(name)
+        ends = {0, clip.count - 1, *(clip.recorded or ())}
+        for image in clip.images(range(clip.count) if clip.timeline.pictures else sorted(ends)):
+            see_picture(image)
+    except ClipProblem as problem:
+        return Verdict(str(problem), (), problem)
+    except Exception as error:  # decoders raise what they like
+        return Verdict(f"{type(error).__name__}: {error}")
+    return Verdict()
 
 
 def inspect(kind: str, source: Any, view: MediaView) -> Verdict:

@@ -4,12 +4,15 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import av
 import PIL
 
 from ... import __version__
+from ...storage.append_log import append_lines
+from ...storage.clip_names import files_of, is_clip, parse_clip
 from .host_view import WAY
 from .inspection import Verdict
 from .view import MediaView
@@ -61,22 +64,26 @@ class VerdictStore:
 
     def keep(self, found: Iterable[tuple[tuple[str, str], Verdict]]) -> None:
         """Add verdicts on (kind, path)."""
-        new = [(key, verdict) for (kind, path), verdict in found if (key := self._key(kind, path)) is not None]
+        new = [
+            (key, verdict)
+            for (kind, path), verdict in found
+            if verdict.problem is None and (key := self._key(kind, path)) is not None  # a clip's problem has parts
+        ]
         self._known.update(new)
-        lines = "".join(json.dumps([key, verdict.reason, verdict.differences]) + "\n" for key, verdict in new)
-        if not lines:
-            return
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with open(self._path, "a", encoding="utf-8") as file:
-                file.write(lines)
-        except OSError:
-            pass  # read-only or full: the next run looks again
+        lines = [json.dumps([key, verdict.reason, verdict.differences]) for key, verdict in new]
+        if lines:
+            with suppress(OSError):  # read-only or full: the next run looks again
+                append_lines(self._path, lines)
 
     def _key(self, kind: str, path: str) -> str | None:
+        files = files_of(path)
         try:
-            status = os.stat(path)
+            statuses = [(os.path.realpath(file), os.stat(file)) for file in files]
         except OSError:
             return None
-        what = (kind, os.path.realpath(path), status.st_size, status.st_mtime_ns, self._made_from)
-        return hashlib.blake2b(repr(what).encode(errors="surrogateescape"), digest_size=12).hexdigest()
+        if is_clip(path) and os.path.isdir(files[0]):
+            return None  # a picture may be written anew without a trace at its folder
+        part = parse_clip(path).fragment if is_clip(path) else ""
+        contents = [(name, status.st_size, status.st_mtime_ns) for name, status in statuses]
+        what = repr((kind, contents, part, self._made_from))
+        return hashlib.blake2b(what.encode(errors="surrogateescape"), digest_size=12).hexdigest()

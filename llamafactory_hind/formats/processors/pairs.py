@@ -9,9 +9,11 @@ from llamafactory.data.processor.processor_utils import DatasetProcessor, infer_
 from llamafactory.extras import logging
 
 from ...config.problem import RowProblem
+from ...regions.inline import has_inline
 from ..media.fields import MEDIA_FIELDS, count_placeholders
 from ..texts.control_tokens import ControlTokens
 from .guarding import encode_or_skip
+from .media_tokens import media_token_ids
 from .prompts import PROMPT, row_id_of
 from .skipping import skip_row
 
@@ -103,7 +105,8 @@ class PairProcessor(DatasetProcessor):
         plugin = self.template.mm_plugin
         prompt, (chosen, rejected) = example["_prompt"], example["_response"][:2]
         chosen_messages = plugin.process_messages([*prompt, chosen], *media, self.processor)
-        if any(count_placeholders(chosen["content"] + rejected["content"]).values()) or chosen_messages[-1] != chosen:
+        answers = chosen["content"] + rejected["content"]
+        if any(count_placeholders(answers).values()) or has_inline(answers) or chosen_messages[-1] != chosen:
             rejected_messages = plugin.process_messages([*prompt, rejected], *media, self.processor)
         else:  # the prompt comes out the same: do not decode its pictures and clips a second time
             rejected_messages = [*chosen_messages[:-1], rejected]
@@ -116,10 +119,7 @@ class PairProcessor(DatasetProcessor):
 
     def _media_end(self, prompt_ids: list[int]) -> int:
         """Return the length of the shortest prefix that holds every media token."""
-        plugin = self.template.mm_plugin
-        tokens = [token for token in (plugin.image_token, plugin.video_token, plugin.audio_token) if token]
-        known = {self.tokenizer.convert_tokens_to_ids(token) for token in tokens}
-        media_ids = known - {self.tokenizer.unk_token_id, None}
+        media_ids = media_token_ids(self.template, self.tokenizer)
         return max((position + 1 for position, token in enumerate(prompt_ids) if token in media_ids), default=0)
 
 

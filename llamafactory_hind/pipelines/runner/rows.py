@@ -4,9 +4,10 @@ import itertools
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from ...config.problem import ConfigError
@@ -22,7 +23,7 @@ from .tracking import track
 
 logger = logging.getLogger("llamafactory.hind.pipelines.runner.rows")
 ROWS_AT_ONCE = 256  # [ours] rows whose media are looked at together
-HINDSIGHT, ROLLOUT = "hindsight", "rollout"
+HINDSIGHT, ROLLOUT, REGION, VIDEO_REASONING = "hindsight", "rollout", "region", "video_reasoning"
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,9 @@ def read_rows(
     max_samples: int | None,
     shard: tuple[int, int] | None = None,
     needs_answer: bool = True,
-    formatting: str = HINDSIGHT,
+    needs_question: bool = True,
+    checks_itself: Collection[str] = (),
+    formatting: str | Sequence[str] = HINDSIGHT,
     view: MediaView | None = None,
 ) -> tuple[list[Row], list[Failure]]:
     """Read and check the rows of `datasets`, in order; bad ones are failures.
@@ -84,13 +87,17 @@ def read_rows(
         max_samples: rows of each dataset; None is all.
         shard: (i, n) takes rows i, i+n, i+2n … of all, bad ones counted; the others are not even checked.
         needs_answer: a row without a gold answer is bad.
-        formatting: `hindsight` or `rollout`.
+        needs_question: likewise.
+        checks_itself: fields whose problems the pipeline finds.
+        formatting: name of the format that is read, or names.
         view: how the run sees media; what earlier runs found out about a file is not asked again. None is the host's defaults.
 
     Raises:
-        ConfigError: `dataset_info.json` or a file is missing or unreadable, or a dataset is not of that format.
+        ConfigError: `dataset_info.json` or a file is missing or unreadable, or a dataset is of another format.
     """
-    opened, problems = open_datasets(datasets, dataset_dir=dataset_dir, formats=[formatting])
+    opened, problems = open_datasets(
+        datasets, dataset_dir=dataset_dir, formats=[formatting] if isinstance(formatting, str) else formatting
+    )
     stored: list[tuple[Dataset, DatasetRow | RowProblem]] = []
     for dataset in opened:
         try:
@@ -110,7 +117,11 @@ def read_rows(
         if isinstance(row, RowProblem):
             failures.append(_unreadable(row))
             continue
-        reasons = list(_reasons(row, dataset, check, needs_answer=needs_answer))
+        reasons = list(
+            _reasons(
+                row, dataset, check, needs_answer=needs_answer, needs_question=needs_question, known=checks_itself
+            )
+        )
         if reasons:
             failures.append(Failure(row.id, row.file, row.number, "; ".join(reasons), row.fields))
         else:
@@ -127,7 +138,7 @@ def _with_media(
     entries = iter(stored)
     while some := list(itertools.islice(entries, ROWS_AT_ONCE)):
         made = [
-            (dataset, entry if isinstance(entry, RowProblem) else _make_row(dataset.fields(entry), entry, media_dir))
+            (dataset, entry if isinstance(entry, RowProblem) else _row_of(dataset, entry, media_dir))
             for dataset, entry in some
         ]
         rows = [row for _, row in made if isinstance(row, Row)]
@@ -147,26 +158,38 @@ def _unreadable(problem: RowProblem) -> Failure:
     return Failure(f"{Path(file).name}:{number}", file, number, str(problem), {})
 
 
-def _make_row(fields: dict[str, Any], stored: DatasetRow, media_dir: str) -> Row:
+def _row_of(dataset: Dataset, stored: DatasetRow, media_dir: str) -> Row:
+    return _make_row(dataset.fields(stored), stored, media_dir, dataset.format)
+
+
+def _make_row(fields: dict[str, Any], stored: DatasetRow, media_dir: str, dataset_format: ModuleType) -> Row:
     if is_missing(fields.get("answer")) and isinstance(fields.get("answers"), list) and fields["answers"]:
         fields["answer"] = Counter(map(str, fields["answers"])).most_common(1)[0][0]
     media = {kind: [_locate(item, media_dir) for item in as_list(fields.get(kind))] for kind in MEDIA_FIELDS}
     row_id = str(fields.get("id", f"{Path(stored.file).name}:{stored.number}"))
-    return Row(row_id, stored.file, stored.number, fields, media)
+    open_media = getattr(dataset_format, "open_media", None)
+    return Row(row_id, stored.file, stored.number, fields, open_media(fields, media) if open_media else media)
 
 
 def _locate(item: Any, media_dir: str) -> Any:
-    """Return the path in `media_dir` if there is such a file, else the path as it is; the host does the same."""
+    """Return the path in `media_dir` if there is such a file or folder, else the path as it is, as the host does with files."""
     if isinstance(item, list):
         return [_locate(frame, media_dir) for frame in item]
-    if isinstance(item, str) and os.path.isfile(os.path.join(media_dir, item)):
+    if isinstance(item, str) and item and os.path.exists(os.path.join(media_dir, item)):
         return os.path.join(media_dir, item)
     return item
 
 
-def _reasons(row: Row, dataset: Dataset, check: MediaCheck, *, needs_answer: bool) -> Iterator[str]:
+def _reasons(
+    row: Row, dataset: Dataset, check: MediaCheck, *, needs_answer: bool, needs_question: bool, known: Collection[str]
+) -> Iterator[str]:
+    without_question = all(is_missing(row.fields.get(name)) for name in ("question", "messages"))
     for wrong in dataset.format.question_problems(row.fields):
-        if needs_answer or wrong.field != "answer" or not is_missing(row.fields.get("answer")):
+        if not needs_answer and wrong.field == "answer" and is_missing(row.fields.get("answer")):
+            continue
+        if not needs_question and wrong.field.startswith("question") and without_question:
+            continue
+        if wrong.field not in known:
             yield str(wrong)
     for kind in MEDIA_FIELDS:
         for index, item in enumerate(row.media[kind]):

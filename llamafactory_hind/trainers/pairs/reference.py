@@ -17,6 +17,7 @@ from accelerate.utils import gather_object
 from llamafactory.extras import logging
 from tqdm import tqdm
 
+from ...config.problem import ConfigError, Problem
 from ...engines.local.proof import Difference, disagreement
 from ...engines.local.scoring import computes_in_half, otherwise
 from ...formats.media.fields import MEDIA_FIELDS
@@ -88,6 +89,11 @@ class ReferenceCache:
             found = json.loads(header)
         except json.JSONDecodeError:
             found = {}
+        if header and not (isinstance(found, dict) and "format" in found):
+            remedy = "It holds something else, which a cache would take the place of; give another file."
+            raise ConfigError(
+                [Problem("ref_logps_cache", str(self.path), "a cache of this package, or no file", remedy)]
+            )
         if not isinstance(found, dict) or found.get("format") != FORMAT:
             logger.warning_rank0(f"{self.path} is not a reference log-prob cache of this version: rebuilt.")
             return
