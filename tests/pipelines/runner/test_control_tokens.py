@@ -20,7 +20,6 @@ def test_a_row_with_a_control_token_fails_and_the_others_are_written(small_world
         "engine": "hf",
         "model_name_or_path": small_world / "tiny",
         "template": "qwen2_vl",
-        "max_new_tokens": 4,
         "dataset_dir": folder,
         "dataset": "d",
         "output": folder / "out" / "o.jsonl",
