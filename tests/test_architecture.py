@@ -53,7 +53,10 @@ STANDARD_LIBRARY_ONLY = {
     "attach/commands.py",
     "config",
 }
-MAY_NEED_MORE = {"config/command.py"}  # of the standard library alone; `attach` does not import it
+MAY_NEED_MORE = {
+    "config/command.py",
+    "config/reading.py",
+}  # than the standard library: `attach` waits until there is a file
 # Room -> outside packages that would make it heavier, or tied to one engine.
 FORBIDDEN = {
     "losses": {"transformers", "trl", "accelerate", "peft", "datasets", "numpy"},

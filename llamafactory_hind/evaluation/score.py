@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from ..config.exits import stop
 from ..config.problem import ConfigError
 from .arguments import ScoreArguments, build_arguments, help_text, read_settings
 from .matching import Question, collect_questions
@@ -41,7 +42,7 @@ def run_score(argv: list[str]) -> None:
         found = score_questions(questions, arguments)
         means = summarize(questions, found, arguments.group_by, arguments.seen)
     except (ConfigError, ScoreError) as error:
-        raise SystemExit(f"llamafactory-cli score: {error}") from None
+        stop("llamafactory-cli score", error)
     write_questions(questions, found, arguments)
     write_summary(means, len(questions), unused, arguments)
     show(means, arguments)

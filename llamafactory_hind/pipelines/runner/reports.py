@@ -2,14 +2,14 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any
-
-from rich.console import Console
-from rich.table import Table
+from typing import TYPE_CHECKING, Any
 
 from ...storage.files import write_text
 from .arguments import SynthArguments
 
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 UNSHOWN = ("provenance",)  # it is in the file
 
@@ -24,11 +24,15 @@ def report(arguments: SynthArguments, content: Mapping[str, Any], *, ending: str
     """
     path = arguments.beside_output(ending)
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    from rich.console import Console  # it takes a fifth of what `synth --help` takes
+
     # a reason or the name of a model may look like rich's markup
     Console(markup=False, emoji=False, highlight=False).print(_table(content, f"pipeline: {arguments.pipeline}"))
 
 
-def _table(content: Mapping[str, Any], title: str) -> Table:
+def _table(content: Mapping[str, Any], title: str) -> "Table":
+    from rich.table import Table
+
     table = Table(title=title, show_header=False)
     table.add_column(overflow="fold")
     table.add_column(justify="right", overflow="fold")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ...config.command import split_names
+from ...config.exits import stop
 from ...config.problem import ConfigError, listed
 from ...formats.prompts.files import PromptError
 from ...storage.dataset_info import register
@@ -18,13 +19,16 @@ from .command import build_arguments, help_text, read_settings
 from .failures import FailureLog, RunStopped
 from .pipeline import Pipeline, needs_answer, row_format
 from .prompting import describe_errors
-from .rows import Failure, Row, read_rows
+from .row import Failure, Row
+from .rows import read_rows
 from .shards import join_shards, open_shards, shard_output
 from .tracking import track
 from .work import work_through
 
 
 SHOWN_FAILURES = 5
+COMMAND = "llamafactory-cli synth"
+STOPPED = 1  # exit status where the configuration is right
 INTERRUPTED = 130  # what a shell reports for Ctrl-C
 
 
@@ -59,8 +63,10 @@ def run_synth(argv: list[str]) -> None:
             merge_pipeline(pipeline, arguments, rows, failures)
         else:
             run_pipeline(pipeline, arguments, rows, failures)
-    except (ConfigError, JournalInUse, JournalBroken, RunStopped) as error:
-        raise SystemExit(f"llamafactory-cli synth: {error}") from None
+    except ConfigError as error:
+        stop(COMMAND, error)
+    except (JournalInUse, JournalBroken, RunStopped) as error:
+        stop(COMMAND, error, status=STOPPED)
     except KeyboardInterrupt:
         print("llamafactory-cli synth: interrupted.", file=sys.stderr)
         raise SystemExit(INTERRUPTED) from None
