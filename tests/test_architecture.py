@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "pipelines": {"config", "engines", "evaluation", "formats", "regions", "rewards", "storage"},
     "toyworld": {"config", "engines", "evaluation", "formats", "pipelines", "regions", "rewards"},
     "board": {"config", "formats", "regions", "storage"},
-    "check": {"config", "engines", "formats", "pipelines", "rewards", "storage"},
+    "check": {"config", "engines", "evaluation", "formats", "pipelines", "rewards", "storage", "trainers"},
     "attach": {"board", "check", "config", "formats", "pipelines", "stages", "trainers"},
 }
 # Folder -> folders or files of the same room that it may not import.

@@ -22,4 +22,9 @@ COMMANDS: dict[str, Command] = {
         "llamafactory_hind.evaluation.arguments:prepare",
         "metrics over predictions",
     ),
+    "check": Command(
+        "llamafactory_hind.check.command:run_check",
+        "llamafactory_hind.check.command:prepare",
+        "what is wrong, before a run",
+    ),
 }

@@ -30,7 +30,7 @@ def score_rollouts(score: Score, rollouts: list[Rollout]) -> Scores:
             and `completion_ids`.
     """
     texts = [text for rollout in rollouts for text in rollout.texts]
-    rows = [_seen_by_rewards(rollout.feature) for rollout in rollouts for _ in rollout.texts]
+    rows = [row_columns(rollout.feature) for rollout in rollouts for _ in rollout.texts]
     names = dict.fromkeys(name for row in rows for name in row)
     columns: dict[str, list[Any]] = {name: [row.get(name) for row in rows] for name in names}
     columns["completion_ids"] = [list(ids) for rollout in rollouts for ids in rollout.completion_ids]
@@ -52,11 +52,11 @@ def check_rewards(check: Callable[[Mapping[str, Any], str], Any], dataset_module
         if dataset is None or not len(dataset):
             continue
         row = dataset[0]
-        columns = {**_seen_by_rewards(row), "completion_ids": [0]}
+        columns = {**row_columns(row), "completion_ids": [0]}
         check(columns, str(columns.get("answer") or ""))
 
 
-def _seen_by_rewards(feature: Mapping[str, Any]) -> dict[str, Any]:
+def row_columns(feature: Mapping[str, Any]) -> dict[str, Any]:
     """Return a row as rewards see it; none of its own columns has one of these names (`formats.processors.prompts.RESERVED`)."""
     return {**columns_of(feature), "row_id": str(feature["row_id"]), "prompts": _question(feature)}
 
