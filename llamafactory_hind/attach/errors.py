@@ -1,7 +1,7 @@
 """Errors as users see them: an error of ours ends the command line with its message alone and status 2, any other as ever.
 
 A process of the command line gets our `sys.excepthook`; an error travels as it is, so that nothing changes for whoever
-imports the host. Under `torchrun` the first process that has the message prints it, and `torchrun` adds nothing.
+imports the host. Under our launcher's `torchrun` the launcher prints it once, and `torchrun` adds nothing.
 """
 
 import logging
@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from ..config.exits import ONCE, REFUSED, Refused, is_debugging, stop
+from ..config.exits import ONCE, REFUSED, Refused, is_debugging, stop, wrapped
 
 
 PACKAGE = __package__.partition(".")[0]
@@ -58,7 +58,7 @@ def one_message() -> Iterator[None]:
     """Let the processes that the host's launcher starts print one message together, and end with its status.
 
     Raises:
-        Refused: they ended with a message of ours, which is printed.
+        Refused: they ended with a message of ours; it is printed here, when all of them have ended.
     """
     with tempfile.TemporaryDirectory(prefix="llamafactory_hind_") as folder:
         file = Path(folder) / "error"
@@ -67,7 +67,9 @@ def one_message() -> Iterator[None]:
             yield
         except subprocess.CalledProcessError:
             if file.exists():
-                raise Refused(file.read_text(encoding="utf-8")) from None
+                message = file.read_text(encoding="utf-8")
+                print(wrapped(message), file=sys.stderr, flush=True)
+                raise Refused(message) from None
             raise
         finally:
             os.environ.pop(ONCE, None)

@@ -10,7 +10,9 @@ from typing import NoReturn
 
 
 DEBUG = "LLAMAFACTORY_HIND_DEBUG"  # 1: the traceback, too
-ONCE = "LLAMAFACTORY_HIND_ERROR_FILE"  # set by our launcher for the processes of one run: who creates it may speak
+ONCE = (
+    "LLAMAFACTORY_HIND_ERROR_FILE"  # set by our launcher for the processes of one run: it prints what they write there
+)
 REFUSED = 2  # exit status; as of `argparse`, and unlike 1 of an error that nobody foresaw
 
 
@@ -48,10 +50,10 @@ def is_debugging(environ: Mapping[str, str]) -> bool:
 
 
 def speaks(environ: Mapping[str, str], message: str) -> bool:
-    """Tell whether this process prints the message: of the processes of one run, the first that has it.
+    """Tell whether this process prints the message: of the processes of one run, one does.
 
-    They share a file that can be created once: our launcher's, or one beside the error files of a `torchrun` that was
-    started by hand. Where there is neither, each process prints: a message is never lost.
+    They share a file that can be created once. Our launcher prints what is in its own. Beside the error files of a `torchrun`
+    that was started by hand it only says who is first. Where there is neither, each process prints: a message is never lost.
     """
     elastic = environ.get("TORCHELASTIC_ERROR_FILE")  # <run>/attempt_0/<local rank>/error.json
     file = environ.get(ONCE) or (str(Path(elastic).parents[1] / "llamafactory_hind_error") if elastic else None)
@@ -64,7 +66,7 @@ def speaks(environ: Mapping[str, str], message: str) -> bool:
         return False
     except OSError:
         return True
-    return True
+    return ONCE not in environ
 
 
 def wrapped(message: str) -> str:

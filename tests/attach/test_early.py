@@ -1,15 +1,18 @@
 """The command line before the host is imported: help and wrong keys are answered, everything else is the host's."""
 
+import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from llamafactory_hind.attach import early
+from llamafactory_hind.attach import early, errors
 from llamafactory_hind.attach.commands import COMMANDS
 from llamafactory_hind.attach.errors import is_ours
 from llamafactory_hind.attach.host_import import AttachError, is_supported
+from llamafactory_hind.config.exits import ONCE, Refused
 from llamafactory_hind.config.keys.declared import package_folder
 from llamafactory_hind.config.problem import ConfigError
 
@@ -171,3 +174,18 @@ def test_what_counts_as_ours(source: str, name: str, ours: bool) -> None:
 def test_a_hook_that_failed_keeps_its_traceback() -> None:
     assert not is_ours(AttachError("x"), None)
     assert is_ours(ConfigError([]), None)
+
+
+def test_the_launcher_prints_what_its_processes_wrote(capsys, monkeypatch) -> None:
+    """The processes of a run write a message; `torchrun` fails; the launcher prints it once and has our status."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+    failed = subprocess.CalledProcessError(1, ["torchrun"])
+    with pytest.raises(Refused) as ended, errors.one_message():
+        Path(os.environ[ONCE]).write_text("told")
+        raise failed
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == "told\n"
+    assert ONCE not in os.environ
+    with pytest.raises(subprocess.CalledProcessError), errors.one_message():
+        raise failed
+    assert capsys.readouterr().err == ""
