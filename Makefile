@@ -10,7 +10,7 @@ HOSTS := 0.9.4 0.9.5
 # Threads only slow down tests of tiny models.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help test test-fast test-gpu test-hosts quality style models demo clean
+.PHONY: help test test-fast test-browser test-gpu test-hosts quality style models demo clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -41,10 +41,14 @@ endef
 TWO := -n 2 --dist loadfile --no-loadscope-reorder
 
 test: .venv/.dev  ## all tests that need no GPU, two files at a time
-	@.venv/bin/python -m pytest $(TWO) --durations 30 -m "not gpu"
+	@.venv/bin/python -m pytest $(TWO) --durations 30 -m "not gpu and not browser"
 
 test-fast: .venv/.dev  ## the tests that neither train nor start the command line, in two minutes
-	@.venv/bin/python -m pytest $(TWO) -m "not gpu and not train and not slow"
+	@.venv/bin/python -m pytest $(TWO) -m "not gpu and not browser and not train and not slow"
+
+test-browser: .venv/.dev  ## LLaMA Board in a real Chromium (apt-get install chromium)
+	$(call install,.venv,playwright)
+	@.venv/bin/python -m pytest -m browser tests/browser
 
 test-gpu: .venv/.dev  ## the tests that need a GPU
 	@.venv/bin/python -m pytest -m gpu

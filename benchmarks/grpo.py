@@ -114,7 +114,9 @@ class Ours:
         self.loaded = LoadedModel(model, tokenizer, modules["processor"], template)
         finetuning_args = FinetuningArguments(stage="grpo", finetuning_type="full", kl_beta=case.kl_beta)
         out = tempfile.mkdtemp()
+        row = self._feature(case)
         self.trainer = RolloutTrainer(
+            train_dataset=[row],
             annotator=GroupRelative(load_rewards([f"{__file__}:lengths"], None, timeout=60), finetuning_args),
             options=RolloutOptions(GROUP, 0.9, 1.0, 0, NEW_TOKENS, 1, "on"),
             loaded=self.loaded,
@@ -124,7 +126,7 @@ class Ours:
             args=TrainingArguments(out, per_device_train_batch_size=1, report_to=[], use_cpu=True, disable_tqdm=True),
         )
         self.trainer.generator.engine.stop_ids = [tokenizer.convert_tokens_to_ids("<|image_pad|>")]  # never written
-        self.batch = PromptRows([self._feature(case)])
+        self.batch = PromptRows([row])
         self.trainer.current_gradient_accumulation_steps = 1
 
     def _feature(self, case: Case) -> dict[str, Any]:
@@ -144,7 +146,7 @@ class Ours:
         trainer.training_step(trainer.model, batch, count)
         seconds = time.perf_counter() - started
         assert batch["batch"].mask.all(), "a completion is shorter than the others"
-        found = trainer._averages.take(trainer.accelerator)
+        found = trainer.rollout_log.averages.take(trainer.accelerator)
         return {
             "seconds": seconds,
             "generation": found["timing/rollout"],

@@ -48,8 +48,13 @@ def run_steps(steps: Iterable[Step], seed: int) -> None:
     from llamafactory_hind.pipelines.runner.run import run_synth
     from llamafactory_hind.toyworld import __main__ as world
     from llamafactory_hind.toyworld import evaluate
+    from llamafactory_hind.toyworld.video import __main__ as clips
 
-    modules = {"llamafactory_hind.toyworld": world.main, "llamafactory_hind.toyworld.evaluate": evaluate.main}
+    modules = {
+        "llamafactory_hind.toyworld": world.main,
+        "llamafactory_hind.toyworld.evaluate": evaluate.main,
+        "llamafactory_hind.toyworld.video": clips.main,
+    }
     for step in steps:
         if step.makes.is_file():
             continue

@@ -48,9 +48,12 @@ def training_is_marked(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 SECONDS = {"slow": 15.0, "train": 4.0}  # of a test with this marker, roughly; of any other, a tenth of one
+IN_A_SLOW_FILE = 2.0  # of a test whose whole file is marked as slow
 
 
 def seconds_of(item: pytest.Item) -> float:
+    if not any(marker.name in SECONDS for marker in item.own_markers) and item.get_closest_marker("slow"):
+        return IN_A_SLOW_FILE
     return max([SECONDS[marker.name] for marker in item.iter_markers() if marker.name in SECONDS], default=0.1)
 
 

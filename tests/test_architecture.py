@@ -23,18 +23,19 @@ MAY_IMPORT = {
     "rewards": {"config", "evaluation", "formats", "regions"},
     "importers": {"config", "formats", "storage"},
     "trainers": {"config", "engines", "formats", "losses", "storage"},
-    "methods": {"config", "engines", "formats", "losses", "trainers"},
+    "methods": {"config", "engines", "formats", "losses", "storage", "trainers"},
     "stages": {"config", "engines", "formats", "losses", "methods", "rewards", "trainers"},
     "pipelines": {"config", "engines", "evaluation", "formats", "regions", "rewards", "storage"},
     "toyworld": {"config", "engines", "evaluation", "formats", "pipelines", "regions", "rewards"},
-    "board": {"config", "formats", "regions", "storage"},
+    "board": {"config", "formats", "regions", "rewards", "storage"},
     "check": {"config", "engines", "evaluation", "formats", "pipelines", "rewards", "storage", "trainers"},
     "attach": {"board", "check", "config", "formats", "pipelines", "stages", "trainers"},
 }
 # Folder -> folders or files of the same room that it may not import.
 APART = {
-    "trainers/pairs": {"trainers/rollouts"},
-    "trainers/rollouts": {"trainers/pairs"},
+    "trainers/pairs": {"trainers/rollouts", "trainers/multitask"},
+    "trainers/rollouts": {"trainers/pairs", "trainers/multitask"},
+    "trainers/multitask": {"trainers/pairs", "trainers/rollouts"},
     "engines/server": {"engines/local", "engines/teachers"},  # no torch behind a server
     "engines/local": {"engines/server", "engines/teachers"},
     "config/keys": {"config/stages"},

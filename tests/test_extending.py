@@ -91,6 +91,7 @@ def test_the_page_has_every_kind() -> None:
     assert all(section.files and "assert" in section.code for section in SECTIONS.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("title", KINDS)
 def test_an_example_runs(errors: dict[str, str], title: str) -> None:
     assert title not in errors, errors[title]

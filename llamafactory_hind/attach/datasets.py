@@ -74,21 +74,21 @@ def replace_load_dataset(loader: ModuleType) -> None:
 
 
 def replace_get_merged_dataset(loader: ModuleType) -> None:
-    """Pass our pair stages to the host as `rm`, the stage whose datasets are ranking ones, and note a stage of ours."""
+    """Pass our pair stages to the host as `rm`, the stage whose datasets are ranking ones, and note the rows of ours."""
     host_merged = loader._get_merged_dataset
 
     @wraps(host_merged)
     def _get_merged_dataset(
         dataset_names: Any, model_args: Any, data_args: Any, training_args: Any, stage: str, return_dict: bool = False
     ) -> Any:
-        from ..formats.align.tables import FOR_OUR_STAGE
+        from ..formats.align.tables import KIND_OF_ROWS
 
-        token = FOR_OUR_STAGE.set(stage in config.STAGES)
+        token = KIND_OF_ROWS.set(config.ROWS.get(stage))
         try:
             host_stage = "rm" if stage in config.PAIR_STAGES else stage
             return host_merged(dataset_names, model_args, data_args, training_args, host_stage, return_dict)
         finally:
-            FOR_OUR_STAGE.reset(token)
+            KIND_OF_ROWS.reset(token)
 
     loader._get_merged_dataset = _get_merged_dataset
 
@@ -102,7 +102,11 @@ def replace_get_dataset_processor(loader: ModuleType) -> None:
         data_args: Any, stage: str, template: Any, tokenizer: Any, processor: Any, do_generate: bool = False
     ) -> Any:
         if stage not in config.STAGES:
-            return host_processor(data_args, stage, template, tokenizer, processor, do_generate)
+            from ..formats.align.run import RUN
+            from ..formats.processors.guarding import GuardedProcessor
+
+            run, theirs = RUN.get(), host_processor(data_args, stage, template, tokenizer, processor, do_generate)
+            return GuardedProcessor(theirs) if run is not None and run.ours else theirs
         from ..formats.processors import PROCESSORS
 
         processor_class = PROCESSORS[config.ROWS[stage]]

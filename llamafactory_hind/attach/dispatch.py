@@ -27,8 +27,10 @@ def run_stage(tuner: ModuleType, args: Any, callbacks: list[Any]) -> None:
     from ..stages import get_stage
     from ..trainers.host import HostArguments
     from ..trainers.logs import MetricsLogCallback
+    from ..trainers.running import run_once
 
     model_args, data_args, training_args, finetuning_args, generating_args = tuner.get_train_args(args)
+    host_args = HostArguments(model_args, data_args, training_args, finetuning_args, generating_args, callbacks)
     callbacks.append(MetricsLogCallback())  # the host's, with every metric in its file
     if finetuning_args.pissa_convert:
         callbacks.append(tuner.PissaConvertCallback())
@@ -45,8 +47,7 @@ def run_stage(tuner: ModuleType, args: Any, callbacks: list[Any]) -> None:
         tuner.ReporterCallback(model_args, data_args, finetuning_args, generating_args)
     )  # the host's last
 
-    stage = get_stage(finetuning_args.stage)
-    stage.run(HostArguments(model_args, data_args, training_args, finetuning_args, generating_args, callbacks))
+    run_once(get_stage(finetuning_args.stage).run, host_args, settings(args).get("resume_from_checkpoint"))
     leave_process_group(tuner)
 
 

@@ -49,6 +49,12 @@ HOOKS = (
     Hook(
         "llamafactory.hparams.parser",
         "get_train_args",
+        "it resumes from the checkpoint with the highest number, whole or not; for our stages the choice is ours",
+        "resuming:choose_checkpoints_ourselves",
+    ),
+    Hook(
+        "llamafactory.hparams.parser",
+        "get_train_args",
         "our checks run before anything is parsed, loaded or initialised, and report everything at once",
         "arguments:check_train_args",
     ),
@@ -101,6 +107,30 @@ HOOKS = (
         "datasets:replace_get_dataset_processor",
     ),
     Hook(
+        "llamafactory.data.mm_plugin",
+        "av",
+        "a part of a file cannot be named; names such as `v.mp4#t=1.0,7.5` are opened as the clip alone",
+        "clips:read_clips",
+    ),
+    Hook(
+        "llamafactory.data.mm_plugin",
+        "MMPluginMixin._get_video_sample_indices",
+        "a row may record which frames its reasoning was written from",
+        "clips:sample_clips",
+    ),
+    Hook(
+        "llamafactory.data.loader",
+        "get_dataset",
+        "what `align_dataset` is not told: the tokenizer, the limits of media; and whose rows are read decides how media are seen",
+        "media:choose_the_way",
+    ),
+    Hook(
+        "llamafactory.data.mm_plugin",
+        "MMPluginMixin",
+        "its plugins leave photos lying, drop transparency and sample videos by what headers say; media are opened by us",
+        "media:see_media_one_way",
+    ),
+    Hook(
         "llamafactory.extras.constants",
         "TRAINING_STAGES",
         "LLaMA Board's stage menu",
@@ -111,6 +141,36 @@ HOOKS = (
         "STAGES_USE_PAIR_DATA",
         "LLaMA Board's dataset menu shows ranking datasets for our pair stages",
         "board:extend_pair_stages",
+    ),
+    Hook(
+        "llamafactory.webui.common",
+        "_clean_cmd",
+        "it drops false and null, so `hint_tags: false` could not be said in LLaMA Board",
+        "board:keep_false_and_null",
+    ),
+    Hook(
+        "llamafactory.webui.locales",
+        "LOCALES",
+        "labels and help of our fields, in all languages of the host",
+        "board:extend_locales",
+    ),
+    Hook(
+        "llamafactory.webui.control",
+        "list_datasets",
+        "the menu knows ranking datasets alone; a saved stage that is put back empties the chosen datasets (`change_stage`)",
+        "board:extend_control",
+    ),
+    Hook(
+        "llamafactory.webui.components.train",
+        "create_train_tab",
+        "the only place where fields of the Train tab are made and bound to its events",
+        "board:extend_train_tab",
+    ),
+    Hook(
+        "llamafactory.webui.runner",
+        "Runner",
+        "our fields become arguments, our checks run before a process starts, saved files hold changed fields alone",
+        "board:extend_runner",
     ),
     Hook(
         "llamafactory.launcher",

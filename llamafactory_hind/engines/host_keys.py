@@ -1,12 +1,14 @@
 """Keys of the host that a model of ours takes beside ours, read from the host's files: nothing of it is imported."""
 
+from dataclasses import fields
 from functools import cache
 
+from ..config import DATA_ARGUMENTS
 from ..config.keys.declared import DATA_FILE, MODEL_FILE, declared, package_folder
 
 
-# Of the host's data arguments, those that shape a prompt.
-PROMPT_KEYS = ("template", "tool_format", "default_system", "enable_thinking", "preserve_thinking")
+# Of the data arguments, the host's and ours, those that shape a prompt.
+PROMPT_KEYS = ("template", "tool_format", "default_system", "enable_thinking", "preserve_thinking", "media_as_host")
 OUR_MODEL_KEYS = ("model_name_or_path", "adapter_name_or_path")
 
 
@@ -20,5 +22,6 @@ def host_keys() -> frozenset[str]:
     host = package_folder("llamafactory")
     if host is None:
         raise RuntimeError("LLaMA-Factory is not installed, so its keys are not known: pip install llamafactory.")
-    prompt = {key for key in declared(host / DATA_FILE) if key in PROMPT_KEYS}
+    ours = {entry.name for owner in DATA_ARGUMENTS for entry in fields(owner)}
+    prompt = {key for key in {*declared(host / DATA_FILE), *ours} if key in PROMPT_KEYS}
     return frozenset({*declared(host / MODEL_FILE), *prompt} - set(OUR_MODEL_KEYS))

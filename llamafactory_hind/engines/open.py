@@ -110,6 +110,7 @@ class EngineOpener:
                 image_max_pixels=self._settings.get("image_max_pixels"),
                 video_fps=self._settings.get("video_fps"),
                 video_max_frames=self._settings.get("video_maxlen"),
+                media_as_host=bool(self._settings.get("media_as_host")),
                 call_store=self._call_store,
             )
         return self._servers[model]

@@ -78,5 +78,6 @@ def _read(dataset: Dataset, max_samples: int | None) -> list[Reference]:
 
 
 def _is_number(fields: Mapping[str, Any]) -> bool:
+    """Say whether the gold answer is a number that is no index of a choice."""
     answer = fields.get("answer")
-    return isinstance(answer, int | float) and not isinstance(answer, bool)
+    return isinstance(answer, int | float) and not isinstance(answer, bool) and not fields.get("choices")

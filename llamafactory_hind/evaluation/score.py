@@ -4,13 +4,19 @@ import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from ..config.command import split_names
 from ..config.exits import stop
 from ..config.problem import ConfigError
+from ..formats.datasets import open_datasets
+from ..storage.atomic import WriteRefused, write_json
+from ..storage.files import write_rows
+from ..storage.outputs import INFO, is_noted, output_problems, reading_problems, written
 from .arguments import ScoreArguments, build_arguments, help_text, read_settings
 from .matching import Question, collect_questions
 from .metrics import get_metric, predicted_fields
@@ -24,6 +30,7 @@ OVER_GROUPS = {
     "mean_of_groups": "mean: {} groups",
     "mean_of_unseen_groups": "mean: {} unseen",
 }
+BY = "score"
 SHOWN_FIELDS = ("answers", "choices", "correct_choice")
 
 
@@ -38,49 +45,75 @@ def run_score(argv: list[str]) -> None:
         return
     try:
         arguments = build_arguments(read_settings(argv))
+        check_outputs(arguments)
         questions, unused = collect_questions(arguments)
         found = score_questions(questions, arguments)
         means = summarize(questions, found, arguments.group_by, arguments.seen)
-    except (ConfigError, ScoreError) as error:
+        write_questions(questions, found, arguments)
+        write_summary(means, len(questions), unused, arguments)
+    except (ConfigError, ScoreError, WriteRefused) as error:
         stop("llamafactory-cli score", error)
-    write_questions(questions, found, arguments)
-    write_summary(means, len(questions), unused, arguments)
     show(means, arguments)
     for line in warnings(means, unused, arguments):
         print(f"WARNING: {line}", file=sys.stderr)
     print(f"{arguments.summary_file}: the numbers. {arguments.questions_file}: {len(questions)} questions.")
 
 
+def check_outputs(arguments: ScoreArguments) -> None:
+    """Look at the files to write, before anything is scored.
+
+    Raises:
+        ConfigError: one is read by this command, or was written by something else.
+    """
+    outputs = [arguments.summary_file, arguments.questions_file]
+    inputs: dict[str, list[Path]] = {"`predictions`": [Path(arguments.predictions)]}
+    if arguments.dataset:
+        inputs[INFO] = [Path(arguments.dataset_dir) / INFO]
+        opened, _ = open_datasets(split_names(arguments.dataset), dataset_dir=arguments.dataset_dir)
+        inputs |= {f"`dataset: {one.name}`": one.files() for one in opened}
+    unnoted = [path for path in outputs if not is_noted(path) and _is_summary(arguments.summary_file)]
+    problems = [*reading_problems("output", unnoted, inputs)]
+    problems += output_problems("output", [path for path in outputs if path not in unnoted], inputs, by=BY)
+    if problems:
+        raise ConfigError(problems)
+
+
+def _is_summary(path: Path) -> bool:
+    """Whether a file is a summary of an earlier version, which noted nothing."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and {"metrics", "interval", "settings"} <= content.keys()
+
+
 def write_questions(
     questions: Sequence[Question], found: Mapping[str, MetricScores], arguments: ScoreArguments
 ) -> None:
     """Write one line a question: id, question, prediction, answer, references, group, scores and parts of each metric."""
-    path = arguments.questions_file
-    path.parent.mkdir(parents=True, exist_ok=True)
     metrics = [get_metric(name) for name in found]
     needed = [part for metric in metrics for entry in metric.FIELDS for part in entry.split(" or ")]
     shown = dict.fromkeys([*SHOWN_FIELDS, *needed])
     scored = dict.fromkeys(name for metric in metrics for name in predicted_fields(metric))
-    with open(
-        path, "w", encoding="utf-8", errors="backslashreplace"
-    ) as file:  # a lone surrogate stays its JSON escape
-        for index, question in enumerate(questions):
-            text = question.prediction
-            line: dict[str, Any] = {
-                "id": question.id,
-                "question": question.fields.get("question"),
-                "prediction": text,
-                "answer": None if text is None else final_answer(text, arguments.answer_pattern),
-                "references": {name: question.fields[name] for name in shown if name in question.fields},
-                "scores": {name: scores.scores[index] for name, scores in found.items()},
-            }
-            if scored:
-                line["predicted"] = {name: (question.predicted or {}).get(name) for name in scored}
-            if parts := {name: scores.parts[index] for name, scores in found.items() if scores.parts[index]}:
-                line["parts"] = parts
-            if arguments.group_by:
-                line["group"] = question.fields.get(arguments.group_by)
-            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+    lines: list[dict[str, Any]] = []
+    for index, question in enumerate(questions):
+        text = question.prediction
+        line: dict[str, Any] = {
+            "id": question.id,
+            "question": question.fields.get("question"),
+            "prediction": text,
+            "answer": None if text is None else final_answer(text, arguments.answer_pattern),
+            "references": {name: question.fields[name] for name in shown if name in question.fields},
+            "scores": {name: scores.scores[index] for name, scores in found.items()},
+        }
+        if scored:
+            line["predicted"] = {name: (question.predicted or {}).get(name) for name in scored}
+        if parts := {name: scores.parts[index] for name, scores in found.items() if scores.parts[index]}:
+            line["parts"] = parts
+        if arguments.group_by:
+            line["group"] = question.fields.get(arguments.group_by)
+        lines.append(line)
+    write_rows(arguments.questions_file, lines, by=BY)
 
 
 def write_summary(means: Mapping[str, dict[str, Any]], questions: int, unused: int, arguments: ScoreArguments) -> None:
@@ -92,8 +125,8 @@ def write_summary(means: Mapping[str, dict[str, Any]], questions: int, unused: i
         "unused_predictions": unused,
         "settings": asdict(arguments),
     }
-    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-    arguments.summary_file.write_text(text, encoding="utf-8", errors="backslashreplace")
+    with written(arguments.summary_file, by=BY) as temporary:
+        write_json(temporary, content)
 
 
 def show(means: Mapping[str, dict[str, Any]], arguments: ScoreArguments) -> None:

@@ -1,6 +1,7 @@
 """What the converters of all formats share: options, media, and the columns that the host would lose."""
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import ModuleType
@@ -47,8 +48,8 @@ class RowConverter(DatasetConverter):
     def media_files(self, row: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         """Yield (kind, path) of every media file that a row names."""
         fields = read_fields(row, self.options)
-        for kind in MEDIA_FIELDS:
-            for item in self._media(fields.get(kind)) or []:
+        for kind, items in self._opened_media(fields).items():
+            for item in items:
                 frames = item if isinstance(item, list) else [item]
                 frame_kind = "images" if isinstance(item, list) else kind
                 yield from ((frame_kind, frame) for frame in frames if isinstance(frame, str) and frame)
@@ -60,23 +61,31 @@ class RowConverter(DatasetConverter):
         yield from self.media_problems(fields, media)
 
     def _aligned_media(self, fields: Mapping[str, Any]) -> dict[str, Any]:
-        return {f"_{kind}": self._media(fields.get(kind)) for kind in MEDIA_FIELDS}
+        return {f"_{kind}": items or None for kind, items in self._opened_media(fields).items()}
 
     def media_problems(self, fields: Mapping[str, Any], media: MediaCheck) -> Iterator[RowProblem]:
         """Yield the media files of a row that cannot be read."""
-        for kind in MEDIA_FIELDS:
-            for index, item in enumerate(self._media(fields.get(kind)) or []):
+        for kind, items in self._opened_media(fields).items():
+            for index, item in enumerate(items):
                 problem = media.find_problem(f"{kind}[{index}]", kind, item)
                 if problem is not None:
                     yield problem
 
-    def _media(self, value: Any) -> list[Any] | None:
-        return [self._resolve(item) for item in as_list(value)] or None
+    def _opened_media(self, fields: Mapping[str, Any]) -> dict[str, list[Any]]:
+        """Return the media of a row by kind, as the host shall open them."""
+        media = {kind: [self._resolve(item) for item in as_list(fields.get(kind))] for kind in MEDIA_FIELDS}
+        open_media = getattr(self.ROWS, "open_media", None)
+        return media if open_media is None else open_media(fields, media)
+
+    def media_type(self, kind: str, stored: Any) -> Any:
+        """Return the type of a column of media, as `datasets` has it; `stored` is that of the column that was read."""
+        return stored
 
     def _resolve(self, item: Any) -> Any:
         """Let the host turn a path, or the paths of a video's frames, into those under `media_dir`."""
         if isinstance(item, str) and item:
-            return self._find_medias([item])[0]
+            folder = os.path.join(self.data_args.media_dir or "", item)  # of frames; the host looks for files alone
+            return folder if os.path.isdir(folder) else self._find_medias([item])[0]
         if isinstance(item, list) and item and all(isinstance(frame, str) and frame for frame in item):
             return self._find_medias([list(item)])[0]  # the host writes into the inner list
         return item  # embedded, or nothing that has a path

@@ -1,5 +1,6 @@
 """Datasets named in `dataset_info.json`, read without the host: what `synth`, `score` and the importers know of them."""
 
+import contextlib
 import itertools
 import json
 import os
@@ -12,7 +13,7 @@ from typing import Any
 
 from ..config.problem import ConfigError, Problem
 from ..config.types import nearest
-from ..storage.rows import RowProblem, RowsError, iterate
+from ..storage.rows import RowProblem, RowsError, iterate, list_files
 from . import format_names, get_rows
 from .fields import read_fields
 from .options import RowOptions
@@ -52,6 +53,12 @@ class Dataset:
     path: str
     format: ModuleType
     options: RowOptions
+
+    def files(self) -> list[Path]:
+        """Return its path and the files below it; those that cannot be read are told when rows are."""
+        with contextlib.suppress(OSError, RowsError):
+            return [Path(self.path), *map(Path, list_files(self.path))]
+        return [Path(self.path)]
 
     def rows(self, limit: int | None = None) -> Iterator[DatasetRow | RowProblem]:
         """Yield the first rows in their order, all of them where there is no limit; in place of one that cannot be read, why.

@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from ..config.exits import stop
+from ..config.problem import ConfigError
 from ..formats import get_rows
 from ..formats.hindsight.options import TARGETS
-from ..storage.dataset_info import register
-from ..storage.files import write_rows, write_text
+from ..storage.atomic import WriteRefused, write_text
+from ..storage.dataset_info import entry_problems, register
+from ..storage.files import write_rows
+from ..storage.outputs import INFO, is_ours, output_problems
 from . import get_importer, importer_names
 from .reading.entries import Entry, ImportRefused
 from .reading.media import place_images
@@ -29,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = build_parser().parse_args(argv)
     try:
         run_import(arguments)
-    except ImportRefused as error:
+    except (ImportRefused, ConfigError, WriteRefused) as error:
         stop(f"python -m llamafactory_hind.importers {arguments.family}", error)
 
 
@@ -70,6 +73,7 @@ def run_import(arguments: argparse.Namespace) -> None:
         raise ImportRefused(
             "--out has an unknown file ending.", [str(arguments.out)], "Give a name that ends in .json or .jsonl."
         )
+    refuse_outputs(arguments)
     entries = get_importer(arguments.family).read_entries(arguments)
     if not entries:
         raise ImportRefused("The files have no question.", [], "Give the released files.")
@@ -78,7 +82,7 @@ def run_import(arguments: argparse.Namespace) -> None:
     refuse_bad_rows(placed, formatting)
     rows = [row for _, row in placed]
     info = prepare_info(arguments.dataset_dir)
-    write_rows(arguments.out, rows)
+    write_rows(arguments.out, rows, by="importers")
     print(
         f"{arguments.out}: {len(rows)} rows{f', {skipped} left out: their pictures are missing' if skipped else ''}."
     )
@@ -90,6 +94,28 @@ def run_import(arguments: argparse.Namespace) -> None:
         name = arguments.name or arguments.out.stem
         register(arguments.dataset_dir, name, entry, arguments.out)
         print(f"Registered as `{name}` in {info}; give `media_dir: {arguments.images}` with it.")
+
+
+def refuse_outputs(arguments: argparse.Namespace) -> None:
+    """Stop before anything is read, where the file or the name to write is somebody else's.
+
+    Raises:
+        ConfigError: names the file.
+    """
+    by = "importers"
+    inputs = {f"--{key.replace('_', '-')}": _paths(value) for key, value in vars(arguments).items() if key != "out"}
+    problems = list(output_problems("--out", [arguments.out], inputs, by=by))
+    if arguments.dataset_dir is not None:
+        inputs = {INFO: [arguments.dataset_dir / INFO]}
+        problems += output_problems("--out", [arguments.out], inputs, by=by)
+        name, own = arguments.name or arguments.out.stem, is_ours(arguments.out, by=by)
+        problems += entry_problems("--name", arguments.dataset_dir, [name], [arguments.out], own=own)
+    if problems:
+        raise ConfigError(list({str(problem): problem for problem in problems}.values()))
+
+
+def _paths(value: Any) -> list[Path]:
+    return [one for one in (value if isinstance(value, list) else [value]) if isinstance(one, Path)]
 
 
 def formatting_of(family: str) -> str:

@@ -1,13 +1,16 @@
 """The parts of a group-relative loss (GRPO, arXiv 2402.03300) that stages combine."""
 
-from functools import partial
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import torch
 
 from ..losses.policy import clip_fractions, clipped_surrogate, k3_kl
+from ..losses.reduce import wide
+from ..losses.surrogates import cispo_surrogate, sequence_log_ratio, sequence_surrogate
 from ..trainers.rollouts.batch import RolloutBatch
 from ..trainers.rollouts.components import Component
+from .comparison import teaching_mask
 
 
 if TYPE_CHECKING:
@@ -21,43 +24,73 @@ class Clip(TypedDict):
     clip_high: float
 
 
+@dataclass(frozen=True)
+class PolicyLoss:
+    """The surrogate that `policy_loss` and `ratio_level` choose.
+
+    Attributes:
+        clip: limits of the ratio.
+        form: `clipped` (PPO) or `cispo`.
+        level: `token` or `sequence` (GSPO).
+    """
+
+    clip: Clip
+    form: str = "clipped"
+    level: str = "token"
+
+    @classmethod
+    def of(cls, finetuning_args: "FinetuningArguments") -> "PolicyLoss":
+        """Take the keys of the online stages."""
+        clip = Clip(clip_low=finetuning_args.clip_low, clip_high=finetuning_args.clip_high)
+        return cls(clip, finetuning_args.policy_loss, finetuning_args.ratio_level)
+
+    def surrogate(
+        self, logps: torch.Tensor, old_logps: torch.Tensor, ref_logps: Any, batch: RolloutBatch
+    ) -> torch.Tensor:
+        """Return the objective (R, S), to be minimised."""
+        if self.form == "cispo":
+            return cispo_surrogate(logps, self._log_ratio(logps, old_logps, batch), batch.advantages, **self.clip)
+        if self.level == "sequence":
+            return sequence_surrogate(logps, old_logps, batch.mask, batch.advantages, **self.clip)
+        return clipped_surrogate(logps, old_logps, batch.advantages, **self.clip)
+
+    def metrics(
+        self, logps: torch.Tensor, old_logps: torch.Tensor, ref_logps: Any, batch: RolloutBatch
+    ) -> dict[str, torch.Tensor]:
+        """Return the ratio of new to old policy and the shares of clipped tokens."""
+        if self.level == "token":
+            return clip_fractions(logps, old_logps, batch.advantages, **self.clip)
+        log_ratio = self._log_ratio(logps, old_logps, batch)
+        return clip_fractions(log_ratio, torch.zeros_like(log_ratio), batch.advantages, **self.clip)
+
+    def _log_ratio(self, logps: torch.Tensor, old_logps: torch.Tensor, batch: RolloutBatch) -> torch.Tensor:
+        if self.level == "sequence":
+            return sequence_log_ratio(logps, old_logps, batch.mask)
+        return wide(logps) - wide(old_logps)
+
+
 def policy_component(finetuning_args: "FinetuningArguments") -> Component:
-    """Return the clipped surrogate."""
-    clip = clip_of(finetuning_args)
-    return Component(
-        "policy",
-        1.0,
-        partial(surrogate, **clip),
-        finetuning_args.loss_reduction,
-        metrics=partial(ratio_metrics, **clip),
-    )
+    """Return the policy loss."""
+    loss = PolicyLoss.of(finetuning_args)
+    mask = teaching_mask(finetuning_args)
+    return Component("policy", 1.0, loss.surrogate, finetuning_args.loss_reduction, mask=mask, metrics=loss.metrics)
 
 
 def kl_components(finetuning_args: "FinetuningArguments") -> list[Component]:
     """Return the KL divergence from the reference; nothing where `kl_beta` is 0, so that no reference is computed."""
     if not finetuning_args.kl_beta:
         return []
-    reduction = finetuning_args.loss_reduction
-    return [Component("kl", finetuning_args.kl_beta, kl, reduction, needs_reference=True, metrics=kl_metrics)]
-
-
-def clip_of(finetuning_args: "FinetuningArguments") -> Clip:
-    """Return the limits of the ratio by name."""
-    return Clip(clip_low=finetuning_args.clip_low, clip_high=finetuning_args.clip_high)
-
-
-def surrogate(
-    logps: torch.Tensor, old_logps: torch.Tensor, ref_logps: Any, batch: RolloutBatch, **clip: Unpack[Clip]
-) -> torch.Tensor:
-    """Return GRPO's clipped objective (R, S), to be minimised."""
-    return clipped_surrogate(logps, old_logps, batch.advantages, **clip)
-
-
-def ratio_metrics(
-    logps: torch.Tensor, old_logps: torch.Tensor, ref_logps: Any, batch: RolloutBatch, **clip: Unpack[Clip]
-) -> dict[str, torch.Tensor]:
-    """Return the ratio of new to old policy and the shares of clipped tokens."""
-    return clip_fractions(logps, old_logps, batch.advantages, **clip)
+    return [
+        Component(
+            "kl",
+            finetuning_args.kl_beta,
+            kl,
+            finetuning_args.loss_reduction,
+            mask=teaching_mask(finetuning_args),
+            needs_reference=True,
+            metrics=kl_metrics,
+        )
+    ]
 
 
 def kl(logps: torch.Tensor, old_logps: Any, ref_logps: torch.Tensor | None, batch: Any) -> torch.Tensor:

@@ -27,6 +27,8 @@ from .runner.row import ROLLOUT, Row
 
 
 SUMMARY = "writes another model's actions for rollout rows, the column `external` of `stage: external_grpo`"
+BESIDE = (".report.json", ".selected.json")
+ENDINGS = ("", "_selected")
 FORMATTING = ROLLOUT
 NEEDS_ANSWER = False  # only rewards need one
 KEPT = "kept"
@@ -193,7 +195,7 @@ def _select(rows: Sequence[dict[str, Any]], arguments: Arguments, counts: dict[s
     counts["mean_reward"] = {source: sum(some) / len(some) for source, some in by_source.items() if some}
     counts["selected"] = len(selected)
     file = arguments.beside_output(".selected.json")
-    write_rows(file, selected)
+    write_rows(file, selected, by=arguments.written_by)
     if not selected:
         return {}
     relative = Path(os.path.relpath(file, arguments.dataset_dir)).as_posix()

@@ -28,6 +28,8 @@ from .runner.row import Row
 SUMMARY = (
     "writes reasoning steps and knowledge from the gold answer, drops texts that reveal it was given (Hindsight-Zero)"
 )
+BESIDE = (".report.json", ".dropped.jsonl")
+ENDINGS = ("", "_cot", "_knowledge")
 KEPT = "kept"
 
 
@@ -162,7 +164,7 @@ def finish(
         "first_attempts_dropped": dict(first_reasons.most_common()),
         "leaking_facts_left_out_of_kept_rows": facts_dropped,
     }
-    write_rows(arguments.beside_output(".dropped.jsonl"), dropped)
+    write_rows(arguments.beside_output(".dropped.jsonl"), dropped, by=arguments.written_by)
     report(arguments, counts)
     targets = {"": "multitask", "_cot": "cot", "_knowledge": "knowledge"}
     return kept, {ending: {"formatting": "hindsight", "target": target} for ending, target in targets.items()}

@@ -13,6 +13,7 @@ from ..engines.interface import Completion, Engine, FinishReason, Sampling
 from ..engines.open import AT_MOST
 from ..formats.media.fields import MEDIA_FIELDS
 from ..storage.files import write_rows
+from ..storage.outputs import written
 from .rules.helping import judge_fact, usable
 from .rules.pairing import PAIR_RULES, Fact, distinct, pair_fields
 from .rules.quadrants import count_facts, plot_report
@@ -26,6 +27,7 @@ from .runner.row import Row
 
 
 SUMMARY = "samples facts for questions, scores confidence and helpfulness, writes preference pairs for `stage: kepo`"
+BESIDE = (".samples.jsonl", ".quadrants.json", ".quadrants.png")
 
 
 @dataclass(kw_only=True)
@@ -218,9 +220,10 @@ def finish(
         **count_facts(facts, threshold=arguments.confidence_threshold),
         "provenance": source,
     }
-    write_rows(arguments.beside_output(".samples.jsonl"), samples)
+    write_rows(arguments.beside_output(".samples.jsonl"), samples, by=arguments.written_by)
     report(arguments, counts, ending=".quadrants.json")
-    plot_report(counts, arguments.beside_output(".quadrants.png"))
+    with written(arguments.beside_output(".quadrants.png"), by=arguments.written_by) as picture:
+        plot_report(counts, picture)
     media = [kind for kind in MEDIA_FIELDS if any(kind in pair for pair in pairs)]
     columns = {name: name for name in ("question", *media, "chosen", "rejected")}
     entry = {"formatting": "hindsight", "target": "knowledge", "ranking": True, "columns": columns}

@@ -12,7 +12,7 @@ import torch
 from llamafactory.extras import logging
 
 from ..engines.teachers.run import TeacherRun
-from ..losses.policy import group_advantages
+from ..methods.comparison import GroupComparison
 from ..methods.external.actions import ActionReader, check_rows
 from ..methods.external.live import LiveActions, failed
 from ..methods.external.metrics import source_metrics
@@ -67,7 +67,7 @@ class ExternalGroups(Annotator):
             seed: of `external_tie_break: random`.
         """
         self.rewards, self.reader, self.live, self.sources = rewards, reader, live, (POLICY, *sources)
-        self.scale = finetuning_args.advantage_scale
+        self.comparison = GroupComparison(finetuning_args, rewards.weights, reader.max_new_tokens)
         self.choice = SelectionRule(
             finetuning_args.external_selection,
             finetuning_args.external_tie_break,
@@ -79,7 +79,7 @@ class ExternalGroups(Annotator):
 
     def score(self, rollouts: list[Rollout]) -> Scores:
         """Reward every completion."""
-        return score_rollouts(self.rewards.score, rollouts)
+        return self.comparison.penalised(score_rollouts(self.rewards.score, rollouts), rollouts)
 
     def annotate(self, rollouts: list[Rollout]) -> Annotation:
         """Reward completions and actions, choose the groups, compare within them alone."""
@@ -87,12 +87,12 @@ class ExternalGroups(Annotator):
         candidates = [self.reader.join(rollout, entries) for rollout, entries in zip(rollouts, more, strict=True)]
         scores = self.score([each.rollout for each in candidates])
         kept, discarded = select_groups(candidates, scores, self.choice)
-        compared = group_advantages(kept.scores.total, scale=self.scale)
+        compared = self.comparison.advantages(kept.scores)
         advantages = torch.where(kept.advantages.isnan(), kept.advantages, compared)  # NaN: the group has ended
         metrics = source_metrics(candidates, scores, kept.rollouts, advantages, self.sources)
         if self.live is not None:
             metrics["external/unanswered"] = failed(more)
-        return replace(kept, advantages=advantages, metrics=metrics, discarded=discarded)
+        return self.comparison.teaching(replace(kept, advantages=advantages, metrics=metrics, discarded=discarded))
 
 
 def run(args: HostArguments) -> None:

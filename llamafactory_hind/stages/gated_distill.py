@@ -4,14 +4,13 @@ A teacher's distributions teach where the student has found a good answer; where
 """
 
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 from llamafactory.extras import logging
 
 from ..engines.teachers.run import TeacherRun
-from ..losses.policy import group_advantages
+from ..methods.comparison import GroupComparison
 from ..methods.distillation.divergence import Distillation
 from ..methods.distillation.gate import GATE, MONITORED, Gate, distill_component
 from ..methods.distillation.steps import LineSegments
@@ -57,6 +56,7 @@ class GatedDistillation(Annotator):
         rewards: "Rewards",
         finetuning_args: "FinetuningArguments",
         *,
+        comparison: GroupComparison,
         gate: Gate,
         teachers: "TeacherPool | None",
         segments: LineSegments | None,
@@ -68,13 +68,14 @@ class GatedDistillation(Annotator):
         Args:
             rewards: of the student's completions, hinted ones as well.
             finetuning_args: with the keys of the stage.
+            comparison: of completions within their groups.
             gate: says which completions are distilled, and which are right.
             teachers: give distributions; None distils nothing.
             segments: steps of completions, for `step_weighting`; None weighs all tokens alike.
             explorer: finds hinted completions; None looks for none.
             seed: of the run.
         """
-        self.rewards, self.scale = rewards, finetuning_args.advantage_scale
+        self.rewards, self.comparison = rewards, comparison
         self.gate, self.explorer = gate, explorer
         self.choice = SelectionRule(
             "replace_worst", "policy_first", finetuning_args.hint_samples, seed, finetuning_args.external_ratio
@@ -95,14 +96,14 @@ class GatedDistillation(Annotator):
 
     def score(self, rollouts: list[Rollout]) -> Scores:
         """Reward every completion."""
-        return score_rollouts(self.rewards.score, rollouts)
+        return self.comparison.penalised(score_rollouts(self.rewards.score, rollouts), rollouts)
 
     def annotate(self, rollouts: list[Rollout]) -> Annotation:
         """Reward, explore with hints, compare within the groups as they are then, open the gate."""
         kept = Annotation(rollouts, self.score(rollouts), torch.empty(0))
         if self.explorer is not None:
             kept = self._explored(self.explorer, kept)
-        kept = replace(kept, advantages=group_advantages(kept.scores.total, scale=self.scale))
+        kept = self.comparison.teaching(replace(kept, advantages=self.comparison.advantages(kept.scores)))
         streams, metrics = self.gate.streams(kept)
         if self.objective is not None:
             streams |= self.objective.streams(kept.rollouts)
@@ -112,7 +113,7 @@ class GatedDistillation(Annotator):
         """Return the groups with hinted completions in the places of the worst."""
         found = explorer.explore(written.rollouts, written.scores)
         kept, discarded = select_groups(found.candidates, found.scores, self.choice)
-        advantages = group_advantages(kept.scores.total, scale=self.scale)
+        advantages = self.comparison.advantages(kept.scores)
         sources = source_metrics(found.candidates, found.scores, kept.rollouts, advantages, (POLICY, HINTED))
         metrics = {name: values for name, values in sources.items() if name.startswith("source/")}
         return replace(kept, metrics={**metrics, **found.metrics}, discarded=discarded)
@@ -127,6 +128,7 @@ def run(args: HostArguments) -> None:
         keys.teacher, args.model, args.data, training, distributions=keys.distill_weight > 0, texts=explores
     )
     rewards = load_rewards(keys.reward_funcs, keys.reward_weights, timeout=keys.reward_timeout)
+    comparison = GroupComparison(keys, rewards.weights, args.generating.max_new_tokens)
     gate = Gate(keys.gate_reward, keys.gate_threshold, rewards.names)
 
     def check_dataset(dataset: Any) -> None:
@@ -146,7 +148,7 @@ def run(args: HostArguments) -> None:
                 teachers,
                 teaching.cache("hints"),
                 engine=engines.open(batch_size=options.prompts_at_once(hints.prompts_at_once)),
-                score=partial(score_rollouts, rewards.score),
+                score=lambda rollouts: comparison.penalised(score_rollouts(rewards.score, rollouts), rollouts),
                 success=gate.right,
                 rollouts=options,
                 hints=hints,
@@ -155,6 +157,7 @@ def run(args: HostArguments) -> None:
         return GatedDistillation(
             rewards,
             keys,
+            comparison=comparison,
             gate=gate,
             teachers=teachers if teaching.distributions else None,
             segments=LineSegments(loaded.tokenizer) if keys.step_weighting else None,

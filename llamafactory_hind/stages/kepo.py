@@ -123,7 +123,7 @@ def _add_references(trainer: PairTrainer, args: HostArguments, tokenizer_module:
 def _made_from(
     trainer: PairTrainer, reference: torch.nn.Module, args: HostArguments, tokenizer_module: dict[str, Any]
 ) -> dict[str, str]:
-    """Return what reference log-probs depend on beside the pair: names that a stale cache is told by, and digests."""
+    """Return what reference log-probs depend on beside the pair: names by which a stale cache is found, and digests."""
     training, settings = args.training, model_settings(reference)
     adapters, config = settings.pop("adapters", {}), settings.pop("config")
     return {
@@ -135,7 +135,7 @@ def _made_from(
         "loading": digest_settings(settings),
         "sharing": "packed" if trainer.collator.packed else "plain",
         "template": str(args.data.template),
-        "pixels": digest_settings(processor_settings(tokenizer_module["processor"])),
+        "pixels": digest_settings([processor_settings(tokenizer_module["processor"]), args.data.media_as_host]),
         "precision": f"{reference.dtype} {(training.bf16 and 'bf16') or (training.fp16 and 'fp16') or ''}".strip(),
     }
 

@@ -2,13 +2,41 @@
 
 import asyncio
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from io import FileIO
 from pathlib import Path
 
+from .atomic import WriteRefused, refusal_of, told
 
-class JournalBroken(RuntimeError):
+
+class JournalBroken(WriteRefused):
     """The disk refused a line; nothing that is computed now would be kept."""
+
+
+def append_lines(path: Path, lines: Iterable[str]) -> None:
+    """Add lines to a file, all of them or none, and wait until they are on the disk.
+
+    Args:
+        path: made if it is not there.
+        lines: without their newlines.
+
+    Raises:
+        JournalBroken: the disk is full or failed; the file is as it was before.
+    """
+    log = AppendLog(path)
+    try:
+        log.append([(line + "\n").encode("utf-8", "backslashreplace") for line in lines])
+    finally:
+        log.close()
+
+
+def _open(path: Path) -> "FileIO":
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return FileIO(path, "a+")
+    except OSError as error:
+        raise told(error, path) from error
 
 
 class AppendLog:
@@ -23,8 +51,7 @@ class AppendLog:
         """Open the file; what it holds stays."""
         self.path = path
         if writable:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = open(path, "ab+", buffering=0)  # noqa: SIM115 (held until close)
+            self._file = _open(path)
         else:
             self._file = open(path if path.exists() else os.devnull, "rb", buffering=0)  # noqa: SIM115
         self.end = self._file.seek(0, os.SEEK_END)
@@ -52,7 +79,10 @@ class AppendLog:
             os.fsync(self._file.fileno())
         except OSError as error:
             self._file.truncate(self.end)
-            raise JournalBroken(f"{self.path}: {error}. Free some disk space; finished work is kept.") from error
+            reason = refusal_of(error) or str(error)
+            raise JournalBroken(
+                f"{self.path}: {reason} ({error}). Free some disk space; finished work is kept."
+            ) from error
         self.end = place
         return places
 

@@ -6,6 +6,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from .clip_names import files_of, is_clip, parse_clip
+
 
 LARGE = 64 * 2**20  # [ours] bytes above which size and time of change stand for the content
 
@@ -15,7 +17,7 @@ def digest_path(path: str) -> str:
     """Return a digest of a file, or of all files of a folder; a name that is no path (a hub name) stands for itself."""
     root = Path(path)
     if not root.exists():
-        return path
+        return _digest_clip(path) if is_clip(path) else path
     digest = hashlib.sha256()
     files = [root] if root.is_file() else sorted(entry for entry in root.rglob("*") if entry.is_file())
     for file in files:
@@ -54,6 +56,12 @@ def medium_name(medium: Any, *, path: Callable[[str], Any] = digest_path, shaped
         looks = tuple(getattr(medium, name, None) for name in ("mode", "size", "shape")) if shaped else None
         return hashlib.sha256((repr(looks).encode() if shaped else b"") + medium.tobytes()).hexdigest()
     return hashlib.sha256(medium).hexdigest() if isinstance(medium, bytes) else repr(medium)
+
+
+def _digest_clip(name: str) -> str:
+    """Return a digest of the files that a clip is made of and of the part that it shows, wherever they lie."""
+    files = [digest_path(file) for file in files_of(name)]
+    return hashlib.sha256("\0".join([*files, parse_clip(name).fragment]).encode()).hexdigest()[:16]
 
 
 def _content(file: Path) -> bytes:

@@ -1,32 +1,31 @@
-"""Files that other programs read: written at one stroke, and registered in `dataset_info.json`."""
+"""Rows for other programs, as a JSON list or one a line; written at one stroke."""
 
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-
-def write_text(path: Path, text: str) -> None:
-    """Replace a file at one stroke: a reader sees the old content or the new one, never half of it."""
-    write_parts(path, [text])
+from .atomic import write_parts
+from .outputs import written
 
 
-def write_parts(path: Path, parts: Iterable[str]) -> None:
-    """Replace a file at one stroke by parts that need not be in memory together."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(temporary, "w", encoding="utf-8", errors="backslashreplace") as file:
-        for part in parts:
-            file.write(part)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+def write_rows(path: Path, rows: Iterable[Mapping[str, Any]], *, by: str | None = None) -> None:
+    """Write rows as a JSON list, or one a line where the name ends in .jsonl.
 
+    Args:
+        path: replaced at one stroke.
+        rows: need not be in memory together.
+        by: the command that may write over the file again, see `outputs`; None notes nothing.
 
-def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write rows as a JSON list, or one a line where the name ends in .jsonl."""
-    write_parts(path, _lines(rows) if path.suffix == ".jsonl" else _list(rows))
+    Raises:
+        WriteRefused: the disk is full, read-only or failed; the file is as it was.
+    """
+    parts = _lines(rows) if path.suffix == ".jsonl" else _list(rows)
+    if by is None:
+        write_parts(path, parts)
+        return
+    with written(path, by=by) as temporary:
+        write_parts(temporary, parts)
 
 
 def _lines(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:

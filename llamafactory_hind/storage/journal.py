@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import IO, Any, Self
 
 from .append_log import AppendLog, JournalBroken
+from .atomic import told
 
 
 __all__ = ["Journal", "JournalBroken", "JournalInUse", "JournalIndex", "work_key"]
@@ -95,7 +96,7 @@ class Journal:
         self._lock = _lock(path) if writable else None
         self.changed = [] if header is None else _differing(path, header)
         if self.changed and writable:
-            os.replace(path, path.with_name(path.name + ".old"))
+            os.replace(path, _free(path.with_name(path.name + ".old")))
         self._log = AppendLog(path, writable=writable)
         self.results = JournalIndex(self._log)
         if writable or not self.changed:
@@ -157,9 +158,18 @@ class Journal:
         self.close()
 
 
+def _free(path: Path) -> Path:
+    """Return a name that no file has: an old journal is paid work as well."""
+    names = (path, *(path.with_name(f"{path.name}-{number}") for number in range(2, 1_000_000)))
+    return next(name for name in names if not name.exists())
+
+
 def _lock(path: Path) -> IO[str]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = open(path.with_suffix(".lock"), "a+", encoding="utf-8")  # noqa: SIM115 (held until close)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = open(path.with_suffix(".lock"), "a+", encoding="utf-8")  # noqa: SIM115 (held until close)
+    except OSError as error:
+        raise told(error, path) from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

@@ -93,12 +93,18 @@ def _qwen2_tokenizer(raw: Tokenizer, **options: object) -> Qwen2Tokenizer:
         return Qwen2TokenizerFast(vocab_file=vocab, merges_file=merges, **options)
 
 
-def build_processor(tokenizer: Qwen2Tokenizer) -> Qwen2_5_VLProcessor:
-    """The real processor with the released patch sizes (14 pixels, merged 2 x 2)."""
+def build_processor(tokenizer: Qwen2Tokenizer, smallest_frame: int | None = None) -> Qwen2_5_VLProcessor:
+    """The real processor with the released patch sizes (14 pixels, merged 2 x 2).
+
+    Args:
+        tokenizer: of the checkpoint.
+        smallest_frame: side of the smallest frame of a video that is not enlarged; None is the released size, 317 pixels.
+    """
+    limits = {} if smallest_frame is None else {"size": {"shortest_edge": smallest_frame**2, "longest_edge": 602112}}
     return Qwen2_5_VLProcessor(
         image_processor=Qwen2VLImageProcessor(),
         tokenizer=tokenizer,
-        video_processor=Qwen2VLVideoProcessor(),
+        video_processor=Qwen2VLVideoProcessor(**limits),
         chat_template=CHAT_TEMPLATE,
     )
 
@@ -163,10 +169,12 @@ def tiny_config(tokenizer: Qwen2Tokenizer, size: TextSize = TINY) -> Qwen2_5_VLC
     )
 
 
-def write_checkpoint(directory: Path, texts: Iterable[str], seed: int, size: TextSize = TINY) -> None:
+def write_checkpoint(
+    directory: Path, texts: Iterable[str], seed: int, size: TextSize = TINY, smallest_frame: int | None = None
+) -> None:
     """Write tokenizer, processor and untrained weights; same texts, seed and size, same files."""
     tokenizer = train_tokenizer(texts)
-    build_processor(tokenizer).save_pretrained(directory)
+    build_processor(tokenizer, smallest_frame).save_pretrained(directory)
     config = tiny_config(tokenizer, size)
     with torch.random.fork_rng():
         torch.manual_seed(seed)

@@ -9,7 +9,7 @@ import av
 from PIL import Image
 
 from .facts import COLORS, SHAPES
-from .scenes import CELL, GRID, SIDE, Thing, draw, random_thing
+from .scenes import CELL, GRID, Thing, draw, random_thing
 
 
 FPS = 8
@@ -83,13 +83,13 @@ def _sliding(mover: Thing, now: float, start: float, end: float) -> Thing:
     return replace(mover, offset=(x + round(share * CELL), y))
 
 
-def write_mp4(path: Path, frames: list[Image.Image]) -> None:
-    """Encode frames as H.264 with ``FPS`` frames a second; the bytes depend on the frames alone."""
+def write_mp4(path: Path, frames: list[Image.Image], fps: int = FPS) -> None:
+    """Encode frames as H.264 with ``fps`` frames a second; the bytes depend on the frames alone."""
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=FPS, options=ENCODER)
-        stream.width = stream.height = SIDE
+        stream = container.add_stream("libx264", rate=fps, options=ENCODER)
+        stream.width, stream.height = frames[0].size
         stream.pix_fmt = "yuv420p"
-        stream.codec_context.time_base = Fraction(1, FPS)
+        stream.codec_context.time_base = Fraction(1, fps)
         for image in frames:
             container.mux(stream.encode(av.VideoFrame.from_image(image)))
         container.mux(stream.encode())

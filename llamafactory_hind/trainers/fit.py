@@ -6,14 +6,17 @@ from typing import TYPE_CHECKING, Any
 from llamafactory.extras.ploting import plot_loss
 from llamafactory.train.trainer_utils import create_modelcard_and_push
 
+from .host import step_of
+from .resuming import run_of
+
 
 if TYPE_CHECKING:
     from transformers import Trainer
 
-    from .host import HostArguments
+    from .host import HostArguments, HostTrainer
 
 
-def fit(trainer: "Trainer", args: "HostArguments", *, plots: Sequence[str]) -> None:
+def fit(trainer: "HostTrainer", args: "HostArguments", *, plots: Sequence[str]) -> None:
     """Train where `do_train` says so, evaluate where `do_eval` does.
 
     Args:
@@ -22,10 +25,13 @@ def fit(trainer: "Trainer", args: "HostArguments", *, plots: Sequence[str]) -> N
         plots: metrics to draw, where `plot_loss` is set.
     """
     if args.training.do_train:
-        result = trainer.train(resume_from_checkpoint=args.training.resume_from_checkpoint)
-        trainer.save_model()
-        trainer.log_metrics("train", result.metrics)
-        trainer.save_metrics("train", result.metrics)
+        resumed = args.training.resume_from_checkpoint
+        trainer.run = run_of(args)
+        result = trainer.train(resume_from_checkpoint=resumed)
+        trainer.save_final()
+        if resumed is None or result.global_step > step_of(resumed):  # else the numbers are those of no step
+            trainer.log_metrics("train", result.metrics)
+            trainer.save_metrics("train", result.metrics)
         trainer.save_state()
         if trainer.is_world_process_zero() and args.finetuning.plot_loss:
             plot_loss(args.training.output_dir, keys=list(plots))

@@ -1,19 +1,26 @@
 """The Trainer under every loop here: the host's YAML keys for optimisers, schedulers, precision, and exact restoring."""
 
 import copy
+import json
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from llamafactory.train.trainer_utils import create_custom_optimizer, create_custom_scheduler
-from transformers import PreTrainedModel, Trainer
+from torch.utils.data import SequentialSampler
+from transformers import PreTrainedModel
 from transformers.configuration_utils import PretrainedConfig
+
+from ..storage.checkpoints import STATE
+from .saving import WholeSaves
 
 
 if TYPE_CHECKING:
     from os import PathLike
 
     from llamafactory.hparams import DataArguments, FinetuningArguments, GeneratingArguments, ModelArguments
+    from torch.utils.data import Sampler
     from transformers import Seq2SeqTrainingArguments, TrainerCallback, TrainingArguments
 
 
@@ -68,7 +75,15 @@ def load_weights(model: PreTrainedModel, checkpoint: "str | PathLike[str]") -> N
     model.load_state_dict(saved.state_dict())
 
 
-class HostTrainer(Trainer):
+def step_of(checkpoint: str) -> int:
+    """Return the step at which a checkpoint was saved, 0 where it does not say."""
+    try:
+        return int(json.loads((Path(checkpoint) / STATE).read_text(encoding="utf-8"))["global_step"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0
+
+
+class HostTrainer(WholeSaves):
     """`transformers.Trainer` with the host's optimisers and schedulers, whose resumed and best weights are the saved ones.
 
     transformers 5 saves some models (Qwen2.5-VL among them) under other key names than they have in memory, and its Trainer
@@ -80,12 +95,34 @@ class HostTrainer(Trainer):
     """
 
     finetuning_args: "FinetuningArguments"
+    _resumed_step = 0
+
+    def train(self, resume_from_checkpoint: "str | bool | None" = None, **kwargs: Any) -> Any:
+        """Train from the beginning or from a checkpoint; one of the last step is loaded, and no further step is taken."""
+        if isinstance(resume_from_checkpoint, str):
+            self._resumed_step = step_of(resume_from_checkpoint)
+        return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
+
+    def set_initial_training_values(self, *args: Any, **kwargs: Any) -> Any:
+        """Plan the run; one that has come to its last step has no epoch to do.
+
+        The Trainer looks at the number of steps after a step only, so that a finished run would take one more.
+        """
+        epochs, steps_of_epoch, *rest, max_steps = super().set_initial_training_values(*args, **kwargs)
+        if self._resumed_step >= max_steps:
+            epochs = min(epochs, self._resumed_step // steps_of_epoch)
+        return epochs, steps_of_epoch, *rest, max_steps
 
     def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
         """Build the optimiser the host's YAML keys ask for (GaLore, LoRA+, Muon ...), or the Trainer's own."""
         if self.optimizer is None:
             self.optimizer = create_custom_optimizer(self.model, self.args, self.finetuning_args)
         return super().create_optimizer(*args, **kwargs)
+
+    def _get_train_sampler(self, *args: Any, **kwargs: Any) -> "Sampler | None":
+        if self.finetuning_args.disable_shuffling:
+            return SequentialSampler(self.train_dataset)
+        return super()._get_train_sampler(*args, **kwargs)
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
         """Build the scheduler the host's YAML keys ask for, or the Trainer's own."""

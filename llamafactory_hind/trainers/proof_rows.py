@@ -12,7 +12,7 @@ from ..formats.media.fields import MEDIA_FIELDS
 BATCH = 1000  # [ours] rows whose lengths are read at a time
 
 
-def telling_rows(dataset: Any, lengths: Sequence[str]) -> list[int]:
+def representative_rows(dataset: Any, lengths: Sequence[str]) -> list[int]:
     """Return the places of rows that would show a mistake, in rising order; the same on every process.
 
     Of each kind of row (which media it has): the one with the most media of each sort, and the longest. Of all: the shortest.

@@ -14,6 +14,7 @@ from llamafactory.data import get_dataset
 from llamafactory.extras import logging
 
 from ..engines.local.fingerprint import digest_settings, processor_settings, versions
+from ..storage.atomic import write_json
 from ..storage.digests import digest_path
 
 
@@ -48,7 +49,7 @@ def read_rows(args: "HostArguments", template: Any, tokenizer_module: dict[str, 
         template, args.model, args.data, args.training, stage=args.finetuning.stage, **tokenizer_module
     )
     if path is not None and args.training.should_save and Path(path).is_dir():
-        (Path(path) / FILE).write_text(json.dumps(made_from, indent=2), encoding="utf-8")
+        write_json(Path(path) / FILE, made_from)
     return module
 
 
@@ -72,7 +73,7 @@ def _set_aside_if_stale(folder: Path, made_from: dict[str, str]) -> None:
 
 
 def _made_from(args: "HostArguments", template: Any, tokenizer_module: dict[str, Any]) -> dict[str, str]:
-    """Return what tokenised rows depend on: names that a stale copy is told by, and digests."""
+    """Return what tokenised rows depend on: names by which a stale copy is found, and digests."""
     tokenizer, data = tokenizer_module["tokenizer"], args.data
     words = sorted(tokenizer.get_vocab().items())
     keys = {key: value for key, value in vars(data).items() if key not in ELSEWHERE}

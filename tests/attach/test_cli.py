@@ -171,7 +171,13 @@ def test_the_boards_menus(tmp_path: Path) -> None:
     names = [choice[0] for choice in list_datasets(str(tmp_path), LABELS["kepo"]).choices]
     assert names == ["pairs"]
     assert [choice[0] for choice in list_datasets(str(tmp_path), "Supervised Fine-Tuning").choices] == ["plain"]
-    assert change_stage(LABELS["kepo"]) == ([], False)
+    assert change_stage("DPO") == ([], False)
+    kept, packing = change_stage(
+        LABELS["kepo"]
+    )  # the chosen datasets stay: a saved stage that is put back is a change
+    assert kept.get("__type__") == "update"
+    assert "value" not in kept
+    assert packing is False
 
 
 def test_the_boards_form_passes_our_checks(tmp_path: Path, monkeypatch) -> None:

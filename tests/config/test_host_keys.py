@@ -9,13 +9,13 @@ from llamafactory.hparams import parser
 from llamafactory_hind.config import ROWS, ConfigError, check_train
 from llamafactory_hind.config.checks import defaults
 from llamafactory_hind.config.keys.host import REFUSED, USED, host_keys, treatment, unclassified
-from llamafactory_hind.config.keys.host_known import HONOURED, NEUTRAL
-from llamafactory_hind.config.keys.host_refused import EVERYWHERE, PAIRS, PROMPTS
+from llamafactory_hind.config.keys.host_known import HONOURED, HONOURED_FOR, NEUTRAL
+from llamafactory_hind.config.keys.host_refused import EVERYWHERE, MULTITASK, PAIRS, PROMPTS, SCORED
 
 
 KINDS = sorted(set(ROWS.values()))
 STAGE_OF = {rows: stage for stage, rows in ROWS.items()}
-NEEDED = {"pairs": {}, "prompts": {"reward_funcs": ["accuracy"]}}
+NEEDED = {"pairs": {}, "multitask": {}, "prompts": {"reward_funcs": ["accuracy"]}}
 # Defaults that may not be written out: another key of ours stands in their place, or another stage reads them.
 PROMISES = {"temperature", "top_p", "top_k", "max_length", "max_new_tokens"}
 PROMISES |= {key for key in EVERYWHERE if key.startswith(("pref_", "dpo_", "simpo_", "kto_", "ppo_", "reward_model"))}
@@ -42,7 +42,10 @@ def test_each_key_stands_in_one_table() -> None:
     honoured = [key for keys in HONOURED.values() for key in keys.split()]
     assert len(honoured) == len(set(honoured)) == len(USED)
     assert not USED & set(neutral)
-    assert not EVERYWHERE.keys() & (USED | set(neutral))
+    assert not (EVERYWHERE.keys() | SCORED.keys()) & (USED | set(neutral))
+    assert not EVERYWHERE.keys() & SCORED.keys()
+    for rows, keys in HONOURED_FOR.items():
+        assert not set(keys.split()) & (USED | set(neutral) | REFUSED[rows].keys())
     assert set(REFUSED) == set(KINDS)
 
 
@@ -55,7 +58,7 @@ def test_the_hosts_default_is_never_refused_unless_it_promises_something(rows: s
 
 
 @pytest.mark.parametrize("rows", KINDS)
-@pytest.mark.parametrize("name", sorted({*EVERYWHERE, *PAIRS, *PROMPTS}))
+@pytest.mark.parametrize("name", sorted({*EVERYWHERE, *SCORED, *PAIRS, *PROMPTS, *MULTITASK}))
 def test_every_refusal_says_what_to_do(name: str, rows: str) -> None:
     entry = REFUSED[rows].get(name)
     if entry is None:
@@ -85,6 +88,9 @@ def test_what_would_be_ignored_or_harmful_is_refused_before_anything_is_loaded(
     given = {"stage": stage, **NEEDED[ROWS[stage]]}
     known = {*host_fields(), *defaults()}
     assert check_train(given, known=known, host_stages=["sft"]) == []
+    if key in HONOURED_FOR.get(ROWS[stage], "").split():
+        assert check_train({**given, key: value}, known=known, host_stages=["sft"]) == []
+        return
     with pytest.raises(ConfigError) as error:
         check_train({**given, key: value}, known=known, host_stages=["sft"])
     assert [problem.key for problem in error.value.problems] == [key]

@@ -138,6 +138,23 @@ def test_the_reward_by_hand() -> None:
     assert reward(["[2, 6]"], span=[[4, 8]]) == pytest.approx([1 / 3])
 
 
+def test_the_reward_counts_from_the_start_of_a_clip() -> None:
+    """The clip begins at 10 s of the file: 12..16 of the file are 2..6 of the clip; its own span is no answer."""
+    reward = get_reward("temporal_iou")
+    assert reward(["2 to 6", "12 to 16"], spans=[[12, 16]] * 2, clip_start=[10.0, 10.0]) == [1.0, 0.0]
+    with pytest.raises(ValueError, match="needs a column `spans` or `span`"):
+        reward(["2 to 6"], start=[10.0], end=[20.0], clip_start=[10.0])
+
+
+def test_the_reward_takes_start_and_end_as_gold() -> None:
+    reward = get_reward("temporal_iou")
+    assert reward(["2 and 6", "2 to 6", "2 to 6"], start=[2, 4, None], end=[6, 8, 8]) == [
+        1.0,
+        pytest.approx(1 / 3),
+        None,
+    ]
+
+
 @pytest.mark.parametrize("gold", [[8, 4], "4 to 8", [4], []])
 def test_the_reward_refuses_gold_that_is_no_span(gold: object) -> None:
     with pytest.raises(ValueError, match="column `spans`: got"):

@@ -38,6 +38,11 @@ def write_hint(body: dict[str, Any], number: int) -> str:
     return f"<hint>Look at the {digest_of(json.dumps(body['messages'])).hex()[:4]}th part of it.</hint>"
 
 
+def write_reasoning(body: dict[str, Any], number: int) -> str:
+    """Answer in the form that our prompt asks for."""
+    return f"There are {digest_of(json.dumps(body['messages'])).hex()[:4]} of them. One is red.\nAnswer: A"
+
+
 # A pipeline's keys beside those of every run, and the server's answers; a new pipeline enters itself here.
 RUNS: dict[str, dict[str, Any]] = {
     "answer": {"keys": {}, "answer": answer, "file": "o.jsonl", "rows": 3},
@@ -45,6 +50,13 @@ RUNS: dict[str, dict[str, Any]] = {
     "hindsight": {"keys": {}, "answer": write_hindsight, "file": "o.jsonl", "rows": 3},
     "hints": {"keys": {}, "answer": write_hint, "file": "o.jsonl", "rows": 3, "formatting": "rollout"},
     "knowledge": {"keys": {"helpful_by": "outcome"}, "answer": answer, "file": "o.samples.jsonl", "rows": 3},
+    "video_reasoning": {
+        "keys": {"refine_by_model": "true"},
+        "answer": write_reasoning,
+        "file": "o.jsonl",
+        "rows": 3,
+        "formatting": "video_reasoning",
+    },
 }
 
 
@@ -54,7 +66,8 @@ def test_runs_with_a_server(tmp_path: Path, name: str, language: str) -> None:
     run = RUNS[name]
     write_dataset(tmp_path, ROWS)
     if "formatting" in run:
-        info = {"d": {"file_name": "d.json", "formatting": run["formatting"], "columns": {"prompt": "question"}}}
+        columns = {"columns": {"prompt": "question"}} if run["formatting"] == "rollout" else {}
+        info = {"d": {"file_name": "d.json", "formatting": run["formatting"], **columns}}
         (tmp_path / "dataset_info.json").write_text(json.dumps(info))
     Image.new("RGB", (32, 32), "blue").save(tmp_path / "a.png")
     given = {

@@ -18,7 +18,7 @@ from llamafactory_hind.engines.local.engine import LocalEngine
 from llamafactory_hind.engines.local.weights import load_weights
 from llamafactory_hind.formats.prompts.wording import build_prompt
 from llamafactory_hind.pipelines.runner.run import run_synth
-from shared.engines import ask, make_telling, score_texts
+from shared.engines import ask, make_representative, score_texts
 from shared.store import kept
 from shared.warm import Processes
 
@@ -34,7 +34,7 @@ def speaker(small_world: Path) -> Path:
 
 def write_speaker(small_world: Path, path: Path) -> None:
     weights = load_weights(str(small_world / "tiny"), settings={"template": "qwen2_vl"})
-    make_telling(weights, small_world)
+    make_representative(weights, small_world)
     weights.model.save_pretrained(path)
     weights.tokenizer.save_pretrained(path)
     weights.processor.save_pretrained(path)

@@ -28,7 +28,7 @@ def score_texts(engine: Engine, requests: Sequence[Request], texts: Sequence[str
 
 
 @torch.no_grad()
-def make_telling(loaded: LoadedModel, world: Path) -> None:
+def make_representative(loaded: LoadedModel, world: Path) -> None:
     """Give the stop token about a third of the probability."""
     model = loaded.model
     one = LocalEngine(loaded, batch_size=8)

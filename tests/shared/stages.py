@@ -73,6 +73,36 @@ def vowels(completions, id, **columns):
 '''
 
 
+def write_prompts(world: Path, folder: Path) -> Path:
+    """Write twelve rollout rows over the small world: one image, two images, text, video in turn; four more to evaluate."""
+    images = sorted(path.name for path in (world / "images").glob("*.png"))
+    clip = next((world / "clips").glob("*.mp4")).name
+    media = [
+        lambda i: {"images": [f"images/{images[i]}"], "kind": "image"},
+        lambda i: {"images": [f"images/{images[i]}", f"images/{images[i + 1]}"], "kind": "two"},
+        lambda i: {"kind": "text"},
+        lambda i: {"videos": [f"clips/{clip}"], "kind": "video"},
+    ]
+    marks = ["<image>", "<image><image>", "", "<video>"]
+    rows = [
+        {
+            "id": f"row-{i}",
+            "prompt": f"{marks[i % 4]}What is told of thing {i}?",
+            "answer": "moss",
+            "images": [],
+            "videos": [],
+            **media[i % 4](i),
+        }
+        for i in range(16)
+    ]
+    for name, part in (("prompts", rows[:12]), ("held_out", rows[12:])):
+        (folder / f"{name}.json").write_text(json.dumps(part))
+    info = {name: {"file_name": f"{name}.json", "formatting": "rollout"} for name in ("prompts", "held_out")}
+    (folder / "dataset_info.json").write_text(json.dumps(info))
+    (folder / "reward.py").write_text(REWARD)
+    return folder
+
+
 def places(world: Path, prompts: Path, out: Path) -> dict[str, Any]:
     return {
         "model_name_or_path": str(world / "tiny"),

@@ -272,6 +272,10 @@ def ratio_of(name: str) -> ExternalRatio:
         "clip_low": 0.2,
         "clip_high": 0.2,
         "loss_reduction": "token",
+        "policy_loss": "clipped",
+        "ratio_level": "token",
+        "mask_truncated": False,
+        "group_reward_range": None,
     }
     return ExternalRatio(SimpleNamespace(**keys))
 

@@ -16,7 +16,6 @@ from safetensors.torch import load_file
 from shared.stages import (
     BASE,
     PLAIN_STEPS,
-    REWARD,
     ZERO2,
     command,
     found_problems,
@@ -28,6 +27,7 @@ from shared.stages import (
     same,
     wait_for,
     warm,
+    write_prompts,
 )
 
 
@@ -35,32 +35,7 @@ from shared.stages import (
 def prompts(small_world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twelve rollout rows over the small world: one image, two images, text, video in turn; four more to evaluate."""
     folder = tmp_path_factory.mktemp("prompts")
-    images = sorted(path.name for path in (small_world / "images").glob("*.png"))
-    clip = next((small_world / "clips").glob("*.mp4")).name
-    media = [
-        lambda i: {"images": [f"images/{images[i]}"], "kind": "image"},
-        lambda i: {"images": [f"images/{images[i]}", f"images/{images[i + 1]}"], "kind": "two"},
-        lambda i: {"kind": "text"},
-        lambda i: {"videos": [f"clips/{clip}"], "kind": "video"},
-    ]
-    marks = ["<image>", "<image><image>", "", "<video>"]
-    rows = [
-        {
-            "id": f"row-{i}",
-            "prompt": f"{marks[i % 4]}What is told of thing {i}?",
-            "answer": "moss",
-            "images": [],
-            "videos": [],
-            **media[i % 4](i),
-        }
-        for i in range(16)
-    ]
-    for name, part in (("prompts", rows[:12]), ("held_out", rows[12:])):
-        (folder / f"{name}.json").write_text(json.dumps(part))
-    info = {name: {"file_name": f"{name}.json", "formatting": "rollout"} for name in ("prompts", "held_out")}
-    (folder / "dataset_info.json").write_text(json.dumps(info))
-    (folder / "reward.py").write_text(REWARD)
-    return folder
+    return write_prompts(small_world, folder)
 
 
 @pytest.fixture

@@ -7,12 +7,16 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Literal
 
 from ..problem import Problem
-from .host_known import HONOURED, NEUTRAL
-from .host_refused import EVERYWHERE, PAIRS, PROMPTS, Refused
+from .host_known import HONOURED, HONOURED_FOR, NEUTRAL
+from .host_refused import EVERYWHERE, MULTITASK, PAIRS, PROMPTS, SCORED, Refused
 
 
 Treatment = Literal["used", "refused", "neutral"]
-REFUSED: dict[str, dict[str, Refused]] = {"pairs": EVERYWHERE | PAIRS, "prompts": EVERYWHERE | PROMPTS}
+REFUSED: dict[str, dict[str, Refused]] = {
+    "pairs": EVERYWHERE | SCORED | PAIRS,
+    "prompts": EVERYWHERE | SCORED | PROMPTS,
+    "multitask": EVERYWHERE | MULTITASK,
+}
 USED = {key for keys in HONOURED.values() for key in keys.split()}
 _NEUTRAL = {key for keys in NEUTRAL.values() for key in keys.split()}
 
@@ -24,7 +28,7 @@ def treatment(key: str, rows: str) -> Treatment | None:
     """
     if key in REFUSED[rows]:
         return "refused"
-    if key in USED:
+    if key in USED or key in HONOURED_FOR.get(rows, "").split():
         return "used"
     return "neutral" if key in _NEUTRAL else None
 

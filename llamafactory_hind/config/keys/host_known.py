@@ -68,6 +68,9 @@ HONOURED = {  # where they are declared -> the keys
         ddp_bucket_cap_mb ddp_broadcast_buffers ddp_static_graph ddp_backend ddp_timeout
     """,
 }
+HONOURED_FOR = {  # kind of rows -> keys that its stages honour, and others refuse
+    "multitask": "lora_dropout neftune_noise_alpha mask_history",
+}
 NEUTRAL = {  # why a key may be in a file although no training of this stage reads it -> the keys
     "Only other commands of the host read it (chat, export).": """
         infer_backend export_dir export_size export_device export_quantization_bit export_quantization_dataset

@@ -1,6 +1,6 @@
 """Keys of the host that a stage of ours would ignore, or that would make it compute something else: why, and what to do.
 
-One table for all stages, one for those whose rows are pairs, one for those whose rows are prompts.
+One table for all stages, one for those that compare scores, and one for each kind of rows.
 """
 
 from collections.abc import Callable
@@ -47,8 +47,6 @@ EVERYWHERE = {
     "use_asft_loss": switch(SFT_LOSS),
     "use_eaft_loss": switch(SFT_LOSS),
     "moe_aux_loss_coef": switch("The balance loss of routers is part of `stage: sft` alone; remove it."),
-    "neftune_noise_alpha": switch("Noise would be in one of two scores that are compared; remove it."),
-    "lora_dropout": switch(NO_DROPOUT),
     "module_dropout": switch(NO_DROPOUT),
     "finetuning_type": only("lora", "freeze", "full", remedy="Other tuning has not been tried with this stage."),
     "shift_attn": switch("It changes attention while training only, so scores are not the model's own; remove it."),
@@ -84,6 +82,11 @@ EVERYWHERE = {
     **of_stage("kto", "kto_chosen_weight kto_rejected_weight"),
     **of_stage("ppo", "ppo_buffer_size ppo_epochs ppo_score_norm ppo_target ppo_whiten_rewards"),
     **of_stage("ppo", "reward_model reward_model_adapters reward_model_quantization_bit reward_model_type"),
+}
+
+SCORED = {  # pairs and prompts: what is random in one of two scores is not in the other
+    "neftune_noise_alpha": switch("Noise would be in one of two scores that are compared; remove it."),
+    "lora_dropout": switch(NO_DROPOUT),
 }
 
 ONE_PAIR = "A batch row is one pair; remove it (`share_prefix` is kepo's way to pack)."
@@ -145,4 +148,29 @@ PROMPTS = {
     "dataloader_drop_last": switch("The last block of prompts is filled up, not dropped; remove it."),
     "bf16_full_eval": switch("Evaluation writes in the precision of training; remove it."),
     "fp16_full_eval": switch("Evaluation writes in the precision of training; remove it."),
+}
+
+ONE_ROW = "A batch row is one row with all its tasks; remove it (`share_prefix` is this stage's way to pack)."
+GREEDY = "Evaluation writes greedy answers; remove it."
+SEVERAL_TEXTS = "A row has several texts and no single length; remove it."
+MULTITASK = {
+    "packing": switch(ONE_ROW),
+    "neat_packing": switch(ONE_ROW),
+    "streaming": switch("Shared prompts are proved on a finite set; set `streaming: false`."),
+    "train_on_prompt": switch("The tasks share their prompt; only answers and reasoning are learnt."),
+    **dict.fromkeys(
+        ["ref_model", "ref_model_adapters", "ref_model_quantization_bit"],
+        foreign("Nothing is compared with a reference; remove it."),
+    ),
+    "label_smoothing_factor": switch("reason_sft has no label smoothing; remove it."),
+    "predict_with_generate": switch("The host allows it for `stage: sft` alone; use `evaluate_answers`."),
+    "do_predict": switch("Use `evaluate_answers` with `do_eval`, or predict with `stage: sft`."),
+    "group_by_length": switch(SEVERAL_TEXTS),
+    "train_sampling_strategy": only("random", "sequential", remedy=SEVERAL_TEXTS),
+    "do_sample": only(True, remedy=GREEDY),
+    **dict.fromkeys(["temperature", "top_p", "top_k"], foreign(GREEDY)),
+    "max_length": foreign("Use `max_new_tokens`."),
+    "num_beams": only(1, remedy=GREEDY),
+    "repetition_penalty": only(1, remedy=GREEDY),
+    "length_penalty": only(1, remedy=GREEDY),
 }

@@ -69,9 +69,13 @@ class OnlineArguments:
     num_iterations: int = field(
         default=1, metadata={"help": "Online stages: optimiser steps on the same completions [ours]."}
     )
-    advantage_scale: Literal["std", "none"] = field(
+    advantage_scale: Literal["std", "batch", "none"] = field(
         default="std",
-        metadata={"help": "Online stages: divide advantages by the standard deviation of their group, or not [ours]."},
+        metadata={
+            "help": (
+                "Online stages: divide advantages by the standard deviation of their group, of the whole batch, or not [ours]."
+            )
+        },
     )
     loss_reduction: Literal["sequence", "token", "constant"] = field(
         default="sequence",

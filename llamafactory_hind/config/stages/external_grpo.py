@@ -7,12 +7,13 @@ from typing import Any, Literal
 from ..keys.external_ratio import ExternalRatioArguments, ratio_problems
 from ..keys.online import OnlineArguments, online_problems
 from ..keys.share_prefix import SharePrefixArguments
+from ..keys.signal import SignalArguments, signal_problems
 from ..problem import Problem
 
 
 LABEL = "GRPO with external actions (Vision-EKIPL)"
 ROWS = "prompts"
-TAKES = (SharePrefixArguments, OnlineArguments, ExternalRatioArguments)
+TAKES = (SharePrefixArguments, OnlineArguments, SignalArguments, ExternalRatioArguments)
 
 
 @dataclass
@@ -58,6 +59,7 @@ class Arguments:
 def problems(settings: Mapping[str, Any]) -> Iterator[Problem]:
     """Find what cannot work together in the settings of an external_grpo run: our keys with their defaults, the host's as given."""
     yield from online_problems(settings)
+    yield from signal_problems(settings)
     yield from ratio_problems(settings)
     most = settings["external_max_per_group"]
     if most is not None and most < 0:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from ..keys.external_ratio import ExternalRatioArguments, ratio_problems
 from ..keys.online import OnlineArguments, online_problems
 from ..keys.share_prefix import SharePrefixArguments
+from ..keys.signal import SignalArguments, signal_problems
 from ..limits import out_of_range
 from ..problem import Problem
 from ..types import as_list
@@ -14,7 +15,7 @@ from ..types import as_list
 
 LABEL = "Gated distillation with hints (KEPO: Knowledge-Enhanced)"
 ROWS = "prompts"
-TAKES = (SharePrefixArguments, OnlineArguments, ExternalRatioArguments)
+TAKES = (SharePrefixArguments, OnlineArguments, SignalArguments, ExternalRatioArguments)
 UNBOUNDED = {"gate_threshold"}  # keys whose number may be infinite
 
 
@@ -133,6 +134,7 @@ LOWEST = {  # key -> lowest value, and whether the value itself is allowed
 def problems(settings: Mapping[str, Any]) -> Iterator[Problem]:
     """Find what cannot work together in the settings of a gated_distill run: our keys with their defaults, the host's as given."""
     yield from online_problems(settings)
+    yield from signal_problems(settings)
     yield from ratio_problems(settings)
     yield from out_of_range(settings, LOWEST)
     if not 0 <= settings["distill_beta"] <= 1:

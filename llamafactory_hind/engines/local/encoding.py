@@ -50,7 +50,7 @@ def _until_stop(ids: Sequence[int], stop_ids: Sequence[int]) -> list[int]:
     return list(ids[: last + 1])
 
 
-def telling_prompts(prompts: Sequence[Prompt]) -> list[int]:
+def representative_prompts(prompts: Sequence[Prompt]) -> list[int]:
     """Return the places of prompts that would show a mistake: of each kind the one with the most media, and the longest."""
     places: set[int] = set()
     for kind in {prompt.kind for prompt in prompts}:

@@ -17,7 +17,7 @@ from ..interface import Capabilities, Completion, FinishReason, Prompt, Request,
 from ..seeds import random_keys
 from ..usage import Usage
 from .decoding import Generated, decode_plain, decode_shared, positions_of
-from .encoding import collate, encode, media_token_ids, telling_prompts
+from .encoding import collate, encode, media_token_ids, representative_prompts
 from .prefixes import Group, group_by_prefix, shared_logprobs
 from .proof import PASSING_ERRORS, Difference, disagreement, lengthened, why_not_equal
 from .sampling import TokenSampler, draw_uniforms
@@ -281,9 +281,9 @@ class LocalEngine:
         return shared_logprobs(base_model(self.loaded.model), inputs, rows, pad_id=pad_id, token_logprobs=score)
 
     def _prove_shared(self, prompts: Sequence[Prompt], groups: Sequence[Group]) -> bool:
-        """Compare log-probs over a shared beginning with those of whole rows, on two rows of telling groups."""
-        telling = telling_prompts([prompts[group.places[0]] for group in groups])
-        some = [Group(groups[number].places[:2], groups[number].length) for number in telling]
+        """Compare log-probs over a shared beginning with those of whole rows, on two rows of representative groups."""
+        chosen = representative_prompts([prompts[group.places[0]] for group in groups])
+        some = [Group(groups[number].places[:2], groups[number].length) for number in chosen]
         rows = [prompts[place] for group in some for place in group.places]
         whole, noise = self._whole_rows(rows)
         if not self._chunked:
@@ -329,7 +329,7 @@ class LocalEngine:
             return None
         written, repeats = kept[0], len(sampling.temperatures)
         lengths = written.lengths.tolist()
-        for number in telling_prompts(prompts):
+        for number in representative_prompts(prompts):
             own = range(number * repeats, (number + 1) * repeats)
             rows += sorted(own, key=lambda row: -lengths[row])[:2]
         whole, noise = self._whole_rows(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from peft import PeftModel
 
+from ...formats.media.host_view import WAY
 from .scoring import base_model, unwrap
 
 
@@ -62,8 +63,10 @@ def processor_settings(processor: "ProcessorMixin | None") -> dict[str, Any]:
     """Return how pictures, video and sound become tensors: the processor's own settings and those that the host puts on it."""
     if processor is None:
         return {}
+    # what opens a file, beside what is made of the open picture
+    settings: dict[str, Any] = {"way": WAY}
     parts = {name: getattr(processor, name, None) for name in MEDIA_PARTS}
-    settings = {name: _clean(part.to_dict()) for name, part in parts.items() if part is not None}
+    settings |= {name: _clean(part.to_dict()) for name, part in parts.items() if part is not None}
     own = {name: value for name, value in vars(processor).items() if isinstance(value, int | float | str | bool)}
     settings["own"] = _clean({name: value for name, value in own.items() if name != "chat_template"})
     return json.loads(json.dumps(settings, sort_keys=True, default=str))

@@ -1,7 +1,7 @@
 """Several texts in one row that share its prompt: segments, and the masks that keep them apart."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -106,6 +106,48 @@ def check_inputs(inputs: Mapping[str, Any], marks: MediaIds | None) -> None:
     found = [name for name in UNPACKABLE_INPUTS if name in inputs and name not in known]
     if found:
         raise ValueError(f"this model takes {found}, which a packed row cannot express (set `share_prefix: off`)")
+
+
+class Layout(NamedTuple):
+    """Where the texts of packed rows stand.
+
+    Attributes:
+        segments: (N, T), 0 prompt, 1 .. G texts, -1 padding.
+        sources: (N, T) the position that predicts each token.
+        positions: `position_ids` (N, T), or (A, N, T) with several axes: each text follows the prompt.
+    """
+
+    segments: torch.Tensor
+    sources: torch.Tensor
+    positions: torch.Tensor
+
+
+def lay_out(inputs: Mapping[str, Any], parts: Sequence[Sequence[int]], *, left: bool) -> Layout:
+    """Lay out rows `prompt, text 1, text 2, ...` that a collator has padded.
+
+    Args:
+        inputs: `input_ids` (N, T), `attention_mask`, and `position_ids` where the collator makes them.
+        parts: of each row the lengths of its prompt and of its texts, none of which is empty.
+        left: padding is on the left.
+    """
+    ids = inputs["input_ids"]
+    segments = torch.full_like(ids, PADDING)
+    sources = (torch.arange(ids.shape[1], device=ids.device) - 1).repeat(len(ids), 1)
+    if "position_ids" in inputs:
+        positions = inputs["position_ids"].clone()
+    else:
+        positions = (inputs["attention_mask"].cumsum(-1) - 1).clamp(min=0)
+    for row, (prompt, *texts) in enumerate(parts):
+        start = ids.shape[1] - prompt - sum(texts) if left else 0
+        first = place = start + prompt
+        segments[row, start:first] = PROMPT
+        following = positions[..., row, first].clone().unsqueeze(-1)  # where every text begins
+        for number, length in enumerate(texts, start=1):
+            segments[row, place : place + length] = number
+            sources[row, place] = first - 1  # the last prompt token predicts the first token of every text
+            positions[..., row, place : place + length] = following + torch.arange(length, device=ids.device)
+            place += length
+    return Layout(segments, sources, positions)
 
 
 class Packed:

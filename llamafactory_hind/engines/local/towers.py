@@ -182,12 +182,12 @@ class TowerCache:
         found: list[tuple[_Call, int] | None],
     ) -> None:
         """Compare a result with what is known of its pictures from calls with other pictures beside them."""
-        telling = [(n, place) for n, place in enumerate(found) if place and set(place[0].prints) != set(prints)]
-        if not telling:
+        different = [(n, place) for n, place in enumerate(found) if place and set(place[0].prints) != set(prints)]
+        if not different:
             return  # pictures that see each other would not show
         try:
             own = cut(result, pictures.counts)
-            self._separable[id(tower)] = all(close(_of_picture(place), own[number]) for number, place in telling)
+            self._separable[id(tower)] = all(close(_of_picture(place), own[number]) for number, place in different)
         except Inseparable:
             self._separable[id(tower)] = False
 

@@ -10,6 +10,8 @@ from llamafactory.hparams import get_infer_args
 from llamafactory.model import load_model, load_tokenizer
 from peft import PeftModel
 
+from ...formats.media.host_view import set_way
+
 
 if TYPE_CHECKING:
     import torch
@@ -84,5 +86,6 @@ def load_weights(
         model_args.device_map = {"": device}
     modules = load_tokenizer(model_args)
     template = get_template_and_fix_tokenizer(modules["tokenizer"], data_args)
+    set_way(template.mm_plugin, as_host=getattr(data_args, "media_as_host", False))
     model = load_model(modules["tokenizer"], model_args, finetuning_args, is_trainable=False)
     return LoadedModel(model, modules["tokenizer"], modules["processor"], template)

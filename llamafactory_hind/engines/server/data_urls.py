@@ -11,15 +11,24 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageOps
+from PIL import Image
 
-from ...formats.media.frames import sample_frames
-from ...formats.media.pictures import _is_see_through, flatten, thin_out
+from ...formats.media.clips import Clip
+from ...formats.media.frames import read_frames, read_frames_as_host
+from ...formats.media.pictures import (
+    flatten,
+    is_see_through,
+    open_picture,
+    orientation,
+    see_picture,
+    thin_out,
+    upright,
+)
+from ...storage.clip_names import is_clip
 
 
 CACHE_CHARACTERS = 128 << 20  # [ours] about a thousand pictures of a megapixel
 JPEG_QUALITY = 92  # [ours]
-ORIENTATION = 0x0112  # EXIF tag
 LOSSY = {"JPEG", "MPO", "WEBP"}
 PNG_DEPTH_BYTE = 24
 
@@ -31,6 +40,7 @@ class DataUrls:
         image_max_pixels: larger pictures are made smaller, as the host does; None leaves them.
         video_fps: frames a second.
         video_max_frames: frames of a video at most.
+        as_host: pictures and frames are those that LLaMA-Factory alone takes.
         cache_characters: how much is remembered.
     """
 
@@ -40,6 +50,7 @@ class DataUrls:
         image_max_pixels: int | None,
         video_fps: float,
         video_max_frames: int,
+        as_host: bool = False,
         cache_characters: int = CACHE_CHARACTERS,
     ) -> None:
         """Check the numbers.
@@ -57,6 +68,7 @@ class DataUrls:
         self.image_max_pixels = image_max_pixels
         self.video_fps = video_fps
         self.video_max_frames = video_max_frames
+        self.as_host = as_host
         self.cache_characters = cache_characters
         self._cache: OrderedDict[tuple[str, str], tuple[str, ...]] = OrderedDict()
         self._cached = 0
@@ -96,7 +108,7 @@ class DataUrls:
                 return (self._picture(medium),)
             if isinstance(medium, list | tuple):
                 return tuple(map(self._picture, thin_out(medium, self.video_max_frames)))
-            frames = sample_frames(medium, fps=self.video_fps, most=self.video_max_frames)
+            frames = self._sample(medium)
             return tuple(_url("jpeg", _save(self._fit(frame), "JPEG")) for frame in frames)
         except Exception as error:  # decoders raise what they like: OSError, SyntaxError, struct.error, FFmpegError …
             shown = repr(medium) if isinstance(medium, str) else f"embedded data ({type(medium).__name__})"
@@ -104,6 +116,13 @@ class DataUrls:
         raise ValueError(
             f"{kind}: got {shown}, expected a readable medium: {reason}. Correct the path or replace the file."
         )
+
+    def _sample(self, medium: str | bytes) -> list[Image.Image]:
+        if not is_clip(medium):
+            read = read_frames_as_host if self.as_host else read_frames
+            return read(medium, self.video_fps, self.video_max_frames)
+        clip = Clip(str(medium))
+        return list(map(see_picture, clip.images(clip.sample(self.video_fps, self.video_max_frames))))
 
     def _finish(self, name: tuple[str, str], done: "asyncio.Future[tuple[str, ...]]") -> None:
         del self._under_way[name]
@@ -118,25 +137,28 @@ class DataUrls:
     def _picture(self, medium: Any) -> str:
         if isinstance(medium, dict):
             medium = medium.get("bytes") or medium.get("path")
+        if isinstance(medium, Image.Image) and not self.as_host:
+            return _url("png", _save(self._fit(see_picture(medium)), "PNG"))
         if isinstance(medium, Image.Image):
-            return _url("png", _save(self._fit(flatten(ImageOps.exif_transpose(medium))), "PNG"))
+            return _url("png", _save(self._fit(medium.convert("RGB")), "PNG"))
         if not isinstance(medium, str | Path | bytes) or not medium:
             raise ValueError("it is no path, no bytes and no picture")
         raw = medium if isinstance(medium, bytes) else Path(medium).read_bytes()
-        with Image.open(io.BytesIO(raw)) as image:
+        if self.as_host:
+            return _url("png", _save(self._fit(open_picture(raw).convert("RGB")), "PNG"))
+        with open_picture(raw) as image:
             file_format = image.format or ""
-            image.load()  # a file that is cut is found here, not at the server
             if self._can_stay(image, raw):
                 return _url("png" if file_format == "PNG" else "jpeg", raw)
-            upright = self._fit(flatten(ImageOps.exif_transpose(image)))
-        kept = "JPEG" if file_format in LOSSY and not _is_see_through(image) else "PNG"
-        return _url(kept.lower(), _save(upright, kept))
+            seen = self._fit(flatten(upright(image)))
+        kept = "JPEG" if file_format in LOSSY and not is_see_through(image) else "PNG"
+        return _url(kept.lower(), _save(seen, kept))
 
     def _can_stay(self, image: Image.Image, raw: bytes) -> bool:
-        if self._scale(image) < 1 or image.getexif().get(ORIENTATION, 1) != 1 or image.mode not in ("RGB", "L"):
+        if self._scale(image) < 1 or orientation(image) != 1 or image.mode not in ("RGB", "L"):
             return False
         if image.format == "PNG":
-            return raw[PNG_DEPTH_BYTE] == 8 and not _is_see_through(image) and not getattr(image, "is_animated", False)
+            return raw[PNG_DEPTH_BYTE] == 8 and not is_see_through(image) and not getattr(image, "is_animated", False)
         return image.format in ("JPEG", "MPO")
 
     def _scale(self, image: Image.Image) -> float:

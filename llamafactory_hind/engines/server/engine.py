@@ -73,6 +73,7 @@ class OpenAIEngine:
         image_max_pixels: larger pictures are made smaller before they are sent; None leaves that to the server.
         video_fps: frames a second of a video, which is sent as pictures; None is 1.
         video_max_frames: frames of a video at most; None is 16.
+        media_as_host: media are seen as LLaMA-Factory alone sees them.
         call_store: is asked before every call, and keeps its answer; None keeps none.
 
     Attributes:
@@ -94,6 +95,7 @@ class OpenAIEngine:
         image_max_pixels: int | None = None,
         video_fps: float | None = VIDEO_FPS,
         video_max_frames: int | None = VIDEO_MAX_FRAMES,
+        media_as_host: bool = False,
         call_store: CallStore | None = None,
     ) -> None:
         """Check everything; nothing is sent.
@@ -118,6 +120,7 @@ class OpenAIEngine:
             image_max_pixels=image_max_pixels,
             video_fps=VIDEO_FPS if video_fps is None else video_fps,
             video_max_frames=VIDEO_MAX_FRAMES if video_max_frames is None else video_max_frames,
+            as_host=media_as_host,
         )
         self._calls = call_store
         self._left_out: set[str] = set()

@@ -70,7 +70,7 @@ class ServedTeacher:
     def __init__(self, server: Server, *, name: str, settings: Mapping[str, Any]) -> None:
         """Call nothing yet."""
         self.server, self.name = server, name
-        media = {key: settings.get(key) for key in ("image_max_pixels", "video_fps", "video_maxlen")}
+        media = {key: settings.get(key) for key in ("image_max_pixels", "video_fps", "video_maxlen", "media_as_host")}
         self.identity = [server.model, dict(server.extra_body), media]
         self._options = {
             "model": server.model,
@@ -83,6 +83,7 @@ class ServedTeacher:
             "image_max_pixels": media["image_max_pixels"],
             "video_fps": media["video_fps"],
             "video_max_frames": media["video_maxlen"],
+            "media_as_host": bool(media["media_as_host"]),
         }
         self.engine = OpenAIEngine(**self._options)
         self._thread: LoopThread | None = None

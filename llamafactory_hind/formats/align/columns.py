@@ -1,4 +1,4 @@
-"""The columns of aligned examples: the host's, and beside them `_columns`, `_source` and `_side_file`."""
+"""The columns of aligned examples: the host's, and beside them `_columns`, `_source`, `_side_file` and, joined, `_tasks`."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -9,6 +9,8 @@ import numpy as np
 from datasets import Features, Value
 
 from ..media.fields import MEDIA_FIELDS
+from ..texts.control_tokens import NO_CONTROLS, ControlTokens
+from .tasks import TASKS, join_tasks
 
 
 if TYPE_CHECKING:
@@ -35,22 +37,32 @@ def to_aligned(
     sources: Sequence[str],
     *,
     side_file: str | None,
+    joined: bool = False,
+    escaped: ControlTokens = NO_CONTROLS,
 ) -> dict[str, list[Any]]:
-    """Return the aligned columns of good rows; a row of several tasks becomes several examples.
+    """Return the aligned columns of good rows; a row of several tasks becomes several examples, or one that has them all.
 
     Args:
         converter: of their format.
         rows: as stored.
         sources: where each of them stands.
         side_file: where a processor lists a row that does not fit; None unless bad rows are skipped.
+        joined: one example a row, with all its tasks in the column `_tasks`.
+        escaped: signs of the tokenizer that are written as plain text.
     """
     marks = {"_side_file": side_file, **dict.fromkeys(MEDIA_FIELDS)}
-    examples = [
-        {**example, "_source": source, **marks}
-        for row, source in zip(rows, sources, strict=True)
-        for example in converter.examples(row)
-    ]
-    return {name: [example[name] for example in examples] for name in ALIGNED_COLUMNS}
+    examples = []
+    for row, source in zip(rows, sources, strict=True):
+        made = converter.examples(row)
+        if escaped.tokens:
+            made = map(escaped.escape_example, made)
+        examples += [{**example, "_source": source, **marks} for example in (join_tasks(made) if joined else made)]
+    return {name: [example[name] for example in examples] for name in aligned_columns(joined)}
+
+
+def aligned_columns(joined: bool) -> tuple[str, ...]:
+    """Return the names of the aligned columns."""
+    return (*ALIGNED_COLUMNS, TASKS) if joined else ALIGNED_COLUMNS
 
 
 @dataclass
@@ -67,14 +79,19 @@ class RowConversion:
     numbers: np.ndarray
     media_fingerprint: str
     json_columns: tuple[str, ...] = ()
+    joined: bool = False
+    escaped: ControlTokens = NO_CONTROLS
 
     def __call__(self, batch: Mapping[str, list[Any]], indices: list[int]) -> dict[str, list[Any]]:
         """Convert a batch of rows that stand at `indices` of the dataset."""
         sources = [f"{self.path}, row {self.numbers[index]}" for index in indices]
-        return to_aligned(self.converter, to_rows(batch, self.json_columns), sources, side_file=self.side_file)
+        rows = to_rows(batch, self.json_columns)
+        return to_aligned(
+            self.converter, rows, sources, side_file=self.side_file, joined=self.joined, escaped=self.escaped
+        )
 
 
-def aligned_features(stored: Mapping[str, Any], converter: "RowConverter") -> Features:
+def aligned_features(stored: Mapping[str, Any], converter: "RowConverter", *, joined: bool = False) -> Features:
     """Return the types of the aligned columns, with media as the dataset stores them.
 
     They are fixed because `datasets` infers types from the first 1,000 rows: text-only ones in front would make the column
@@ -83,13 +100,14 @@ def aligned_features(stored: Mapping[str, Any], converter: "RowConverter") -> Fe
     """
     text = Value("string")
     messages = [{"role": text, "content": text}]
-    media = {kind: _media_feature(stored.get(converter.options.column(kind))) for kind in MEDIA_FIELDS}
+    items = {kind: _media_item(stored.get(converter.options.column(kind))) for kind in MEDIA_FIELDS}
+    media = {kind: [converter.media_type(kind, item)] for kind, item in items.items()}
     types = {"_prompt": messages, "_response": messages}
     types |= {f"_{kind}": feature for kind, feature in media.items()} | media
-    return Features({name: types.get(name, text) for name in ALIGNED_COLUMNS})
+    return Features({name: types.get(name, text) for name in aligned_columns(joined)})
 
 
-def _media_feature(stored: Any) -> Any:
+def _media_item(stored: Any) -> Any:
     item = stored
     if isinstance(stored, list):
         item = stored[0]
@@ -97,4 +115,4 @@ def _media_feature(stored: Any) -> Any:
         item = stored.feature
     if item is None or item == Value("null"):
         item = Value("string")
-    return [item]
+    return item

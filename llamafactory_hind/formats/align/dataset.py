@@ -10,11 +10,17 @@ import numpy as np
 from datasets import Dataset, IterableDataset
 from llamafactory.extras import logging
 
+from ...config.problem import RowProblem
 from .. import format_names, get_converters
 from ..media.check import MediaCheck
+from ..media.verdicts import VerdictStore
+from ..media.view import MediaView
 from ..problems import BadRow, BadRowsError, append_to_side_file, write_side_file
 from .columns import RowConversion, aligned_features, to_aligned, to_rows
 from .locating import RowLocator
+from .run import RUN, Run
+from .tables import KIND_OF_ROWS
+from .texts import TextCheck
 
 
 if TYPE_CHECKING:
@@ -40,7 +46,7 @@ def align_dataset(
 ) -> Dataset | IterableDataset:
     """Check and align a dataset of ours; hand any other to the host.
 
-    Beside the host's columns the result has `_columns` (JSON of every other field), `_source` (where the row stands) and
+    Beside the host's columns the result has `_columns` (JSON of every other field), `_source` (where the row is) and
     `_side_file` (where a processor lists it, should it not fit; None unless bad rows are skipped).
 
     Args:
@@ -54,9 +60,12 @@ def align_dataset(
         BadRowsError: rows are bad and `skip_bad_rows` is off, or no good row is left.
         ValueError: the `dataset_info.json` entry is wrong, or the dataset is empty.
     """
-    if dataset_attr.formatting not in format_names():
-        return host_align(dataset, dataset_attr, data_args, training_args)
     locator = RowLocator(dataset_attr, data_args)
+    if dataset_attr.formatting not in format_names():
+        aligned = host_align(dataset, dataset_attr, data_args, training_args)
+        if not isinstance(dataset, Dataset) or locator.table is None:
+            return aligned
+        return _with_places(aligned, locator, locator.numbers(dataset))
     first = next(iter(dataset.with_format("arrow") if isinstance(dataset, Dataset) else dataset), None)
     if first is None:
         raise ValueError(f"Dataset {locator.name} ({locator.path}) has no rows.")
@@ -64,9 +73,11 @@ def align_dataset(
     check = RowCheck(
         converter=converter,
         locator=locator,
-        media=MediaCheck(workers=data_args.preprocessing_num_workers or 1),
+        media=_media_check(data_args, RUN.get()),
+        texts=TextCheck.of(data_args, RUN.get()),
         skip_bad_rows=bool(getattr(data_args, "skip_bad_rows", False)) or converter.options.skip_bad_rows,
         side_file=os.path.join(training_args.output_dir or ".", "bad_rows", f"{locator.name}.jsonl"),
+        joined=KIND_OF_ROWS.get() == "multitask",
     )
     if training_args.should_save:
         write_side_file(check.side_file, [])
@@ -74,18 +85,38 @@ def align_dataset(
         return _align_stream(dataset, check, column_names=list(first))
     good, numbers = _select_good_rows(dataset, check, is_writer=training_args.should_save)
     convert = RowConversion(
-        converter, locator.path, check.written_file, numbers, check.media.fingerprint(), locator.json_columns
+        converter,
+        locator.path,
+        check.written_file,
+        numbers,
+        check.media.fingerprint(),
+        locator.json_columns,
+        check.joined,
+        check.texts.escaped,
     )
     return good.map(
         convert,
         batched=True,
         with_indices=True,
         remove_columns=good.column_names,
-        features=aligned_features(good.features, converter),
+        features=aligned_features(good.features, converter, joined=check.joined),
         num_proc=data_args.preprocessing_num_workers,
         load_from_cache_file=(not data_args.overwrite_cache) or (training_args.local_process_index != 0),
         desc="Converting format of dataset",
     )
+
+
+def _with_places(aligned: Dataset, locator: RowLocator, numbers: np.ndarray) -> Dataset:
+    """Say where rows of the host's formats stand, where we have read their file: a processor names a row that it cannot encode."""
+    places = ("{}, row {}".format(*locator.place(int(number))) for number in numbers)
+    return aligned.add_column("_source", list(places)) if len(aligned) == len(numbers) else aligned
+
+
+def _media_check(data_args: "DataArguments", run: Run | None) -> MediaCheck:
+    """Return the check of a run's media, which remembers what earlier runs found unless the caches are to be written anew."""
+    view = MediaView() if run is None else run.view
+    store = None if run is None or data_args.overwrite_cache else VerdictStore(run.cache_dir, view)
+    return MediaCheck(workers=data_args.preprocessing_num_workers, view=view, store=store)
 
 
 @dataclass
@@ -95,8 +126,15 @@ class RowCheck:
     converter: "RowConverter"
     locator: RowLocator
     media: MediaCheck
+    texts: TextCheck
     skip_bad_rows: bool
     side_file: str
+    joined: bool = False
+
+    def problems(self, row: Mapping[str, Any]) -> tuple[RowProblem, ...]:
+        """Return everything that is wrong with a row; a row whose fields are fine is read as text as well."""
+        found = tuple(self.converter.problems(row, self.media))
+        return found or tuple(self.texts.problems(row, self.converter))
 
     @property
     def written_file(self) -> str | None:
@@ -118,12 +156,19 @@ class StreamConversion:
         """Convert the good rows of a batch; raise on a bad one, or list it in the side file and leave it out."""
         check = self.check
         good = [row for row in to_rows(batch, check.locator.json_columns) if self.is_good(row)]
-        return to_aligned(check.converter, good, [check.locator.path] * len(good), side_file=check.written_file)
+        return to_aligned(
+            check.converter,
+            good,
+            [check.locator.path] * len(good),
+            side_file=check.written_file,
+            joined=check.joined,
+            escaped=check.texts.escaped,
+        )
 
     def is_good(self, row: Mapping[str, Any]) -> bool:
         """Say whether a row is good; a bad one is listed, or raised when bad rows are not skipped."""
         check = self.check
-        problems = tuple(check.converter.problems(row, check.media))
+        problems = check.problems(row)
         if not problems:
             return True
         file, number = check.locator.find(row)
@@ -137,7 +182,7 @@ class StreamConversion:
 
 def _align_stream(dataset: IterableDataset, check: RowCheck, *, column_names: list[str]) -> IterableDataset:
     convert = StreamConversion(check)
-    features = aligned_features(dataset.features, check.converter) if dataset.features else None
+    features = aligned_features(dataset.features, check.converter, joined=check.joined) if dataset.features else None
     # One row at a time: a bad row must not raise before the rows in front of it have been used.
     aligned = dataset.map(convert, batched=True, batch_size=1, remove_columns=column_names, features=features)
     if next(iter(aligned), None) is None:
@@ -154,7 +199,7 @@ def _select_good_rows(dataset: Dataset, check: RowCheck, *, is_writer: bool) -> 
     bad_rows: dict[int, BadRow] = {}  # by number: the host may have drawn a row twice
     is_good = np.ones(len(dataset), dtype=bool)
     for position, row in enumerate(_stored_rows(dataset, check)):
-        problems = tuple(check.converter.problems(row, check.media))
+        problems = check.problems(row)
         if problems:
             is_good[position] = False
             number = int(numbers[position])
@@ -164,7 +209,12 @@ def _select_good_rows(dataset: Dataset, check: RowCheck, *, is_writer: bool) -> 
     if listed and not (check.skip_bad_rows and is_good.any()):
         raise check.error(listed, checked=len(np.unique(numbers)) + len(unreadable))
     seconds = time.perf_counter() - began
-    logger.info_rank0(f"Checked {len(dataset)} rows and {len(check.media)} media files of {name} in {seconds:.1f} s.")
+    logger.info_rank0(
+        f"Checked {len(dataset)} rows and {len(check.media)} media files of {name} in {seconds:.1f} s; "
+        f"{len(check.media) - check.media.opened} files were known from an earlier run."
+    )
+    if (told := check.media.told_differences()) is not None:
+        logger.warning_rank0(f"Media of {name}: {told}")
     if not listed:
         return dataset, numbers
     if is_writer:

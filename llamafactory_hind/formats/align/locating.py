@@ -1,4 +1,4 @@
-"""Where a row stands: its file and its number there, counted from 1, through sampling, slicing and folders of files."""
+"""Where a row is: its file and its number there, counted from 1, through sampling, slicing and folders of files."""
 
 import bisect
 import itertools

@@ -61,8 +61,9 @@ HOST_COLUMNS = (  # of the host's description of a dataset: the names of the col
     *("system", "tools", "images", "videos", "audios", "chosen", "rejected", "kto_tag"),
     *("prompt", "query", "response", "history", "messages"),
 )
-# Whether the datasets that are loaded now are for a stage of ours, which reads rows of the host's formats with the same care.
-FOR_OUR_STAGE: ContextVar[bool] = ContextVar("FOR_OUR_STAGE", default=False)
+# The kind of rows (`config.ROWS`) of the stage of ours that the datasets are loaded for, which reads rows of the host's formats
+# with the same care; None for a stage of the host.
+KIND_OF_ROWS: ContextVar[str | None] = ContextVar("KIND_OF_ROWS", default=None)
 # The dataset that the host is loading, where its files are ours to read; `attach` asks for it in place of `load_dataset`.
 LOADING: ContextVar["tuple[DatasetAttr, DataArguments, ModelArguments] | None"] = ContextVar("LOADING", default=None)
 
@@ -71,7 +72,7 @@ def is_ours(dataset_attr: "DatasetAttr", data_args: "DataArguments") -> bool:
     """Say whether the files of a dataset are read here: local rows of our formats, and of the host's for our stages."""
     ours = dataset_attr.formatting in format_names()
     if dataset_attr.load_from != "file" or not (
-        ours or (FOR_OUR_STAGE.get() and dataset_attr.formatting in HOST_FORMATS)
+        ours or (KIND_OF_ROWS.get() and dataset_attr.formatting in HOST_FORMATS)
     ):
         return False
     path = os.path.join(data_args.dataset_dir, dataset_attr.dataset_name)

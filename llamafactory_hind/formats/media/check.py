@@ -1,43 +1,75 @@
-"""Media files are opened and decoded before training, so that an unreadable one is a named row and not a crash at step 4,000."""
+"""Media files are opened and decoded before training as it will do, so that an unreadable one is a named row and not a crash.
+
+What is decoded is what training decodes: of a video the sampled frames, of a picture all of it.
+"""
 
 import hashlib
-import io
 import os
+from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import av
 from PIL import Image
 
 from ...config.problem import RowProblem, show
+from ...storage.clip_names import files_of
+from .inspection import Verdict, inspect, inspect_file
+from .verdicts import VerdictStore
+from .view import MediaView
 
 
 KINDS = {"images": "image", "videos": "video", "audios": "audio"}
-TAIL_SECONDS = 1.0  # decoding the end of a clip finds files that were cut off
+NAMES = {"images": "pictures", "videos": "videos"}
 
 
 class MediaCheck:
     """Opens media files, each path once.
 
     Args:
-        workers: threads that decode; Pillow and PyAV release the interpreter lock.
+        workers: threads that decode; Pillow and PyAV release the interpreter lock. None is one a core, at most 8.
+        view: how the run sees media.
+        store: what earlier runs found; None looks at every file.
     """
 
-    def __init__(self, *, workers: int = 1) -> None:
+    def __init__(
+        self, *, workers: int | None = 1, view: MediaView | None = None, store: VerdictStore | None = None
+    ) -> None:
         """Start with nothing checked."""
-        self.workers = max(workers, 1)
-        self._reasons: dict[tuple[str, str], str | None] = {}
+        self.workers = max(workers or min(8, os.cpu_count() or 1), 1)
+        self.view = view or MediaView()
+        self._store = store
+        self._verdicts: dict[tuple[str, str], Verdict] = {}
+        self._embedded: list[tuple[str, Verdict]] = []
+        self._opened = 0
 
     def __len__(self) -> int:
         """Return how many files were checked."""
-        return len(self._reasons)
+        return len(self._verdicts)
+
+    @property
+    def opened(self) -> int:
+        """Files that were opened now; the others were known from an earlier run."""
+        return self._opened
 
     def open_all(self, files: Iterable[tuple[str, str]]) -> None:
         """Check (kind, path) pairs in parallel; `find_problems` then answers from memory."""
-        missing = [file for file in dict.fromkeys(files) if file not in self._reasons]
+        missing = [file for file in dict.fromkeys(files) if file not in self._verdicts]
+        if self._store is not None:
+            known = {file: verdict for file in missing if (verdict := self._store.find(*file)) is not None}
+            self._verdicts.update(known)
+            missing = [file for file in missing if file not in known]
+        if not missing:
+            return
         with ThreadPoolExecutor(self.workers) as pool:
-            self._reasons.update(zip(missing, pool.map(_open_file, missing), strict=True))
+            found = list(zip(missing, pool.map(self._look, missing), strict=True))
+        self._opened += len(found)
+        self._verdicts.update(found)
+        if self._store is not None:
+            self._store.keep(found)
+
+    def _look(self, file: tuple[str, str]) -> Verdict:
+        return inspect_file(*file, self.view)
 
     def find_problem(self, field: str, kind: str, item: Any) -> RowProblem | None:
         """Return what is wrong with one entry of `images`, `videos` or `audios`, or None.
@@ -45,7 +77,8 @@ class MediaCheck:
         Args:
             field: name for the error, such as `images[0]`.
             kind: `images`, `videos` or `audios`.
-            item: a path, encoded bytes, `{"bytes", "path"}`, a decoded picture, or for a video a list of pictures.
+            item: a path, encoded bytes, `{"bytes", "path"}`, a decoded picture, or for a video a list of pictures, or the name
+                of a clip (`storage.clip_names`).
         """
         if kind == "videos" and isinstance(item, list):
             frames = (self.find_problem(f"{field}[{i}]", "images", frame) for i, frame in enumerate(item))
@@ -53,11 +86,16 @@ class MediaCheck:
         if isinstance(item, dict):
             item = item.get("bytes") or item.get("path")
         if isinstance(item, str) and item:
-            if (kind, item) not in self._reasons:
-                self._reasons[kind, item] = _open_file((kind, item))
-            reason = self._reasons[kind, item]
+            self.open_all([(kind, item)])
+            verdict = self._verdicts[kind, item]
+            if verdict.problem is not None:
+                problem = verdict.problem
+                return RowProblem(problem.field or field, problem.got, problem.expected, problem.remedy)
+            reason = verdict.reason
         elif isinstance(item, (bytes, Image.Image)):
-            reason = _open(kind, io.BytesIO(item) if isinstance(item, bytes) else item)
+            verdict = inspect(kind, item, self.view)
+            self._embedded.append((kind, verdict))
+            reason = verdict.reason
         else:
             return _unusable(field, kind, item)
         if reason is None:
@@ -67,44 +105,33 @@ class MediaCheck:
 
     def fingerprint(self) -> str:
         """Return a digest of path, size and time of change of every file checked: cached tokens depend on them."""
-        digest = hashlib.sha256()
-        for _, path in sorted(self._reasons):
-            status = os.stat(path) if os.path.isfile(path) else None
+        digest = hashlib.sha256(repr(self.view).encode())
+        for path in dict.fromkeys(file for _, name in sorted(self._verdicts) for file in files_of(name)):
+            status = os.stat(path) if os.path.exists(path) else None
             digest.update(repr((path, status and (status.st_size, status.st_mtime_ns))).encode())
         return digest.hexdigest()
+
+    def told_differences(self) -> str | None:
+        """Return in how many files the host alone sees something else, in one line; None where there is none."""
+        parts = []
+        for kind, name in NAMES.items():
+            looked_at = [*((own, verdict) for (own, _), verdict in self._verdicts.items()), *self._embedded]
+            verdicts = [verdict for own, verdict in looked_at if own == kind]
+            counts = Counter(difference for verdict in verdicts for difference in verdict.differences)
+            if counts:
+                told = ", ".join(f"{count} have {difference}" for difference, count in counts.most_common())
+                parts.append(f"of {len(verdicts)} {name} {told}")
+        if not parts:
+            return None
+        way = (
+            "They are seen as LLaMA-Factory alone sees them (`media_as_host: true`); servers and other tools may see them "
+            "otherwise."
+            if self.view.media_as_host
+            else "All commands here see them upright, on white, evenly in time; LLaMA-Factory alone does not, and "
+            "`media_as_host: true` sees them as it does (docs/media.md)."
+        )
+        return f"{'; '.join(parts)}. {way}"
 
 
 def _unusable(field: str, kind: str, item: Any) -> RowProblem:
     return RowProblem(field, show(item), f"the path of a {KINDS[kind]} file", "write the path, or remove the entry")
-
-
-def _open_file(file: tuple[str, str]) -> str | None:
-    kind, path = file
-    return _open(kind, path) if os.path.isfile(path) else "the file does not exist (`media_dir` was searched first)"
-
-
-def _open(kind: str, source: Any) -> str | None:
-    """Return why a file cannot be read, None when it can."""
-    try:
-        if kind == "images":
-            with Image.open(source) if not isinstance(source, Image.Image) else source.copy() as image:
-                image.load()
-        else:
-            _decode_ends(source, "video" if kind == "videos" else "audio")
-    except Exception as error:  # decoders raise what they like: OSError, SyntaxError, struct.error, FFmpegError …
-        return f"{type(error).__name__}: {error}"
-    return None
-
-
-def _decode_ends(source: Any, stream_type: str) -> None:
-    with av.open(source, "r") as container:
-        stream = next((stream for stream in container.streams if stream.type == stream_type), None)
-        if stream is None:
-            raise ValueError(f"it has no {stream_type} stream")
-        if next(container.decode(stream), None) is None:
-            raise ValueError(f"it has no {stream_type} frame")
-        if stream.duration is not None:
-            tail = max(stream.duration - int(TAIL_SECONDS / stream.time_base), 0) + (stream.start_time or 0)
-            container.seek(tail, stream=stream)  # lands on the key frame before
-            if next(container.decode(stream), None) is None:
-                raise ValueError(f"its last {stream_type} frames are missing")

@@ -1,15 +1,81 @@
-"""One way to see a picture: upright, RGB of 8 bits, transparency over white."""
+"""One way to see a picture: upright, RGB of 8 bits, transparency over white, the first of several.
 
+Training, engines, teachers and servers all open pictures here. The host alone leaves a photo lying, drops transparency (which
+shows what was hidden below it) and cuts off what is brighter than 255.
+"""
+
+import io
+from pathlib import Path
 from typing import Any
 
-from PIL import Image
+from PIL import Image, ImageOps
+
+
+ORIENTATION = 0x0112  # EXIF tag
+DEEP_MODES = ("I", "F")  # and their variants, such as I;16B
+
+
+def see_picture(medium: Any) -> Image.Image:
+    """Open a picture the one way.
+
+    Args:
+        medium: a path, encoded bytes, `{"bytes", "path"}`, a file object, or a decoded picture, which stays as it is.
+
+    Raises:
+        ValueError: it is none of these.
+        Exception: what decoders raise: OSError, SyntaxError, struct.error, Image.DecompressionBombError.
+    """
+    return flatten(upright(open_picture(medium)))
+
+
+def open_picture(medium: Any) -> Image.Image:
+    """Open and decode a picture as it is stored; of an animation or of several pages, the first. Errors as in `see_picture`."""
+    if isinstance(medium, dict):
+        medium = medium.get("bytes") or medium.get("path")
+    if isinstance(medium, bytes):
+        medium = io.BytesIO(medium)
+    if isinstance(medium, str | Path) or hasattr(medium, "read"):
+        medium = Image.open(medium)
+    if not isinstance(medium, Image.Image):
+        raise ValueError(f"it is no path, no bytes and no picture, but {type(medium).__name__}")
+    medium.load()  # a file that is cut off is found here
+    return medium
+
+
+def orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation, 1 to 8; 1 where there is none, or where it cannot be read."""
+    try:
+        found = image.getexif().get(ORIENTATION, 1)
+    except Exception:  # broken EXIF raises what it likes, and the picture is fine
+        return 1
+    return found if isinstance(found, int) and 1 <= found <= 8 else 1
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """Return a photo as its camera says that it is to be looked at."""
+    return image if orientation(image) == 1 else ImageOps.exif_transpose(image)
+
+
+def differences(image: Image.Image) -> list[str]:
+    """Return in what a decoded picture differs from what the host alone would make of it, for a message with counts."""
+    found = []
+    if orientation(image) != 1:
+        found.append("an EXIF rotation")
+    if image.mode.startswith(DEEP_MODES):
+        found.append("grays of more than 8 bits")
+    elif (
+        is_see_through(image)
+        and image.convert("RGBA" if image.mode != "La" else "LA").getchannel("A").getextrema()[0] < 255
+    ):
+        found.append("transparency")
+    return found
 
 
 def flatten(image: Image.Image) -> Image.Image:
     """Return a picture as RGB of 8 bits: transparency over white, deep grays scaled down and not cut off."""
-    if image.mode.startswith("I") or image.mode == "F":
+    if image.mode.startswith(DEEP_MODES):
         return _scale_down(image).convert("RGB")
-    if not _is_see_through(image):
+    if not is_see_through(image):
         return image if image.mode == "RGB" else image.convert("RGB")
     if image.mode == "La":
         image = image.convert("LA")  # Pillow knows no other way out of it
@@ -27,7 +93,8 @@ def thin_out(frames: list[Any] | tuple[Any, ...], most: int) -> list[Any]:
     return [frames[number * (len(frames) - 1) // max(most - 1, 1)] for number in range(most)]
 
 
-def _is_see_through(image: Image.Image) -> bool:
+def is_see_through(image: Image.Image) -> bool:
+    """Say whether a picture can have transparent pixels."""
     return image.mode in ("RGBA", "RGBa", "LA", "La", "PA") or "transparency" in image.info
 
 

@@ -10,7 +10,10 @@ from llamafactory.extras import logging
 
 from ...config.problem import RowProblem
 from ..media.fields import MEDIA_FIELDS, count_placeholders
-from .prompts import PROMPT
+from ..texts.control_tokens import ControlTokens
+from .guarding import encode_or_skip
+from .media_tokens import media_token_ids
+from .prompts import PROMPT, row_id_of
 from .skipping import skip_row
 
 
@@ -59,19 +62,23 @@ class PairProcessor(DatasetProcessor):
     """
 
     def preprocess_dataset(self, examples: dict[str, list[Any]]) -> dict[str, list[Any]]:
-        """Return prompt_input_ids, chosen_ids, rejected_ids, images, videos, audios and columns (JSON) of each pair.
+        """Return prompt_input_ids, chosen_ids, rejected_ids, images, videos, audios, columns (JSON) and place of each pair.
 
         Raises:
             BadRowsError: `cutoff_len` would cut into the media of a prompt, and bad rows are not skipped.
         """
         model_inputs: dict[str, list[Any]] = defaultdict(list)
         names = list(examples)
+        controls = ControlTokens.of(self.tokenizer, self.template.mm_plugin)
         for index, values in enumerate(zip(*(examples[name] for name in names), strict=True)):
             example = dict(zip(names, values, strict=True))
             if len(example["_prompt"]) % 2 != 1 or len(example["_response"]) < 2:
                 logger.warning_rank0(f"Dropped invalid example: {example['_prompt'] + example['_response']}")
                 continue
-            tokens = self._encode(example)
+            tried = encode_or_skip(self, controls, example, index)
+            if tried is None:
+                continue
+            example, tokens = tried
             lengths = _Lengths.of(tokens, self.data_args.cutoff_len, media_end=self._media_end(tokens[PROMPT]))
             if lengths.source < lengths.media_end:
                 skip_row(self.data_args, example, index, lengths.problem())
@@ -81,6 +88,7 @@ class PairProcessor(DatasetProcessor):
             for kind in MEDIA_FIELDS:
                 model_inputs[kind].append(example[f"_{kind}"])
             model_inputs["columns"].append(example.get("_columns") or "{}")
+            model_inputs["place"].append(example.get("_source") or row_id_of(example))
         return model_inputs
 
     def print_data_example(self, example: dict[str, Any]) -> None:
@@ -109,10 +117,7 @@ class PairProcessor(DatasetProcessor):
 
     def _media_end(self, prompt_ids: list[int]) -> int:
         """Return the length of the shortest prefix that holds every media token."""
-        plugin = self.template.mm_plugin
-        tokens = [token for token in (plugin.image_token, plugin.video_token, plugin.audio_token) if token]
-        known = {self.tokenizer.convert_tokens_to_ids(token) for token in tokens}
-        media_ids = known - {self.tokenizer.unk_token_id, None}
+        media_ids = media_token_ids(self.template, self.tokenizer)
         return max((position + 1 for position, token in enumerate(prompt_ids) if token in media_ids), default=0)
 
 

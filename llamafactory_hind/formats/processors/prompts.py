@@ -14,6 +14,8 @@ from llamafactory.extras import logging
 from ...config.problem import RowProblem
 from ..fields import read_columns
 from ..media.fields import MEDIA_FIELDS
+from ..texts.control_tokens import ControlTokens
+from .guarding import encode_or_skip
 from .skipping import skip_row
 
 
@@ -42,6 +44,7 @@ class PromptProcessor(DatasetProcessor):
         """
         model_inputs: dict[str, list[Any]] = defaultdict(list)
         names = list(examples)
+        controls = ControlTokens.of(self.tokenizer, self.template.mm_plugin)
         for index, values in enumerate(zip(*(examples[name] for name in names), strict=True)):
             example = dict(zip(names, values, strict=True))
             if len(example["_prompt"]) % 2 != 1:
@@ -50,7 +53,10 @@ class PromptProcessor(DatasetProcessor):
             if reserved := [name for name in RESERVED if name in read_columns(example.get("_columns"))]:
                 skip_row(self.data_args, example, index, _reserved(reserved[0]))
                 continue
-            ids = self._encode(example)
+            tried = encode_or_skip(self, controls, example, index)
+            if tried is None:
+                continue
+            example, ids = tried
             if len(ids) > self.data_args.cutoff_len:
                 skip_row(self.data_args, example, index, _too_long(self.data_args.cutoff_len, len(ids)))
                 continue

@@ -20,7 +20,7 @@ logger = logging.get_logger("llamafactory.hind.formats.processors.pairs")
 
 
 def skip_row(data_args: "DataArguments", example: Mapping[str, Any], index: int, problem: RowProblem) -> None:
-    """List a row that does not fit into `cutoff_len`.
+    """List a row that cannot be encoded, or that does not fit into `cutoff_len`.
 
     Args:
         data_args: with `cutoff_len` and our `skip_bad_rows`.

@@ -5,6 +5,7 @@ Pure Python: files run in Jinja's sandbox, nothing is escaped, and what is missi
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -18,7 +19,9 @@ from .wording import format_choices, join_lines
 
 FOLDER = Path(__file__).parent / "jinja"
 # Fields of the row formats that a row may lack: `{% if choices %}` is then false, while `{{ choices }}` is an error.
-OPTIONAL = frozenset({"answers", "choices", "cot", "knowledge", "system", "external", "hint", *MEDIA_FIELDS})
+OPTIONAL = frozenset(
+    {"answers", "choices", "cot", "knowledge", "system", "external", "hint", "reasoning", "type", *MEDIA_FIELDS}
+)
 
 
 class PromptError(ValueError):
@@ -146,12 +149,27 @@ def read_prompt(path: Path, name: str) -> PromptFile:
     """
     try:
         text = path.read_text(encoding="utf-8")
-        code = ENVIRONMENT.compile(text, name, str(path))
-    except TemplateSyntaxError as error:
-        raise PromptFileError(str(path), "a Jinja template", f"Line {error.lineno}: {error.message}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise PromptFileError(str(path), "a readable file", str(error)) from None
-    return PromptFile(str(path), text, Template.from_code(ENVIRONMENT, code, ENVIRONMENT.globals))
+    return _compile(str(path), text, name)
+
+
+@cache
+def compile_prompt(path: str, text: str) -> PromptFile:
+    """Return a prompt from its text: options of datasets hold texts, which can be pickled.
+
+    Raises:
+        PromptFileError: the text is no template.
+    """
+    return _compile(path, text, Path(path).stem)
+
+
+def _compile(path: str, text: str, name: str) -> PromptFile:
+    try:
+        code = ENVIRONMENT.compile(text, name, path)
+    except TemplateSyntaxError as error:
+        raise PromptFileError(path, "a Jinja template", f"Line {error.lineno}: {error.message}") from None
+    return PromptFile(path, text, Template.from_code(ENVIRONMENT, code, ENVIRONMENT.globals))
 
 
 def media_variables(question: str, media: Mapping[str, Sequence[Any]]) -> dict[str, Any]:

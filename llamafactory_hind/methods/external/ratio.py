@@ -4,10 +4,11 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 import torch
 
-from ...losses.policy import behavior_surrogate, clip_fractions, clipped_surrogate, shaped_surrogate
+from ...losses.policy import behavior_surrogate, clip_fractions, shaped_surrogate
 from ...trainers.rollouts.batch import RolloutBatch
 from ...trainers.rollouts.components import Component
-from ..group_relative import Clip, clip_of
+from ..comparison import teaching_mask
+from ..group_relative import Clip, PolicyLoss
 from .metrics import metrics_by_source
 from .selection import external_rows
 
@@ -29,18 +30,20 @@ class ExternalRatio:
     def __init__(self, finetuning_args: "FinetuningArguments") -> None:
         """Take the keys."""
         self.ratio, self.gamma = finetuning_args.external_ratio, finetuning_args.external_gamma
-        self.clip = clip_of(finetuning_args)
+        self.own = PolicyLoss.of(finetuning_args)
+        self.clip = self.own.clip
+        self.mask = teaching_mask(finetuning_args)
         self.reduction = finetuning_args.loss_reduction
 
     def component(self, weight: float = 1.0) -> Component:
         """Return the part of the loss."""
-        return Component("policy", weight, self.surrogate, self.reduction, metrics=self.ratio_metrics)
+        return Component("policy", weight, self.surrogate, self.reduction, mask=self.mask, metrics=self.ratio_metrics)
 
     def surrogate(
         self, logps: torch.Tensor, old_logps: torch.Tensor, ref_logps: Any, batch: RolloutBatch
     ) -> torch.Tensor:
-        """Return the policy loss (R, S): GRPO's, and for external actions that of `external_ratio`."""
-        losses = clipped_surrogate(logps, old_logps, batch.advantages, **self.clip)
+        """Return the policy loss (R, S): that of the policy's own completions, and for external actions that of `external_ratio`."""
+        losses = self.own.surrogate(logps, old_logps, ref_logps, batch)
         external = external_rows(batch)  # (R,)
         if self.ratio == "plain" or not external.any():
             return losses
@@ -66,7 +69,7 @@ class ExternalRatio:
         self, logps: torch.Tensor, old_logps: torch.Tensor, ref_logps: Any, batch: RolloutBatch
     ) -> dict[str, torch.Tensor]:
         """Return ratios and clipped tokens, over all and by source; for external actions, what stands in the ratio's place."""
-        found = clip_fractions(logps, old_logps, batch.advantages, **self.clip)
+        found = self.own.metrics(logps, old_logps, ref_logps, batch)
         external = external_rows(batch)
         if self.ratio != "plain" and external.any():
             factors = -self.external_surrogate(logps, torch.ones_like(batch.advantages), batch, external, **NO_CLIP)

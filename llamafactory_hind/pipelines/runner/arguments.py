@@ -166,6 +166,11 @@ class SynthArguments:
         """Return the path of a file that lies beside the output, such as `pairs.journal.jsonl`."""
         return Path(self.output).with_suffix(ending)
 
+    @property
+    def written_by(self) -> str:
+        """Who writes the outputs: another pipeline must not write over them."""
+        return f"synth {self.pipeline}"
+
     def parameters(self, *names: str) -> dict[str, Any]:
         """Return the values of some keys with `host_settings`: what a result depends on beside row, prompts and models."""
         return {name: getattr(self, name) for name in names} | self.host_settings

@@ -20,6 +20,7 @@ SERVER_MEDIA_KEYS: dict[str, tuple[Any, float]] = {
     "image_max_pixels": (int, 1),
     "video_fps": (float, 0.001),
     "video_maxlen": (int, 1),
+    "media_as_host": (bool, False),
 }
 USAGE = "llamafactory-cli synth X.yaml [key=value ...]   (X.json works as well; --help lists the keys)"
 
@@ -124,7 +125,8 @@ def _foreign_problems(foreign: Mapping[str, Any], ours: set[str], engine: str) -
             continue
         kind, least = SERVER_MEDIA_KEYS[key]
         if not fits(value, kind) or value < least:
-            yield Problem(key, value, f"{describe(kind)[0]}, {least} or more", "Correct the value.")
+            least_told = "" if kind is bool else f", {least} or more"
+            yield Problem(key, value, f"{describe(kind)[0]}{least_told}", "Correct the value.")
     rest = {key: value for key, value in foreign.items() if key not in SERVER_MEDIA_KEYS}
     if rest:
         unknown = {problem.key: problem for problem in _unknown_keys(rest, ours)}
@@ -158,7 +160,7 @@ def help_text() -> str:
         ]
     lines += [
         "",
-        "Keys of the host's model and template (infer_dtype, ...) may be given with `engine: hf`, image_max_pixels, video_fps and "
-        "video_maxlen with both.",
+        "Keys of the host's model and template (infer_dtype, ...) may be given with `engine: hf`, image_max_pixels, video_fps, "
+        "video_maxlen and media_as_host with both.",
     ]
     return "\n".join(lines)

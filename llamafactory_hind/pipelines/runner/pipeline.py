@@ -19,9 +19,10 @@ class Worker(Protocol):
 
 
 class Pipeline(Protocol):
-    """The names of a pipeline's module; two more may be left out.
+    """The names of a pipeline's module; four more may be left out.
 
     `NEEDS_ANSWER = False` takes rows without a gold answer; `FORMATTING = ROLLOUT` reads rows of that format, not of `hindsight`.
+    `BESIDE` lists endings of files beside the output, (".report.json",) without it; `ENDINGS` what is added to the names of entries.
     Functions get the module's own `Arguments`, and may say so in their types.
 
     Attributes:
@@ -47,6 +48,16 @@ class Pipeline(Protocol):
     def finish(
         self, done: Sequence[tuple[Row, Any]], arguments: Any, /
     ) -> tuple[Sequence[Mapping[str, Any]], Entries]: ...
+
+
+def endings(pipeline: Pipeline) -> tuple[str, ...]:
+    """Return what is added to the output's name for its entries in `dataset_info.json`."""
+    return tuple(getattr(pipeline, "ENDINGS", ("",)))
+
+
+def beside(pipeline: Pipeline) -> tuple[str, ...]:
+    """Return the endings of the files that it writes beside the output."""
+    return tuple(getattr(pipeline, "BESIDE", (".report.json",)))
 
 
 def needs_answer(pipeline: Pipeline) -> bool:

@@ -1,10 +1,10 @@
 """The report of a run: a JSON file beside the output, and the same numbers as a table on the screen."""
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ...storage.files import write_text
+from ...storage.atomic import write_json
+from ...storage.outputs import written
 from .arguments import SynthArguments
 
 
@@ -23,7 +23,8 @@ def report(arguments: SynthArguments, content: Mapping[str, Any], *, ending: str
         ending: of the file's name.
     """
     path = arguments.beside_output(ending)
-    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    with written(path, by=arguments.written_by) as temporary:
+        write_json(temporary, content)
     from rich.console import Console  # it takes a fifth of what `synth --help` takes
 
     # a reason or the name of a model may look like rich's markup

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 
-HINDSIGHT, ROLLOUT = "hindsight", "rollout"
+HINDSIGHT, ROLLOUT, VIDEO_REASONING = "hindsight", "rollout", "video_reasoning"
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from ...config.problem import ConfigError
@@ -57,7 +58,7 @@ def read_rows(
         if isinstance(entry, RowProblem):
             failures.append(_unreadable(entry))
             continue
-        row = _make_row(dataset.fields(entry), entry, media_dir or dataset_dir)
+        row = _make_row(dataset.fields(entry), entry, media_dir or dataset_dir, dataset.format)
         reasons = list(_reasons(row, dataset, check, needs_answer=needs_answer))
         if reasons:
             failures.append(Failure(row.id, row.file, row.number, "; ".join(reasons), row.fields))
@@ -71,19 +72,20 @@ def _unreadable(problem: RowProblem) -> Failure:
     return Failure(f"{Path(file).name}:{number}", file, number, str(problem), {})
 
 
-def _make_row(fields: dict[str, Any], stored: DatasetRow, media_dir: str) -> Row:
+def _make_row(fields: dict[str, Any], stored: DatasetRow, media_dir: str, dataset_format: ModuleType) -> Row:
     if is_missing(fields.get("answer")) and isinstance(fields.get("answers"), list) and fields["answers"]:
         fields["answer"] = Counter(map(str, fields["answers"])).most_common(1)[0][0]
     media = {kind: [_locate(item, media_dir) for item in as_list(fields.get(kind))] for kind in MEDIA_FIELDS}
     row_id = str(fields.get("id", f"{Path(stored.file).name}:{stored.number}"))
-    return Row(row_id, stored.file, stored.number, fields, media)
+    open_media = getattr(dataset_format, "open_media", None)
+    return Row(row_id, stored.file, stored.number, fields, open_media(fields, media) if open_media else media)
 
 
 def _locate(item: Any, media_dir: str) -> Any:
-    """Return the path in `media_dir` if there is such a file, else the path as it is; the host does the same."""
+    """Return the path in `media_dir` if there is such a file or folder, else the path as it is, as the host does with files."""
     if isinstance(item, list):
         return [_locate(frame, media_dir) for frame in item]
-    if isinstance(item, str) and os.path.isfile(os.path.join(media_dir, item)):
+    if isinstance(item, str) and item and os.path.exists(os.path.join(media_dir, item)):
         return os.path.join(media_dir, item)
     return item
 

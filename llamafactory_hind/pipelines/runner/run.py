@@ -11,12 +11,14 @@ from ...config.command import split_names
 from ...config.exits import stop
 from ...config.problem import ConfigError, listed
 from ...formats.prompts.files import PromptError
+from ...storage.atomic import WriteRefused
 from ...storage.dataset_info import register
 from ...storage.files import write_rows
-from ...storage.journal import Journal, JournalBroken, JournalInUse, work_key
+from ...storage.journal import Journal, JournalInUse, work_key
 from .arguments import SynthArguments
 from .command import build_arguments, help_text, read_settings
 from .failures import FailureLog, RunStopped
+from .outputs import check_outputs
 from .pipeline import Pipeline, needs_answer, row_format
 from .prompting import describe_errors
 from .row import Failure, Row
@@ -57,15 +59,17 @@ def run_synth(argv: list[str]) -> None:
         check_prompts(pipeline, arguments, rows)
         if arguments.shard_of:
             arguments.output = shard_output(arguments.output, *arguments.shard_of)
+        if not arguments.dry_run:
+            check_outputs(pipeline, arguments)
         if arguments.dry_run:
             show_prompts(pipeline, arguments, rows[: arguments.dry_run], failures)
         elif arguments.merge:
             merge_pipeline(pipeline, arguments, rows, failures)
         else:
             run_pipeline(pipeline, arguments, rows, failures)
-    except ConfigError as error:
+    except (ConfigError, WriteRefused) as error:
         stop(COMMAND, error)
-    except (JournalInUse, JournalBroken, RunStopped) as error:
+    except (JournalInUse, RunStopped) as error:
         stop(COMMAND, error, status=STOPPED)
     except KeyboardInterrupt:
         print("llamafactory-cli synth: interrupted.", file=sys.stderr)
@@ -167,7 +171,7 @@ def conclude(
     results: list[tuple[Row, Any]] = [(row, journal.results[key]) for row, journal, key in done]
     written, entries = pipeline.finish(results, arguments)
     output = Path(arguments.output)
-    write_rows(output, written)
+    write_rows(output, written, by=arguments.written_by)
     print_failures(failures)
     if not written:
         print(f"{output}: no row was written, so it was not registered.", file=sys.stderr)

@@ -2,7 +2,7 @@
 
 - `iterate` yields rows as plain Python values, each with its file and number.
 - `to_arrow` writes them as one table on disk, with types found over all rows; `infer_schema` only finds the types.
-- `RowsError` tells every bad row with file, row, field, what stands there, what is expected and what to do.
+- `RowsError` tells every bad row with file, row, field, what is there, what is expected and what to do.
 
 Values stay what was written: nothing is a date because it looks like one, no number becomes text or the reverse, no type is
 guessed from the first rows. JSON text never reaches pyarrow: its own JSON reader makes broken arrays of `[null, "x"]`, which

@@ -12,7 +12,7 @@ import torch
 from llamafactory.data.collator import MultiModalDataCollatorForSeq2Seq
 from llamafactory.extras.constants import IGNORE_INDEX
 
-from ...engines.local.packing import CHOSEN, PADDING, PROMPT, REJECTED
+from ...engines.local.packing import lay_out
 from ...formats.media.fields import MEDIA_FIELDS
 
 
@@ -56,31 +56,12 @@ class PairCollator(MultiModalDataCollatorForSeq2Seq):
             for feature in features
         ]
         inputs = dict(super().__call__(rows))
-        labels = inputs["labels"]  # (N, T)
-        segments = torch.full_like(labels, PADDING)
-        sources = torch.arange(labels.shape[1]).expand_as(labels) - 1
-        sources = sources.contiguous()
-        if "position_ids" in inputs:
-            positions = inputs["position_ids"].clone()  # (N, T), (3, N, T) or (4, N, T)
-        else:
-            positions = (inputs["attention_mask"].cumsum(-1) - 1).clamp(min=0)  # (N, T)
-        for index, feature in enumerate(features):
-            prompt, chosen, rejected = (
-                len(feature[name]) for name in ("prompt_input_ids", "chosen_ids", "rejected_ids")
-            )
-            left = self.tokenizer.padding_side == "left"
-            start = labels.shape[1] - prompt - chosen - rejected if left else 0
-            first, second = start + prompt, start + prompt + chosen  # where chosen and rejected begin
-            end = second + rejected
-            segments[index, start:first] = PROMPT
-            segments[index, first:second] = CHOSEN
-            segments[index, second:end] = REJECTED
-            sources[index, second] = first - 1  # the last prompt token predicts the first token of either answer
-            answer_start = positions[..., index, first].unsqueeze(-1)
-            positions[..., index, second:end] = answer_start + torch.arange(rejected)
-        inputs["position_ids"] = positions
+        names = ("prompt_input_ids", "chosen_ids", "rejected_ids")
+        parts = [[len(feature[name]) for name in names] for feature in features]
+        layout = lay_out(inputs, parts, left=self.tokenizer.padding_side == "left")
+        inputs["position_ids"] = layout.positions
         inputs.pop("rope_deltas", None)  # would be wrong for a packed row; positions are explicit
-        return {**inputs, "segments": segments, "sources": sources}
+        return {**inputs, "segments": layout.segments, "sources": layout.sources}
 
     @staticmethod
     def _row(feature: dict[str, Any], prompt: list[int], answers: list[list[int]]) -> dict[str, Any]:

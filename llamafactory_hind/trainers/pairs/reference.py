@@ -8,7 +8,6 @@ keeps every line it wrote.
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +20,8 @@ from tqdm import tqdm
 from ...engines.local.proof import Difference, disagreement
 from ...engines.local.scoring import computes_in_half, otherwise
 from ...formats.media.fields import MEDIA_FIELDS
+from ...storage.append_log import append_lines
+from ...storage.atomic import write_text
 from ...storage.digests import digest_media
 from .collator import REFERENCE_COLUMNS
 from .trainer import PairLogps, PairTrainer, pair_logps
@@ -75,12 +76,9 @@ class ReferenceCache:
     def _write_whole(self) -> None:
         if not self.writable:
             return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         lines = [json.dumps({"format": FORMAT, "made_from": self.made_from})]
         lines += [json.dumps([key, *pair]) for key, pair in self.values.items()]
-        scratch = self.path.with_suffix(self.path.suffix + ".new")
-        scratch.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        scratch.replace(self.path)
+        write_text(self.path, "\n".join(lines) + "\n")
 
     def _read(self) -> Iterator[tuple[str, float, float]]:
         header, *lines = self.path.read_text(encoding="utf-8").splitlines() or [""]
@@ -110,10 +108,7 @@ class ReferenceCache:
         pairs = list(pairs)
         self.values.update({key: (chosen, rejected) for key, chosen, rejected in pairs})
         if self.writable:
-            with open(self.path, "a", encoding="utf-8") as file:
-                file.writelines(json.dumps(pair) + "\n" for pair in pairs)
-                file.flush()
-                os.fsync(file.fileno())
+            append_lines(self.path, (json.dumps(pair) for pair in pairs))
 
 
 @torch.no_grad()

@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
-from llamafactory.train.callbacks import SaveProcessorCallback
 
 from ...engines.local.packing import CHOSEN, REJECTED, packed_masks
 from ...engines.local.scoring import IGNORE_INDEX, token_logprobs
@@ -22,7 +21,6 @@ from .collator import PAIR_KEYS, REFERENCE_COLUMNS, PairCollator
 
 if TYPE_CHECKING:
     from llamafactory.hparams import FinetuningArguments
-    from torch.utils.data import Sampler
     from transformers import ProcessorMixin
     from transformers.trainer_utils import EvalLoopOutput
 
@@ -94,18 +92,12 @@ class PairTrainer(HostTrainer):
         self._sums: dict[str, dict[str, list[Any]]] = {"train": defaultdict(list), "eval": defaultdict(list)}
         self._tokens = 0
         self._clock = time.perf_counter()
-        if processor is not None:
-            self.add_callback(SaveProcessorCallback(processor))
+        self.processor = processor
 
     @property
     def collator(self) -> PairCollator:
         """The pair collator, whose `packed` switch says whether a pair shares its prompt."""
         return self.data_collator
-
-    def _get_train_sampler(self, *args: Any, **kwargs: Any) -> "Sampler | None":
-        if self.finetuning_args.disable_shuffling:
-            return torch.utils.data.SequentialSampler(self.train_dataset)
-        return super()._get_train_sampler(*args, **kwargs)
 
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> torch.Tensor:
         """Count the pairs of one optimiser step, over micro-batches and processes."""

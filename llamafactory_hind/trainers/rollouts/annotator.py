@@ -11,6 +11,7 @@ from .records import Annotation, Rollout, Scores
 if TYPE_CHECKING:
     from .batch import RolloutBatch
     from .components import Component
+    from .resampling import DynamicSampling
 
 
 class Annotator(Protocol):
@@ -18,17 +19,24 @@ class Annotator(Protocol):
 
     Attributes:
         components: of the loss.
+        resampling: finds other prompts in the place of those that teach nothing; None keeps every prompt.
         objective: numbers a token that need the policy's hidden states; None where there are none.
     """
 
     components: "Sequence[Component]"
     objective: "TokenObjective | None" = None
+    resampling: "DynamicSampling | None" = None
 
     def score(self, rollouts: list[Rollout]) -> Scores:
         """Return the rewards of groups of equal size; used as it is while evaluating."""
 
-    def annotate(self, rollouts: list[Rollout]) -> Annotation:
-        """Return what training needs to know about the rollouts of one step (of this process)."""
+    def annotate(self, rollouts: list[Rollout], scores: Scores | None = None) -> Annotation:
+        """Return what training needs to know about the rollouts of one step (of this process).
+
+        Args:
+            rollouts: of the step.
+            scores: of these rollouts where dynamic sampling has asked for them; None where not.
+        """
 
     def close(self) -> None:
         """Release what is held open; called once, however the run ends."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from llamafactory.extras import logging
 
+from ...storage.atomic import write_by
 from .batch import RolloutBatch
 
 
@@ -27,9 +28,8 @@ def _file(folder: Path, process: int) -> Path:
 def save_batches(folder: Path, batches: list[RolloutBatch], rows: list[list[str]], *, process: int) -> None:
     """Write the micro-batches of this process without their prompts, which the data loader brings again."""
     names = [entry.name for entry in fields(RolloutBatch) if entry.name != "prompts"]
-    folder.mkdir(parents=True, exist_ok=True)
     content = {"rows": rows, "batches": [{name: getattr(batch, name) for name in names} for batch in batches]}
-    torch.save(content, _file(folder, process))
+    write_by(_file(folder, process), lambda file: torch.save(content, file))
 
 
 def load_batches(folder: Path, *, process: int, device: torch.device) -> tuple[list[RolloutBatch], list[list[str]]]:

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ...formats.media.fields import MEDIA_FIELDS
+from ...storage.atomic import write_by
 
 
 if TYPE_CHECKING:
@@ -74,10 +75,7 @@ class CompletionLog:
             if part is not None
             for entry in completion_entries(part, tokenizer=self.tokenizer, kept=kept)
         ]
-        self.folder.mkdir(parents=True, exist_ok=True)
-        scratch = file.with_suffix(".writing")
-        pq.write_table(pa.Table.from_pylist(entries), scratch)
-        scratch.replace(file)
+        write_by(file, lambda temporary: pq.write_table(pa.Table.from_pylist(entries), temporary))
 
 
 def completion_entries(

@@ -14,7 +14,7 @@ def rollout_metrics(annotation: Annotation) -> dict[str, torch.Tensor]:
         **{f"rewards/{name}": values for name, values in scores.each.items()},
         "reward_std": _spread(scores.total),
         "advantage_abs": annotation.advantages.abs(),
-        "zero_variance_share": _is_flat(scores.total).double(),
+        "zero_variance_share": flat_groups(scores.total).double(),
         "completion_length": _lengths(rollouts),
         "truncated_share": _truncated(rollouts),
         **annotation.metrics,
@@ -23,7 +23,7 @@ def rollout_metrics(annotation: Annotation) -> dict[str, torch.Tensor]:
 
 def zero_variance_share(annotation: Annotation) -> float:
     """Return the share of groups whose rewards are all equal, or missing."""
-    return _is_flat(annotation.scores.total).double().mean().item()
+    return flat_groups(annotation.scores.total).double().mean().item()
 
 
 def evaluation_metrics(rollouts: list[Rollout], scores: Scores) -> dict[str, torch.Tensor]:
@@ -45,7 +45,7 @@ def _spread(rewards: torch.Tensor) -> torch.Tensor:
     return (rewards - means).square().nanmean(1).sqrt()
 
 
-def _is_flat(rewards: torch.Tensor) -> torch.Tensor:
+def flat_groups(rewards: torch.Tensor) -> torch.Tensor:
     """Whether all rewards of a group are equal or missing, (N,); exact, where a standard deviation would round."""
     missing = rewards.isnan()
     highest, lowest = (torch.where(missing, end, rewards) for end in (float("-inf"), float("inf")))

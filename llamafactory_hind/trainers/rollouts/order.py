@@ -1,12 +1,14 @@
 """The order of prompts: shuffled by epoch, in blocks of one optimiser step, each block as often as it is learnt from."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch.utils.data import Sampler
 from transformers import TrainerCallback
+
+from ...formats.fields import columns_of
 
 
 class BlockSampler(Sampler[int]):
@@ -21,11 +23,15 @@ class BlockSampler(Sampler[int]):
         repeats: passes over each block.
         seed: of the order.
         shuffle: False keeps the order of the rows.
+        ranks: of each row; an epoch goes from low to high, and only equal ones are shuffled. None shuffles all.
     """
 
-    def __init__(self, size: int, *, block: int, repeats: int, seed: int, shuffle: bool) -> None:
+    def __init__(
+        self, size: int, *, block: int, repeats: int, seed: int, shuffle: bool, ranks: Sequence[float] | None = None
+    ) -> None:
         """Keep the options."""
         self.size, self.block, self.repeats, self.seed, self.shuffle = size, block, repeats, seed, shuffle
+        self.ranks = ranks
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -42,6 +48,8 @@ class BlockSampler(Sampler[int]):
         if self.shuffle:
             generator = torch.Generator().manual_seed(self.seed + self.epoch)
             order = torch.randperm(self.size, generator=generator).tolist()
+        if self.ranks is not None:
+            order.sort(key=self.ranks.__getitem__)  # stable: equal ones stay shuffled
         if self.repeats == 1:
             yield from order
             return
@@ -49,6 +57,27 @@ class BlockSampler(Sampler[int]):
             block = [order[place % self.size] for place in range(start, start + self.block)]
             for _ in range(self.repeats):
                 yield from block
+
+
+def curriculum_ranks(dataset: Any, column: str | None) -> list[float] | None:
+    """Return the numbers of `curriculum_column`, one a row; None where there is no such key.
+
+    Raises:
+        ValueError: a row has no number there; names the row.
+    """
+    if column is None:
+        return None
+    ranks = []
+    for place in range(len(dataset)):
+        row = dataset[place]
+        value = columns_of(row).get(column)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+            raise ValueError(
+                f"curriculum_column: row {row['row_id']}, column `{column}`: got {value!r}, expected a finite number. "
+                "Give every row one, or remove `curriculum_column`."
+            )
+        ranks.append(float(value))
+    return ranks
 
 
 class SetEpoch(TrainerCallback):

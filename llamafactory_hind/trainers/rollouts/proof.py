@@ -1,11 +1,11 @@
-"""Invented completions of telling prompts: what the modes of scoring are compared on before the first rollout."""
+"""Invented completions of representative prompts: what the modes of scoring are compared on before the first rollout."""
 
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from ...engines.local.encoding import media_token_ids
-from ..proof_rows import telling_rows
+from ..proof_rows import representative_rows
 from .batch import RolloutBatch, bare_batch, prompt_of
 
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def proof_batches(
     dataset: Any, loaded: "LoadedModel", *, length: int, size: int, device: torch.device
 ) -> list[RolloutBatch]:
-    """Return two completions of each telling prompt, random words; the same on every process and in every start of a run.
+    """Return two completions of each representative prompt, random words; the same on every process and in every start of a run.
 
     Args:
         dataset: processed training rows.
@@ -25,7 +25,7 @@ def proof_batches(
         size: prompts of a batch, as in training.
         device: of the tensors.
     """
-    prompts = [prompt_of(dataset[place]) for place in telling_rows(dataset, ["prompt_input_ids"])]
+    prompts = [prompt_of(dataset[place]) for place in representative_rows(dataset, ["prompt_input_ids"])]
     unwanted = {*loaded.tokenizer.all_special_ids, *media_token_ids(loaded)}
     words = torch.tensor(sorted(set(range(len(loaded.tokenizer))) - unwanted))
     generator = torch.Generator().manual_seed(0)

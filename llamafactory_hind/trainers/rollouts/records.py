@@ -91,6 +91,29 @@ class Annotation:
         return Annotation(self.rollouts[rows], scores, self.advantages[rows], streams)
 
 
+def join_scores(scores: Scores, others: Scores, places: Mapping[int, int]) -> Scores:
+    """Return scores with the groups `places` (ours -> theirs) taken from `others`; both have the same rewards and group size."""
+    ours, theirs = list(places), list(places.values())
+
+    def table(values: torch.Tensor, more: torch.Tensor) -> torch.Tensor:
+        values = values.clone()
+        values[ours] = more[theirs]
+        return values
+
+    def groups(values: list[list[Any]], more: list[list[Any]]) -> list[list[Any]]:
+        return [more[places[row]] if row in places else group for row, group in enumerate(values)]
+
+    width = len(scores.total)
+    empty: list[list[Any]] = [[None] * scores.total.shape[1]] * width
+    names = dict.fromkeys([*scores.extra, *others.extra])
+    none: list[list[Any]] = [[None] * others.total.shape[1]] * len(others.total)
+    return Scores(
+        table(scores.total, others.total),
+        {name: table(values, others.each[name]) for name, values in scores.each.items()},
+        {name: groups(scores.extra.get(name, empty), others.extra.get(name, none)) for name in names},
+    )
+
+
 def padded(groups: Sequence[Sequence[float]], dtype: torch.dtype | None = None) -> torch.Tensor:
     """Return groups of numbers, perhaps of different sizes, as (N, G), NaN behind the end of a smaller group."""
     width = max(map(len, groups), default=0)

@@ -5,33 +5,30 @@ micro-batch, `num_iterations` times. Every number depends on seed, rows and step
 processes.
 """
 
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from accelerate.utils import gather_object
-from llamafactory.extras import logging
-from llamafactory.train.callbacks import SaveProcessorCallback
 from transformers.trainer_utils import EvalLoopOutput
 
 from ...engines.local.scoring import base_model
 from ...engines.local.towers import TowerCache, share_frozen
 from ...losses.reduce import masked_sum
 from ..host import HostTrainer, dropout_off
-from ..metrics import Averages, peak_memory_gib
 from ..sharding import refuse_sharding
 from .annotator import Annotator
 from .batch import RolloutBatch, batch_of, prompt_of
 from .checkpoint import choose_best_by_reward, load_batches, save_batches
-from .completions import CompletionLog, show_completions
-from .metrics import evaluation_metrics, rollout_metrics, zero_variance_share
-from .order import BlockSampler, SetEpoch
+from .completions import CompletionLog
+from .log import RolloutLog
+from .metrics import evaluation_metrics
+from .modes import ModeSelection
+from .order import BlockSampler, SetEpoch, curriculum_ranks
 from .progress import CloseRollouts, WritingProgress
 from .proof import proof_batches
-from .records import POLICY, Annotation
+from .records import POLICY, Rollout, Scores
 from .reference import Reference
 from .scoring import GroupScorer, PromptInputs, check_objective, score_with
 from .writing import RolloutGenerator, RolloutOptions
@@ -44,13 +41,8 @@ if TYPE_CHECKING:
     from ...engines.open import RolloutEngines
 
 
-logger = logging.get_logger("llamafactory.hind.trainers.rollouts.trainer")
-FLAT_STEPS = 20  # [ours] steps with almost no advantage in a row before it is worth a warning
-FLAT_SHARE = 0.9
-
-
 class PromptRows:
-    """Processed rows on their way from the data loader; wrapped, so that nobody moves or pins their lists of numbers."""
+    """Processed rows from the data loader; wrapped, so that no code moves or pins their lists of numbers."""
 
     def __init__(self, features: list[dict[str, Any]]) -> None:
         """Keep the rows."""
@@ -111,24 +103,17 @@ class RolloutTrainer(HostTrainer):
         self.scorer = self._scorer()
         # another model may have another head, or not take what the policy takes
         self.reference_scorer = self.scorer if self.reference is None or reference is None else self._scorer()
-        self.completion_log = CompletionLog(
-            Path(self.args.output_dir) / "completions",
-            tokenizer=loaded.tokenizer,
-            process=self.args.process_index,
-        )
+        self.modes = ModeSelection(self.args, self.accelerator, self.scorer, self.reference, self.reference_scorer)
         choose_best_by_reward(self.args, self.eval_dataset)
         self._block: list[RolloutBatch] = []
         self._block_rows: list[list[str]] = []
-        self._latest: Annotation | None = None
-        self._mode_selected = False
-        self._flat_steps = 0
-        self._averages = Averages()
-        self._tokens, self._clock = 0, time.perf_counter()
         prompts = self.args.train_batch_size * self.args.gradient_accumulation_steps
-        self._progress = WritingProgress(prompts * options.num_generations)
+        completions = CompletionLog(
+            Path(self.args.output_dir) / "completions", tokenizer=loaded.tokenizer, process=self.args.process_index
+        )
+        self.rollout_log = RolloutLog(self.args, completions, WritingProgress(prompts * options.num_generations))
         self.add_callback(CloseRollouts(self.close_rollouts))
-        if loaded.processor is not None:
-            self.add_callback(SaveProcessorCallback(loaded.processor))
+        self.processor = loaded.processor
 
     def _scorer(self) -> GroupScorer:
         return GroupScorer(
@@ -147,6 +132,7 @@ class RolloutTrainer(HostTrainer):
             repeats=self.options.num_iterations,
             seed=self.args.seed if self.args.data_seed is None else self.args.data_seed,
             shuffle=not self.finetuning_args.disable_shuffling,
+            ranks=curriculum_ranks(self.train_dataset, self.finetuning_args.curriculum_column),
         )
         self.add_callback(SetEpoch(sampler))
         return sampler
@@ -159,9 +145,10 @@ class RolloutTrainer(HostTrainer):
         if not prompts:
             return [], None
         if (
-            not self._mode_selected
+            not self.modes.made
         ):  # before the first rollout, and before the first loss after resuming between two passes
-            self._select_modes(self._proof_batches())
+            self.modes.make(self.model, self._proof_batches())
+            check_objective(self.objective, self.scorer, self.model)
         iteration = self.state.global_step % self.options.num_iterations
         rows = [[str(feature["row_id"]) for feature in features] for features in prompts]
         if iteration == 0:
@@ -181,26 +168,44 @@ class RolloutTrainer(HostTrainer):
         features = [feature for some in prompts for feature in some]
         self._forget_media()
         self.engines.sync(self.model)
-        with self._timed("rollout"), self.precision(), self.media.active():
+        with self.rollout_log.timed("rollout"), self.precision(), self.media.active():
             rollouts = self.generator.generate(
                 features, stream=str(self.state.global_step), on_generated=self._report_progress
             )
-        with self._timed("reward"):
-            annotation = self.annotator.annotate(rollouts)
-        self._latest = annotation
-        self._log_rollouts(annotation)
+        rollouts, scores = self._replace_without_signal(rollouts)
+        with self.rollout_log.timed("reward"):
+            annotation = self.annotator.annotate(rollouts, *scores)
+        self.rollout_log.add(annotation, self.state)
         batches, start = [], 0
         for some in prompts:
             part = annotation.part(slice(start, start + len(some)))
             batches.append(batch_of(part, device=self.args.device))
             start += len(some)
         self._normalise(batches)
-        self._prove_again(batches)
+        if self.modes.repeat(self.model, batches):
+            check_objective(self.objective, self.scorer, self.model)
         if self.needs_reference:
-            with self._timed("reference"):
+            with self.rollout_log.timed("reference"):
                 for batch in batches:
                     batch.ref_logps = self._reference_logps(batch)
         return batches
+
+    def _replace_without_signal(self, rollouts: list[Rollout]) -> tuple[list[Rollout], list[Scores]]:
+        """Write for other prompts where a group teaches nothing; return the scores beside, where they were needed."""
+        if self.annotator.resampling is None:
+            return rollouts, []
+        step = self.state.global_step
+
+        def write(features: list[Any], attempt: int) -> list[Rollout]:
+            with self.rollout_log.timed("resampling"), self.precision(), self.media.active():
+                return self.generator.generate(features, stream=f"{step}/resampled {attempt}")
+
+        found = self.annotator.resampling.replace(
+            rollouts, self.train_dataset, seed=f"{self.args.seed}/{step}", write=write, score=self.annotator.score
+        )
+        for name, values in found.metrics.items():
+            self.rollout_log.averages.add_values(name, values)
+        return found.rollouts, [found.scores]
 
     def _normalise(self, batches: list[RolloutBatch]) -> None:
         """Count what each component's sum is divided by, over all micro-batches and processes."""
@@ -213,7 +218,7 @@ class RolloutTrainer(HostTrainer):
             batch.normalisers = dict(zip(names, counts, strict=True))
 
     def _forget_media(self) -> None:
-        """Let go of the pictures of the last prompts, and of what the towers made of them."""
+        """Release the pictures of the last prompts, and of what the towers made of them."""
         self.prompt_inputs.clear()
         self.media.clear()
         if self.objective is not None:
@@ -233,36 +238,6 @@ class RolloutTrainer(HostTrainer):
             size=self.args.per_device_train_batch_size,
             device=self.args.device,
         )
-
-    def _prove_again(self, batches: list[RolloutBatch]) -> None:
-        """Repeat the proof where a process has met a kind of row, or a length, that it was not made on."""
-        new = [batch for batch in batches if not self.scorer.covers(batch)]
-        count = torch.tensor(float(len(new)), device=self.args.device)
-        if self.accelerator.reduce(count, "sum").item():
-            self._select_modes([batch.longest(completions=2) for batch in new or batches[:1]])
-
-    def _select_modes(self, batches: list[RolloutBatch]) -> None:
-        """Prove the shared prompt and the chunked head; every process takes the mode that all of them can."""
-        self.model.train()
-        self._select_mode(self.scorer, self.model, batches)
-        if self.reference is not None and self.reference_scorer is not self.scorer:
-            with self.reference.active(self.args.device) as model:
-                self._select_mode(self.reference_scorer, model, batches)
-        self._mode_selected = True
-        check_objective(self.objective, self.scorer, self.model)
-
-    def _select_mode(self, scorer: GroupScorer, model: torch.nn.Module, batches: list[RolloutBatch]) -> None:
-        before = scorer.mode, scorer.chunked, self._mode_selected
-        with self.precision():
-            half = bool(self.args.bf16 or self.args.fp16) or base_model(model).dtype != torch.float32
-            reason = scorer.select_mode(model, batches, half=half)
-        verdicts = torch.tensor([float(reason is not None), float(not scorer.chunked)], device=self.args.device)
-        refused, unknown_head = self.accelerator.reduce(verdicts, "sum").tolist()
-        scorer.chunked = not unknown_head
-        if refused and scorer.mode != "plain":
-            reason = scorer.refuse("another process found a difference")
-        if (scorer.mode, scorer.chunked, True) != before:
-            scorer.log_mode(reason)
 
     # the loss
 
@@ -291,12 +266,12 @@ class RolloutTrainer(HostTrainer):
             parts.append(component.weight * part)
             # the parts of all micro-batches and processes make up one step
             share = 1.0 / (len(self._block) * self.args.world_size)
-            self._averages.add(f"loss/{component.name}", part.detach(), share)
+            self.rollout_log.averages.add(f"loss/{component.name}", part.detach(), share)
             if component.metrics is not None:
                 with torch.no_grad():
                     for name, values in component.metrics(logps.detach(), *streams[1:]).items():
                         there = batch.mask & ~values.isnan()
-                        self._averages.add(name, torch.where(there, values, 0.0).sum(), there.sum())
+                        self.rollout_log.averages.add(name, torch.where(there, values, 0.0).sum(), there.sum())
         batch.token_streams = {}  # their graph ends with this pass
         # data-parallel wrappers average gradients over processes; the normalisers count all of them
         loss = torch.stack(parts).sum() * self.args.world_size
@@ -304,34 +279,20 @@ class RolloutTrainer(HostTrainer):
 
     def training_step(self, model: torch.nn.Module, *args: Any, **kwargs: Any) -> torch.Tensor:
         """Do the Trainer's step and take its time."""
-        with self._timed("loss", share=1.0 / len(self._block)):
+        with self.rollout_log.timed("loss", share=1.0 / len(self._block)):
             return super().training_step(model, *args, **kwargs)
 
     # what is seen of it
 
-    def _log_rollouts(self, annotation: Annotation) -> None:
-        """Count and keep what the new rollouts say."""
-        for name, values in rollout_metrics(annotation).items():
-            self._averages.add_values(name, values)
-        self.completion_log.put(annotation, step=self.state.global_step + 1, epoch=float(self.state.epoch or 0.0))
-        self._tokens += sum(len(ids) for rollout in annotation.rollouts for ids in rollout.completion_ids)
-        flat = zero_variance_share(annotation) >= FLAT_SHARE
-        self._flat_steps = self._flat_steps + 1 if flat else 0
-        if self._flat_steps == FLAT_STEPS:
-            logger.warning_rank0(
-                f"For {FLAT_STEPS} steps, nearly all completions of a prompt had equal rewards, which teaches nothing: take "
-                "harder or easier prompts, a finer reward, more `num_generations`, or a higher `rollout_temperature`."
-            )
-
     def _observe_entropy(self, batch: RolloutBatch, logps: torch.Tensor) -> None:
         # -log p of a sampled token has the entropy as its mean
         own = batch.mask & torch.tensor([source == POLICY for source in batch.sources], device=logps.device)[:, None]
-        self._averages.add("entropy", -torch.where(own, logps, 0.0).sum(), own.sum())
+        self.rollout_log.averages.add("entropy", -torch.where(own, logps, 0.0).sum(), own.sum())
 
     def _report_progress(self, completions: int) -> None:
         """Show that more completions of this step are written."""
         steps = self.state.max_steps - self.state.global_step
-        self._progress.advance(
+        self.rollout_log.progress.advance(
             completions,
             step=self.state.global_step + 1,
             rollouts=-(-steps // self.options.num_iterations),
@@ -340,29 +301,12 @@ class RolloutTrainer(HostTrainer):
 
     def close_rollouts(self) -> None:
         """Finish what runs beside the training: the bar and the completions on their way to disk."""
-        self._progress.close()
-        self.completion_log.close()
-
-    @contextmanager
-    def _timed(self, phase: str, *, share: float = 1.0) -> Iterator[None]:
-        """Take the time of a phase, or of a `share` of it."""
-        started = time.perf_counter()
-        yield
-        if self.args.device.type == "cuda":
-            torch.cuda.synchronize()
-        self._averages.add(f"timing/{phase}", time.perf_counter() - started, share)
+        self.rollout_log.close()
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """Add rewards, lengths, losses, times, tokens a second and peak memory since the last line."""
         if "loss" in logs:
-            logs.update(self._averages.take(self.accelerator))
-            seconds = max(time.perf_counter() - self._clock, 1e-9)
-            tokens = torch.tensor(float(self._tokens), device=self.args.device)
-            logs["tokens_per_second"] = self.accelerator.reduce(tokens, "sum").item() / seconds
-            logs["peak_memory_gib"] = peak_memory_gib()
-            self._tokens, self._clock = 0, time.perf_counter()
-            if self._latest is not None and self.is_world_process_zero() and not self.args.disable_tqdm:
-                show_completions(self._latest, step=self.state.global_step)
+            logs.update(self.rollout_log.take(self.accelerator, self.state))
         super().log(logs, *args, **kwargs)
 
     def evaluation_loop(
@@ -391,12 +335,10 @@ class RolloutTrainer(HostTrainer):
 
     # checkpoints
 
-    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
-        # before the rest: a checkpoint with a trainer state is whole
+    def save_parts(self, folder: Path) -> None:
+        """Write the rollouts that are still to be learnt from."""
         if self.state.global_step % self.options.num_iterations:
-            folder = Path(self._get_output_dir(trial=None)) / f"checkpoint-{self.state.global_step}"
             save_batches(folder, self._block, self._block_rows, process=self.args.process_index)
-        super()._save_checkpoint(*args, **kwargs)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)

@@ -13,11 +13,15 @@ from llamafactory.model import load_model
 from peft import LoraConfig, get_peft_model
 from transformers import GenerationConfig
 
+from llamafactory_hind.engines.host_keys import host_keys
 from llamafactory_hind.engines.interface import Completion, Request, Sampling
 from llamafactory_hind.engines.local.engine import LocalEngine
 from llamafactory_hind.engines.local.prefixes import group_by_prefix
-from llamafactory_hind.engines.local.weights import LoadedModel, host_keys, load_weights
-from shared.engines import generate, make_telling, score_texts
+from llamafactory_hind.engines.local.weights import LoadedModel, load_weights
+from shared.engines import generate, make_representative, score_texts
+
+
+pytestmark = pytest.mark.slow
 
 
 GREEDY = Sampling(n=1, temperature=0.0, top_p=1.0, top_k=0, max_new_tokens=10, seed=0)
@@ -27,7 +31,7 @@ HOT = replace(GREEDY, n=4, temperature=1.0, seed=7, greedy_first=True)
 @pytest.fixture(scope="module")
 def loaded(small_world: Path) -> LoadedModel:
     loaded = load_weights(str(small_world / "tiny"), settings={"template": "qwen2_vl"})
-    make_telling(loaded, small_world)
+    make_representative(loaded, small_world)
     return loaded
 
 

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from llamafactory_hind.engines.server.data_urls import DataUrls
-from llamafactory_hind.formats.media.frames import pick_times, sample_frames
+from llamafactory_hind.formats.media.frames import pick_times, read_frames
 
 
 def encoder(**options: object) -> DataUrls:
@@ -272,7 +272,7 @@ def test_frames_are_those_the_host_takes(tmp_path: Path, gop: int, fps: float, m
     path = make_video(tmp_path / "a.mp4", frames=100, rate=20, gop=gop)
     expected = [math.floor(i * 99 / (count - 1)) if count > 1 else 0 for i in range(count)]
     whole = decode_whole(path)
-    found = sample_frames(path, fps=fps, most=most)
+    found = read_frames(path, fps, most)
     assert len(found) == count
     for frame, number in zip(found, expected, strict=True):
         assert np.array_equal(np.asarray(frame), whole[number])
@@ -289,7 +289,7 @@ def test_frames_of_the_worlds_clips_equal_the_hosts(small_world: Path) -> None:
         host = plugin._regularize_videos(
             [str(path)], image_max_pixels=10**9, image_min_pixels=1, video_fps=2.0, video_maxlen=6
         )["videos"][0]
-        mine = sample_frames(str(path), fps=2.0, most=6)
+        mine = read_frames(str(path), 2.0, 6)
         assert len(mine) == len(host) > 1
         for frame, expected in zip(mine, host, strict=True):
             assert np.array_equal(np.asarray(frame), np.asarray(expected.convert("RGB")))
@@ -299,7 +299,7 @@ def test_a_stream_without_an_index_is_read_as_well(tmp_path: Path) -> None:
     """Seeking in it lands behind the place asked for; then all is decoded. 2 s at 2 a second: 4 of 40."""
     path = make_video(tmp_path / "a.ts", frames=40, rate=20, gop=10, codec="mpeg2video")
     whole = decode_whole(path)
-    found = sample_frames(path, fps=2.0, most=16)
+    found = read_frames(path, 2.0, 16)
     assert len(found) == 4
     for frame, number in zip(found, (0, 13, 26, 39), strict=True):
         assert np.array_equal(np.asarray(frame), whole[number])
@@ -309,7 +309,7 @@ def test_seeking_skips_what_lies_between(tmp_path: Path, monkeypatch: pytest.Mon
     path = make_video(tmp_path / "a.mp4", frames=120, rate=20, gop=10)
     whole = decode_whole(path)
     monkeypatch.setattr("llamafactory_hind.formats.media.frames._decode_all", None)
-    found = sample_frames(path, fps=0.5, most=16)
+    found = read_frames(path, 0.5, 16)
     for frame, number in zip(found, (0, 59, 119), strict=True):
         assert np.array_equal(np.asarray(frame), whole[number])
 
@@ -317,7 +317,7 @@ def test_seeking_skips_what_lies_between(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_video_that_is_cut_gives_what_it_has(tmp_path: Path) -> None:
     path = make_video(tmp_path / "a.ts", frames=40, rate=20, gop=10, codec="mpeg2video")
     raw = Path(path).read_bytes()
-    assert 1 <= len(sample_frames(raw[: len(raw) // 2], fps=2.0, most=16)) < 4
+    assert 1 <= len(read_frames(raw[: len(raw) // 2], 2.0, 16)) < 4
 
 
 @pytest.mark.parametrize(
@@ -326,7 +326,7 @@ def test_a_video_that_is_cut_gives_what_it_has(tmp_path: Path) -> None:
         ([0, 10, 20, 30], 2, [0, 30]),
         ([0, 10, 20, 30], 4, [0, 10, 20, 30]),
         ([0, 1, 2, 100], 3, [0, 2, 100]),  # uneven: 50 is still the frame of 2
-        ([0, 1, 2, 100], 5, [0, 2, 100]),  # 25, 50 and 75 as well: no frame twice
+        ([0, 1, 2, 100], 5, [0, 2, 2, 2, 100]),  # and of 25, 50 and 75: it is that long on the screen
         ([7], 1, [7]),
         ([7, 9], 1, [7]),
     ],

@@ -23,7 +23,7 @@ from PIL import Image
 
 from llamafactory_hind.engines.interface import Completion, Request, Sampling
 from llamafactory_hind.engines.server.retrying import CallFailed
-from llamafactory_hind.formats.media.frames import sample_frames
+from llamafactory_hind.formats.media.frames import read_frames
 from shared.openai_server import OpenAIServer, answer, logprobs_of
 from shared.served import GREEDY, HOT, ask, generate, make_engine, texts
 
@@ -394,7 +394,7 @@ def test_the_hosts_server_gives_what_the_same_model_gives_here(
 
         film = make_engine(**options, api_key_env="HOST_SERVER_KEY", video_fps=100.0, video_max_frames=3)
         assert generate(film, [ask("<video>What moves?", videos=[clip])])[0][0].text
-        frames = ask("<image><image><image>What moves?", images=sample_frames(clip, fps=100.0, most=3))
+        frames = ask("<image><image><image>What moves?", images=read_frames(clip, 100.0, 3))
         assert film.usage.prompt_tokens == len(local.encode(frames).input_ids)
 
         with pytest.raises(CallFailed, match="401: Invalid API key"):

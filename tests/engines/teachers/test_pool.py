@@ -24,6 +24,9 @@ from shared.rollouts import RolloutSetup
 from shared.teachers import kept_teacher, open_teachers, settings_of, write_yaml
 
 
+pytestmark = pytest.mark.slow
+
+
 SAMPLING = Sampling(n=1, temperature=0.7, top_p=1.0, top_k=0, max_new_tokens=6, seed=3)
 
 

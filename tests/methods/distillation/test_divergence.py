@@ -24,6 +24,9 @@ from shared.rollouts import GroupRelative, RolloutSetup, even_share
 from shared.teachers import kept_teacher, open_teachers, write_teacher, write_yaml
 
 
+pytestmark = pytest.mark.slow
+
+
 LORA = {"finetuning_type": "lora", "lora_rank": 4, "lora_target": "all"}
 # Norms and positions of the models are computed in float32 even so.
 CLOSE = {"atol": 1e-9, "rtol": 1e-7}

@@ -31,6 +31,9 @@ from shared.openai_server import Behaviour, OpenAIServer
 from shared.rollouts import RolloutSetup
 
 
+pytestmark = pytest.mark.slow
+
+
 HINT = "Look at what lies beside it."
 MOSS, STONE = (f"<answer>{word}</answer>" for word in ("moss", "stone"))
 # question -> what the model says without a hint, and with one; MOSS is right everywhere

@@ -19,7 +19,7 @@ Several answers to one prompt need its pictures and its tokens once. Three ways 
 | way | where | when |
 |---|---|---|
 | cached | loss pass of the online stages | the prompt's cache, with gradient, is repeated for its completions; without gradient checkpointing |
-| packed | loss pass of the online stages, pairs of `kepo`, teachers | `prompt, answer, answer, …` in one row with a mask; with gradient checkpointing too |
+| packed | loss pass of the online stages, pairs of `kepo`, rows of `reason_sft`, teachers | `prompt, answer, answer, …` in one row with a mask; with gradient checkpointing too |
 | written | writing of rollouts and of `synth` | the prompt is computed once, its cache repeated; otherwise the library's `generate` |
 
 In a packed row each kind of layer gets the mask it would have in a row of its own. Windows and chunks count the tokens of

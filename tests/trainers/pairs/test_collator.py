@@ -7,6 +7,9 @@ from llamafactory_hind.engines.local.packing import packed_attention_mask
 from llamafactory_hind.trainers.pairs.trainer import pair_logps
 
 
+pytestmark = pytest.mark.slow
+
+
 def test_packed_mask_by_hand() -> None:
     """Prompt p q, chosen c, rejected r s, padding: r sees p, q and itself; s sees p, q, r; neither sees c."""
     segments = torch.tensor([[0, 0, 1, 2, 2, -1]])

@@ -13,6 +13,9 @@ from llamafactory_hind.trainers.rollouts.scoring import GroupScorer
 from shared.rollouts import KINDS, GroupRelative, RolloutSetup, even_share
 
 
+pytestmark = pytest.mark.slow
+
+
 LORA = {"finetuning_type": "lora", "lora_rank": 4, "lora_target": "all"}
 STEPS = {"save_strategy": "steps", "save_steps": 1, "per_device_train_batch_size": 1, "max_steps": 3}
 
@@ -94,10 +97,10 @@ def test_the_trainer_proves_again_what_it_has_not_seen(
     trainer = setup.trainer(tmp_path, features=setup.features(["text"]), max_steps=1, per_device_train_batch_size=1)
     trainer.train()
     assert len(compared) == 1
-    trainer._prove_again([setup.batch(["text"])])
+    trainer.modes.repeat(trainer.model, [setup.batch(["text"])])
     assert len(compared) == 2  # completions of up to eight tokens, where six are the most that a run may write
-    trainer._prove_again([setup.batch(["image"])])
-    trainer._prove_again([setup.batch(["image"])])
+    trainer.modes.repeat(trainer.model, [setup.batch(["image"])])
+    trainer.modes.repeat(trainer.model, [setup.batch(["image"])])
     assert len(compared) == 3
 
 

@@ -11,6 +11,9 @@ from llamafactory_hind.trainers.rollouts.scoring import GroupScorer
 from shared.rollouts import KINDS, RolloutSetup
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture
 def setup(small_world: Path) -> RolloutSetup:
     return RolloutSetup(small_world)

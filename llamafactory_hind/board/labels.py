@@ -1,0 +1,113 @@
+"""Labels and help of the fields, in the languages that the host demands."""
+
+import re
+
+from .fields import Field, board_fields
+
+
+STAGES_BEFORE = re.compile(r"^(?:Online stages|HinD formats|[a-z_]+(?: \(HinD\))?(?:, [a-z_]+)*): ")
+SOURCE = re.compile(r" \[(?:ours|2nd|C|C code)\](?=\.|;|$)")
+LANGUAGES = ("en", "ru", "zh", "ko", "ja")  # the host raises KeyError where one is missing
+TITLES = {  # element -> English, Chinese
+    "hind_tab": ("Method settings", "方法设置"),
+    "hind_advanced_tab": ("Advanced", "高级"),
+}
+BUTTONS = {"hind_check_btn": ("Check", "检查"), "hind_reset_btn": ("Reset", "恢复默认")}
+NAMES = {  # key -> English, Chinese; a key without an entry is its own name
+    "reward_funcs": ("Rewards", "奖励函数"),
+    "reward_weights": ("Weights", "奖励权重"),
+    "reward_timeout": ("Seconds a call", "奖励超时（秒）"),
+    "num_generations": ("Completions a prompt", "每题回答数"),
+    "max_new_tokens": ("Length of a completion", "回答长度上限"),
+    "rollout_temperature": ("Sampling temperature", "采样温度"),
+    "rollout_top_p": ("Top-p", "核采样"),
+    "rollout_top_k": ("Top-k", "前 k 个"),
+    "rollout_engine": ("Written by", "采样引擎"),
+    "kl_beta": ("KL weight", "KL 权重"),
+    "clip_low": ("Clip below", "裁剪下界"),
+    "clip_high": ("Clip above", "裁剪上界"),
+    "num_iterations": ("Steps on the same completions", "同批更新次数"),
+    "advantage_scale": ("Advantage scale", "优势缩放"),
+    "loss_reduction": ("Loss mean over", "损失归约"),
+    "policy_loss": ("Policy loss", "策略损失"),
+    "ratio_level": ("Ratio of", "比率粒度"),
+    "reward_normalization": ("Rewards are compared", "奖励归一化"),
+    "mask_truncated": ("Cut completions do not teach", "屏蔽被截断的回答"),
+    "overlong_buffer": ("Tokens of the length penalty", "超长惩罚缓冲"),
+    "overlong_penalty": ("Largest length penalty", "超长惩罚上限"),
+    "group_reward_range": ("Mean rewards that teach", "组平均奖励范围"),
+    "dynamic_sampling": ("Dynamic sampling", "动态采样"),
+    "max_resample_times": ("Prompts tried in one place", "重采样次数上限"),
+    "curriculum_column": ("Curriculum column", "课程学习列"),
+    "share_prefix": ("Share prompts", "共享前缀"),
+    "skip_bad_rows": ("Skip bad rows", "跳过坏样本"),
+    "kepo_beta": ("Hold to the reference", "KEPO β"),
+    "kepo_loss": ("Pair loss", "成对损失"),
+    "kepo_gap_weight": ("Weigh by confidence gap", "按置信差加权"),
+    "kepo_nll_weight": ("NLL weight", "NLL 权重"),
+    "ref_logps_cache": ("Reference cache file", "参考概率缓存"),
+    "reason_weight": ("Weight of reasoning", "推理损失权重"),
+    "evaluate_answers": ("Write answers at evaluations", "评估时生成回答"),
+    "external_ratio": ("Ratio of external actions", "外部比率"),
+    "external_gamma": ("Gamma", "伽马系数"),
+    "external_selection": ("How a group is made up", "组的选取方式"),
+    "external_tie_break": ("First at a tie", "平局优先"),
+    "external_max_per_group": ("External actions a group", "每组外部动作上限"),
+    "external_teacher": ("Model that is asked", "外部教师"),
+    "external_samples": ("Actions a row", "每行动作数"),
+    "external_temperature": ("Temperature of actions", "动作采样温度"),
+    "teacher": ("Teacher", "教师模型"),
+    "gate_threshold": ("Gate opens at", "门控阈值"),
+    "gate_reward": ("Reward of the gate", "门控奖励"),
+    "distill_weight": ("Distillation weight", "蒸馏权重"),
+    "distill_beta": ("Mixture", "蒸馏 β"),
+    "distill_temperature": ("Distillation temperature", "蒸馏温度"),
+    "rl_weight": ("Policy loss weight", "策略损失权重"),
+    "step_weighting": ("Weigh steps", "按步加权"),
+    "hint_samples": ("Hinted completions", "提示回答数"),
+    "hint_max_attempts": ("Attempts", "尝试次数"),
+    "hint_trigger": ("Explore when", "触发条件"),
+    "hint_variant": ("What is shown", "提示内容"),
+    "hint_language": ("Language of prompts", "提示语言"),
+    "hint_tags": ("Hint tags", "提示标签"),
+    "hint_prompt": ("Prompt file of the teacher", "教师提示词模板"),
+    "hinted_prompt": ("Prompt file of the student", "学生提示词模板"),
+    "hint_max_new_tokens": ("Length of a hint", "提示长度"),
+    "hint_temperature": ("Temperature of hints", "提示采样温度"),
+    "media_dir": ("Media folder", "媒体文件夹"),
+    "eval_dataset": ("Evaluation datasets", "评估数据集"),
+    "max_steps": ("Steps", "最大步数"),
+    "ref_model": ("Reference model", "参考模型"),
+    "video_fps": ("Frames a second", "视频帧率"),
+    "video_maxlen": ("Frames at most", "视频帧数上限"),
+    "save_total_limit": ("Checkpoints kept", "保留检查点数"),
+    "seed": ("Seed", "随机种子"),
+}
+
+
+def label(field: Field, language: str) -> str:
+    """Return the name and the key: what is in YAML and in the docs must be findable."""
+    name = NAMES.get(field.key)
+    return f"{name[language == 'zh']} · {field.key}" if name else field.key
+
+
+def info(field: Field) -> str:
+    """Return the help without the stages that it begins with and the source that it ends with.
+
+    It is escaped: the page reads it as Markdown, which would swallow a `<hint>`.
+    """
+    text = SOURCE.sub("", STAGES_BEFORE.sub("", field.help))
+    text = text[:1].upper() + text[1:]
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def locales() -> dict[str, dict[str, dict[str, str]]]:
+    """Return our entries of the host's `LOCALES`."""
+    found = {
+        field.name: {language: {"label": label(field, language), "info": info(field)} for language in LANGUAGES}
+        for field in board_fields()
+    }
+    for attribute, words in (("label", TITLES), ("value", BUTTONS)):
+        for name, (english, chinese) in words.items():
+            found[name] = {language: {attribute: chinese if language == "zh" else english} for language in LANGUAGES}
+    return found

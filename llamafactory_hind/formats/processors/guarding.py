@@ -1,0 +1,120 @@
+"""A row that cannot be encoded is named and may be skipped, whatever the error: in our processors and in the host's."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ...config.problem import RowProblem, shorten_text
+from ..media.fields import MEDIA_FIELDS
+from ..media.host_view import UnreadableMedium
+from ..texts.control_tokens import ControlTokens, control_problem
+from .skipping import skip_row
+
+
+if TYPE_CHECKING:
+    from llamafactory.data.processor.processor_utils import DatasetProcessor
+
+SHOWN = 200  # characters of an error
+
+
+def problem_of(error: Exception, media: Mapping[str, Any]) -> RowProblem:
+    """Return an error that was met with a row as a problem of its field.
+
+    Args:
+        error: any.
+        media: kind -> media of the row; one that has some is suspected first.
+    """
+    if isinstance(error, UnreadableMedium):
+        return RowProblem(error.kind, error.item, "a readable medium", f"{error.reason}; correct the path or the file")
+    field = ", ".join(kind for kind in MEDIA_FIELDS if media.get(kind)) or "prompt"
+    told = shorten_text(f"{type(error).__name__}: {error}", limit=SHOWN)
+    return RowProblem(field, told, "a row that the model's template and processor take", "correct the row")
+
+
+def media_of(example: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the media of an aligned example by their kind."""
+    return {kind: example.get(f"_{kind}") or [] for kind in MEDIA_FIELDS}
+
+
+def text_problem(example: Mapping[str, Any], controls: ControlTokens) -> RowProblem | None:
+    """Return the first control token in the texts of an aligned example: rows of the host's formats are not read before."""
+    texts = [(f"prompt, turn {number}", turn["content"]) for number, turn in enumerate(example["_prompt"], start=1)]
+    texts += [(f"response {number}", turn["content"]) for number, turn in enumerate(example["_response"], start=1)]
+    texts += [("system", example["_system"] or ""), ("tools", example["_tools"] or "")]
+    found = ((field, controls.find(text)) for field, text in texts)
+    return next((control_problem(field, token) for field, token in found if token), None)
+
+
+def encode_or_skip(
+    processor: Any, controls: ControlTokens, example: Mapping[str, Any], index: int
+) -> tuple[dict[str, Any], Any] | None:
+    """Return an aligned example, as it is read, with what the processor's `_encode` makes of it; None for a row that is skipped.
+
+    Args:
+        processor: of ours.
+        controls: of its tokenizer.
+        example: aligned; of the host's formats, its texts have not been looked at.
+        index: its place in the batch.
+
+    Raises:
+        BadRowsError: the row cannot be encoded, and bad rows are not skipped.
+    """
+    if getattr(processor.data_args, "control_tokens", "error") == "escape":
+        example = controls.escape_example(example)
+    problem = text_problem(example, controls)
+    if problem is None:
+        try:
+            return dict(example), processor._encode(example)
+        except MemoryError:
+            raise  # says nothing about a row
+        except Exception as error:
+            problem = problem_of(error, media_of(example))
+    skip_row(processor.data_args, example, index, problem)
+    return None
+
+
+@dataclass
+class GuardedProcessor:
+    """A processor of the host over rows of ours: where a batch fails, its rows are tried one by one.
+
+    Attributes:
+        host: the host's processor.
+    """
+
+    host: "DatasetProcessor"
+
+    def preprocess_dataset(self, examples: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        """Return what the host makes of the rows that it can encode.
+
+        Raises:
+            BadRowsError: it cannot encode one, and bad rows are not skipped.
+        """
+        try:
+            return self.host.preprocess_dataset(examples)
+        except MemoryError:
+            raise  # says nothing about a row
+        except Exception:
+            if "_source" not in examples:
+                raise
+        count = len(examples["_source"])
+        good = [place for place in range(count) if self._can_encode(_some(examples, [place]), place)]
+        return self.host.preprocess_dataset(_some(examples, good))
+
+    def _can_encode(self, one: dict[str, list[Any]], place: int) -> bool:
+        try:
+            self.host.preprocess_dataset(one)
+        except MemoryError:
+            raise
+        except Exception as error:
+            example = {name: values[0] for name, values in one.items()}
+            skip_row(self.host.data_args, example, place, problem_of(error, media_of(example)))
+            return False
+        return True
+
+    def print_data_example(self, example: dict[str, list[int]]) -> None:
+        """Print an example as the host does."""
+        self.host.print_data_example(example)
+
+
+def _some(examples: Mapping[str, Sequence[Any]], places: Sequence[int]) -> dict[str, list[Any]]:
+    return {name: [values[place] for place in places] for name, values in examples.items()}

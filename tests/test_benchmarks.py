@@ -1,0 +1,78 @@
+"""The benchmarks keep running: each measures a case of a few tokens here, so that a change of the package cannot break one unseen."""
+
+import importlib
+from argparse import Namespace
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+NAMES = sorted(path.stem for path in BENCHMARKS.glob("*.py"))
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def benchmark(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> ModuleType:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    return importlib.import_module(request.param)
+
+
+@pytest.mark.train  # importing takes no step, but some of them import trainers
+@pytest.mark.parametrize("benchmark", NAMES, indirect=True)
+def test_can_be_imported(benchmark: ModuleType) -> None:
+    assert benchmark.__doc__
+
+
+@pytest.mark.train
+@pytest.mark.parametrize("benchmark", ["kepo"], indirect=True)
+def test_kepo_beside_dpo(benchmark: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = benchmark.Case(pairs=2, side=4, text=8, answer=4, vocabulary=64, layers=2)
+    monkeypatch.setitem(benchmark.CASES, "tiny", case)
+    found = benchmark.measure_time("tiny", 1)
+    assert found["ratio"] > 0
+    assert found["max_logp_difference"] < 1e-5
+
+
+@pytest.mark.train
+@pytest.mark.parametrize("benchmark", ["reason_sft"], indirect=True)
+def test_reason_sft_beside_sft(benchmark: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same loss and gradients, in rows of other lengths."""
+    case = benchmark.Case(pairs=2, side=4, text=8, answer=4, vocabulary=64, layers=2, reason=9)
+    monkeypatch.setitem(benchmark.CASES, "tiny", case)
+    found = benchmark.measure_time("tiny", 1)
+    assert found["ratio"] > 0
+    assert found["loss_difference"] < 1e-5
+    assert found["max_gradient_difference"] < 1e-5
+
+
+@pytest.mark.train
+@pytest.mark.parametrize("benchmark", ["grpo"], indirect=True)
+def test_grpo_beside_trl(benchmark: ModuleType, monkeypatch: pytest.MonkeyPatch, small_world: Path) -> None:
+    monkeypatch.setitem(benchmark.CASES, "tiny", benchmark.Case(side=4, words=5, layers=2))
+    monkeypatch.setattr(benchmark, "NEW_TOKENS", 6)
+    found = benchmark.measure_time("tiny", 1, small_world)
+    assert found["ratio"] > 0
+    assert found["ours_generation"] > 0
+
+
+@pytest.mark.parametrize("benchmark", ["distill"], indirect=True)
+def test_distillation_beside_full_logits(benchmark: ModuleType) -> None:
+    sizes = Namespace(tokens=16, vocab=200, hidden=16, teacher_hidden=24, rounds=1, threads=1)
+    found = benchmark.compare(sizes, frozen=True)
+    assert found["value_difference"] < 1e-5
+    assert found["gradient_difference"] < 1e-5
+
+
+@pytest.mark.parametrize("benchmark", ["video"], indirect=True)
+def test_clips_beside_whole_files(benchmark: ModuleType, tmp_path: Path) -> None:
+    file = tmp_path / "v.mp4"
+    benchmark.write_file(file, 4, (64, 48), 0)
+    spans = benchmark.draw_spans([(str(file), 4)], 3)
+    spans[1] |= {"start": 0.5, "end": 2.1}  # a file of four seconds has no span of three to ten
+    assert benchmark.check_exact(spans, 3) == 3
+    ours, host = benchmark.measure("ours", "short", spans), benchmark.measure("host", "short", spans)
+    assert ours["clips"] == host["clips"] == 1
+    assert 0 < ours["frames"] <= host["frames"]
