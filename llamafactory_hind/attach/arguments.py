@@ -43,7 +43,7 @@ def mend_json_configs(parser: ModuleType) -> None:
         if args is not None or len(sys.argv) < 2 or not sys.argv[1].endswith(".json"):
             return host_read_args(args)
         merge, create = parser.OmegaConf.merge, parser.OmegaConf.create
-        settings = create(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
+        settings = create(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8-sig")))
         return parser.OmegaConf.to_container(merge(settings, parser.OmegaConf.from_cli(sys.argv[2:])))
 
     parser.read_args = read_args

@@ -12,6 +12,7 @@ class HostFinder:
     """Finds `llamafactory` modules as the other finders do, and has `hooks.HOOKS` applied once they have run."""
 
     hooks = None  # module name -> hooks; None until the host is imported, empty if it is not supported
+    asked = False  # whether the command line was looked at
 
     def find_spec(self, fullname, path=None, target=None):
         """Return None for a module that is not ours to touch, as all are but the host's."""
@@ -34,6 +35,10 @@ def install():
             "names. Import the bootstrap first, or install the package (`pip install -e .`): its .pth file does so."
         )
     sys.meta_path.insert(0, HostFinder())
+    if "LLAMAFACTORY_HIND_ERROR_FILE" in os.environ:  # started by our launcher: torchrun, or one of its processes
+        from .errors import quiet_torchrun
+
+        quiet_torchrun()
 
 
 install()

@@ -16,6 +16,8 @@ SWITCH = "LLAMAFACTORY_HIND_DISABLE=1"
 class AttachError(RuntimeError):
     """A hook failed while the host was being imported. Not an ImportError: nobody may take it for a missing package."""
 
+    keeps_traceback = True  # it is a fault of this package or of the host, not of what the user wrote
+
 
 class HookedLoader:
     """A loader that calls `then(module)` after the module has run; everything else is the original loader's."""
@@ -45,6 +47,13 @@ def find_spec(own: Any, fullname: str, path: Any, target: Any) -> ModuleSpec | N
     spec = next(filter(None, (finder.find_spec(fullname, path, target) for finder in others)), None)
     if spec is None or spec.origin is None or not hasattr(spec.loader, "exec_module"):
         return spec  # absent, or a mere folder of that name
+    if fullname == HOST and not own.asked:  # looking for the host's files finds this finder again
+        own.asked = True
+        from pathlib import Path
+
+        from .early import answer
+
+        answer(Path(spec.origin).parent, is_supported)
     spec.loader = HookedLoader(spec.loader, lambda module: attach(own) if fullname == HOST else apply(own, module))
     return spec
 

@@ -8,6 +8,7 @@ from types import ModuleType
 
 from .. import config
 from .commands import COMMANDS
+from .errors import one_message
 
 
 WIDTH = 68  # of the host's usage box, without its bars
@@ -19,10 +20,13 @@ def extend_launch(launcher: ModuleType) -> None:
 
     @wraps(host_launch)
     def launch() -> None:
+        if sys.argv[1:2] == ["train"] and config.stage_of_file(sys.argv[2:]) in config.STAGES:
+            with one_message():
+                return host_launch()
         if len(sys.argv) < 2 or sys.argv[1] not in COMMANDS:
             return host_launch()
         command = sys.argv.pop(1)
-        module, function, _ = COMMANDS[command]
+        module, function = COMMANDS[command].run.split(":")
         getattr(import_module(module), function)(sys.argv[1:])
 
     launcher.launch = launch
@@ -31,8 +35,8 @@ def extend_launch(launcher: ModuleType) -> None:
 def extend_usage(launcher: ModuleType) -> None:
     """Put one line for each of our commands into the host's usage box, before its closing hint."""
     lines = [
-        f"|   llamafactory-cli {name} X.yaml: {summary}".ljust(WIDTH + 1) + "|\n"
-        for name, (_, _, summary) in COMMANDS.items()
+        f"|   llamafactory-cli {name} X.yaml: {command.summary}".ljust(WIDTH + 1) + "|\n"
+        for name, command in COMMANDS.items()
     ]
     head, hint, tail = launcher.USAGE.partition("| Hint:")
     launcher.USAGE = head + "".join(lines) + hint + tail

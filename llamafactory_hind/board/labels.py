@@ -77,8 +77,6 @@ NAMES = {  # key -> English, Chinese; a key without an entry is its own name
     "temporal_weight": ("Bonus of the order of frames", "时序奖励权重"),
     "temporal_ratio": ("Share of the shuffled reward", "时序奖励比例"),
     "temporal_generations": ("Completions with shuffled frames", "乱序帧回答数"),
-    "reason_weight": ("Weight of the reasoning", "推理损失权重"),
-    "evaluate_answers": ("Write answers at evaluation", "评估时生成答案"),
     "critic_qa_weight": ("Weight of the answer score", "答案评分权重"),
     "critic_rationale_weight": ("Weight of the rationale score", "理由评分权重"),
     "critic_pooling": ("State that is scored", "评分所用状态"),

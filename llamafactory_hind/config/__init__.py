@@ -1,4 +1,4 @@
-"""Keys, their defaults and their checks. Standard library only, but for `command`; neither torch nor the host.
+"""Keys, their defaults and their checks. Standard library only, but for `command` and `reading`; neither torch nor the host.
 
 `stages/` has one file a stage, `keys/` what several stages take, `limits` the checks they share;
 `catalogue` finds modules by name, `types` says what fits a key and which word is nearest.
@@ -6,7 +6,7 @@
 
 from .checks import check_train
 from .problem import ConfigError, Problem
-from .registry import DATA_ARGUMENTS, FINETUNING_ARGUMENTS, LABELS, PAIR_STAGES, ROWS, STAGES
+from .registry import DATA_ARGUMENTS, FINETUNING_ARGUMENTS, LABELS, OUR_KEYS, PAIR_STAGES, ROWS, STAGES
 from .words import settings, stage_of_file
 
 
@@ -14,6 +14,7 @@ __all__ = [
     "DATA_ARGUMENTS",
     "FINETUNING_ARGUMENTS",
     "LABELS",
+    "OUR_KEYS",
     "PAIR_STAGES",
     "ROWS",
     "STAGES",

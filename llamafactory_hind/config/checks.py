@@ -6,10 +6,18 @@ from dataclasses import fields
 from typing import Any, get_type_hints
 
 from .keys.host import host_keys, unclassified
-from .problem import ConfigError, Problem
+from .packages import missing_packages
+from .problem import ConfigError, Problem, Words, shorten
 from .registry import CHECKS, DATA_ARGUMENTS, FINETUNING_ARGUMENTS, ROWS, SHARED, STAGES, UNBOUNDED
 from .sharding import sharding_problems
 from .types import describe, fits, nearest
+
+
+NOT_EXACT = (
+    "save_only_model: checkpoints hold weights alone, no optimizer, random numbers or rollouts: a stopped run cannot go on "
+    "exactly from them."
+)
+MOST_COMPARED = 50  # unknown keys that are compared with all known ones; each takes a hundredth of a second
 
 
 def check_train(
@@ -34,18 +42,24 @@ def check_train(
     Raises:
         ConfigError: with every problem found.
     """
+    problems = list(wrong_keys(given))
+    given = {key: value for key, value in given.items() if isinstance(key, str)}
     stage = given.get("stage", "sft")
+    if not isinstance(stage, str):
+        given["stage"] = stage = Words(shorten(stage))  # no stage has such a name
     unknown = list(unknown_keys(given, stage, known))
     foreign = list(foreign_keys(given, stage, host_stages))
     wrong = [problem for problem in wrong_values(given) if problem.key not in {other.key for other in foreign}]
     named = {problem.key for problem in wrong}
-    problems = [*unknown_stage(stage, [*host_stages, *STAGES]), *foreign, *wrong]
+    problems += [*unknown_stage(stage, [*host_stages, *STAGES]), *foreign, *wrong]
     if stage in STAGES:
         usable = {key: value for key, value in given.items() if key not in named}
         found = [
             *CHECKS[stage](defaults() | usable),
             *host_keys(usable, stage, ROWS[stage]),
             *sharding_problems(usable, environ or {}, ROWS[stage]),
+            *missing_packages(usable),
+            *inexact_resume(usable),
         ]
         problems += [problem for problem in found if problem.key not in named]
         if use_mca:
@@ -56,6 +70,7 @@ def check_train(
         raise ConfigError(problems)
     warnings = [f"ALLOW_EXTRA_ARGS is set, so this key is ignored: {problem}" for problem in unknown]
     if stage in STAGES:
+        warnings += [NOT_EXACT] if given.get("save_only_model") and given.get("save_strategy") != "no" else []
         ours = defaults()
         host_given = [key for key in given if key in known and key not in ours]
         warnings += [
@@ -63,6 +78,21 @@ def check_train(
             for key in unclassified(host_given, ROWS[stage])
         ]
     return warnings
+
+
+def inexact_resume(given: Mapping[str, Any]) -> Iterator[Problem]:
+    """Find a run that is to go on from checkpoints that cannot be gone on from."""
+    checkpoint = given.get("resume_from_checkpoint")
+    if given.get("save_only_model") and checkpoint and checkpoint is not False:
+        remedy = "Such checkpoints are weights alone: start a new run from them by `model_name_or_path`."
+        yield Problem("resume_from_checkpoint", checkpoint, "unset with `save_only_model`", remedy)
+
+
+def wrong_keys(given: Mapping[Any, Any]) -> Iterator[Problem]:
+    """Find keys that are no text: YAML reads `1:`, `on:` and `null:` as a number, as true and as nothing."""
+    for key in given:
+        if not isinstance(key, str):
+            yield Problem(shorten(key), type(key).__name__, "a key that is text", "Put it in quotes, or remove it.")
 
 
 def stages_of_keys() -> dict[str, set[str]]:
@@ -80,15 +110,14 @@ def defaults() -> dict[str, Any]:
 def unknown_keys(given: Mapping[str, Any], stage: str, known: Collection[str]) -> Iterator[Problem]:
     """Find the keys that nobody reads, each with the nearest key that somebody does."""
     preferred = {key for key, stages in stages_of_keys().items() if stage in stages}
-    for key, value in given.items():
-        if key not in known:
-            near = nearest(key, known, preferred)
-            remedy = (
-                f"The nearest key is `{near}`."
-                if near
-                else "No known key is similar; `llamafactory-cli train -h` lists all."
-            )
-            yield Problem(key, value, "a known key", remedy)
+    for number, (key, value) in enumerate((key, value) for key, value in given.items() if key not in known):
+        near = nearest(key, known, preferred) if number < MOST_COMPARED else None
+        remedy = (
+            f"The nearest key is `{near}`."
+            if near
+            else "No known key is similar; `llamafactory-cli train -h` lists all."
+        )
+        yield Problem(key, value, "a known key", remedy)
 
 
 def unknown_stage(stage: object, stages: Collection[str]) -> Iterator[Problem]:

@@ -3,53 +3,49 @@
 Serves `synth`, `score` and `check`. omegaconf reads both, as the host does; nothing else here needs more than the standard library.
 """
 
-import json
-import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
-from .problem import ConfigError, Problem
+from .problem import ConfigError
+from .reading import is_file_name, merge, read_config, read_words
 
 
-def read_settings(argv: Sequence[str], *, usage: str, plain: Collection[str] = ()) -> dict[str, Any]:
+def read_settings(
+    argv: Sequence[str], *, usage: str, plain: Collection[str] = (), resolve: bool = True
+) -> dict[str, Any]:
     """Return key -> value of `X.yaml key=value ...`; words come before the file.
 
     Args:
         argv: the words after the command.
         usage: of the command, for errors.
         plain: keys whose value is text to its last character, such as a pattern, and never YAML.
+        resolve: replace `${...}` by what they name.
 
     Raises:
-        ConfigError: the file is missing or unreadable, or a word is not `key=value`.
+        ConfigError: the file is missing or unreadable, or a word is not `key=value`; everything at once.
     """
     words, problems = list(argv), []
-    settings: Any = {}
-    # `predictions=x.json` ends like a file, too.
-    if words and words[0].endswith((".yaml", ".yml", ".json")) and not re.match(r"\w+=", words[0]):
-        path = Path(words.pop(0))
+    file = given = OmegaConf.create()
+    if words and is_file_name(words[0]):
         try:
-            text = path.read_text(encoding="utf-8")
-            settings = OmegaConf.create(json.loads(text) if path.suffix == ".json" else text)
-        except (OSError, ValueError, OmegaConfBaseException) as error:
-            problems.append(Problem(str(path), str(error), "a readable YAML or JSON file", usage))
-    for word in [word for word in words if "=" not in word or word.startswith("-")]:
-        problems.append(Problem(word, word, "key=value", usage))
-    if problems:
-        raise ConfigError(problems)
+            file = read_config(Path(words.pop(0)), remedy=usage)
+        except ConfigError as error:
+            problems += error.problems
     # A pattern is text to the last character; as YAML its braces, colons and brackets would mean something else.
     texts = {
         key: value for key, _, value in (word.partition("=") for word in words) if key in plain and value != "null"
     }
-    other = OmegaConf.from_cli([word for word in words if word.partition("=")[0] not in texts])
-    merged: Any = OmegaConf.to_container(OmegaConf.merge(settings, other), resolve=True)
-    if not isinstance(merged, dict):
-        raise ConfigError([Problem(argv[0], merged, "a mapping of keys to values", usage)])
-    return merged | texts
+    try:
+        given = read_words([word for word in words if word.partition("=")[0] not in texts], remedy=usage)
+    except ConfigError as error:
+        problems += error.problems
+    if problems:
+        raise ConfigError(problems)
+    return merge(file, given, resolve=resolve, remedy=usage) | texts
 
 
 def join_lists(settings: Mapping[str, Any], keys: Collection[str] | None = None) -> dict[str, Any]:

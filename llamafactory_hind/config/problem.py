@@ -8,6 +8,18 @@ from typing import Any
 SHOWN_LINES = 20
 SHOWN_NAMES = 3
 SHOWN_CHARACTERS = 80
+SHOWN_VALUE = 200  # characters of a value in a configuration
+SHOWN_PROBLEMS = 50
+
+
+class Words(str):
+    """A text of ours in the place of a value: it is written as it is, without quotes."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        """Return the text."""
+        return str(self)
 
 
 @dataclass(frozen=True)
@@ -21,7 +33,8 @@ class Problem:
 
     def __str__(self) -> str:
         """Write the problem as one line."""
-        return f"{self.key}: got {self.value!r}, expected {self.expected}. {self.remedy}"
+        got = shorten(self.value, limit=SHOWN_VALUE)
+        return f"{shorten_text(self.key, limit=SHOWN_VALUE)}: got {got}, expected {self.expected}. {self.remedy}"
 
 
 class ConfigError(ValueError):
@@ -31,7 +44,7 @@ class ConfigError(ValueError):
         """Keep the problems and write one line for each."""
         self.problems = problems
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        lines = listed(problems, shown=len(problems))
+        lines = listed(problems, shown=SHOWN_PROBLEMS)
         super().__init__(f"{count} in the configuration, nothing was loaded:{lines}")
 
 

@@ -1,5 +1,7 @@
 """Our stages and their keys, read from the folder `stages/`: a new file there is a new stage."""
 
+from dataclasses import fields
+
 from . import stages
 from .catalogue import Catalogue
 from .keys.rows import RowArguments
@@ -21,4 +23,5 @@ SHARED: dict[type, set[str]] = {  # keys of several stages -> the stages that ta
 
 FINETUNING_ARGUMENTS = (*STAGES.values(), *SHARED)  # become fields of the host's FinetuningArguments
 DATA_ARGUMENTS = (RowArguments,)  # become fields of the host's DataArguments
+OUR_KEYS = frozenset(entry.name for owner in (*FINETUNING_ARGUMENTS, *DATA_ARGUMENTS) for entry in fields(owner))
 UNBOUNDED = {key for record in RECORDS.values() for key in getattr(record, "UNBOUNDED", ())}

@@ -96,6 +96,6 @@ def read_json(given: Any) -> dict[str, Any] | None:
     if isinstance(given, str):
         try:
             given = json.loads(Path(given).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return None
     return given if isinstance(given, dict) else None

@@ -8,6 +8,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 
 NEAR = 0.6  # [ours] similarity (0..1) from which a word is worth naming
+LONGEST = 100  # characters of a word that may be a misspelt one; the comparison takes their square
 
 
 def nearest(
@@ -25,6 +26,8 @@ def nearest(
     def likeness(choice: str) -> float:
         return SequenceMatcher(None, choice.casefold(), word.casefold()).ratio() + 0.1 * (choice in preferred)
 
+    if len(word) > LONGEST:
+        return None
     best = max(sorted(choices), key=likeness, default=None)
     return best if best is not None and likeness(best) >= at_least else None
 
@@ -40,10 +43,17 @@ def fits(value: object, expected: Any) -> bool:
         (item,) = get_args(expected)
         return all(fits(entry, item) for entry in (value if isinstance(value, list) else [value]))
     if expected is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and _is_finite(value)
     if expected is int:
         return isinstance(value, int) and not isinstance(value, bool)
     return isinstance(value, expected)
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number that no float holds
+        return False
 
 
 def describe(expected: Any) -> list[str]:

@@ -49,7 +49,7 @@ def _scalar(word: str) -> Any:
         with contextlib.suppress(ValueError):
             return kind(word)
     if word.startswith("{"):  # e.g. --deepspeed '{...}'
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, RecursionError):
             return json.loads(word)
     return word
 
@@ -60,9 +60,14 @@ def stage_of_file(words: list[str]) -> str | None:
         if found := re.fullmatch(r"(?:--)?stage=(\w+)", word):
             return found[1]
     for word in words:
-        if word.endswith((".yaml", ".yml", ".json")) and Path(word).is_file():
-            found = re.search(
-                r"""^[\s{]*["']?stage["']?\s*:\s*["']?(\w+)""", Path(word).read_text("utf-8"), re.MULTILINE
-            )
+        if word.endswith((".yaml", ".yml", ".json")) and "\0" not in word and Path(word).is_file():
+            found = re.search(r"""^[\s{]*["']?stage["']?\s*:\s*["']?(\w+)""", _text(word), re.MULTILINE)
             return found[1] if found else None
     return None
+
+
+def _text(file: str) -> str:
+    try:
+        return Path(file).read_text("utf-8-sig", errors="replace")
+    except OSError:
+        return ""

@@ -196,6 +196,18 @@ def build_arguments(given: Mapping[str, Any]) -> ScoreArguments:
     return arguments
 
 
+def prepare(argv: Sequence[str]) -> str | None:
+    """Check the words after `score` before the host is imported; return the help where it is asked for.
+
+    Raises:
+        ConfigError: with every problem found.
+    """
+    if not argv or {"-h", "--help"} & set(argv):
+        return help_text()
+    build_arguments(read_settings(argv))
+    return None
+
+
 def help_text() -> str:
     """Return the help of `score`: its use, its keys and its metrics."""
     lines = [f"usage: {USAGE}", "", "Keys:", *command.help_lines(ScoreArguments)]

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ..config.command import split_names
+from ..config.exits import stop
 from ..config.problem import ConfigError
 from ..formats.datasets import open_datasets
 from ..storage.atomic import WriteRefused, write_json
@@ -51,7 +52,7 @@ def run_score(argv: list[str]) -> None:
         write_questions(questions, found, arguments)
         write_summary(means, len(questions), unused, arguments)
     except (ConfigError, ScoreError, WriteRefused) as error:
-        raise SystemExit(f"llamafactory-cli score: {error}") from None
+        stop("llamafactory-cli score", error)
     show(means, arguments)
     for line in warnings(means, unused, arguments):
         print(f"WARNING: {line}", file=sys.stderr)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..config.exits import stop
 from ..config.problem import ConfigError
 from ..formats import get_rows
 from ..formats.hindsight.options import TARGETS
@@ -32,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         run_import(arguments)
     except (ImportRefused, ConfigError, WriteRefused) as error:
-        raise SystemExit(f"python -m llamafactory_hind.importers {arguments.family}: {error}") from None
+        stop(f"python -m llamafactory_hind.importers {arguments.family}", error)
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -23,7 +23,7 @@ from .runner.engines import EnginePool
 from .runner.prompting import render
 from .runner.provenance import provenance, work_content
 from .runner.reports import report
-from .runner.rows import ROLLOUT, Row
+from .runner.row import ROLLOUT, Row
 
 
 SUMMARY = "writes another model's actions for rollout rows, the column `external` of `stage: external_grpo`"

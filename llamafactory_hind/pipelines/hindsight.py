@@ -22,7 +22,7 @@ from .runner.engines import EnginePool
 from .runner.prompting import render, request_of
 from .runner.provenance import provenance, work_content
 from .runner.reports import report
-from .runner.rows import Row
+from .runner.row import Row
 
 
 SUMMARY = (

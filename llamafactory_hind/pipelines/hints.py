@@ -23,7 +23,7 @@ from .runner.engines import EnginePool
 from .runner.prompting import render
 from .runner.provenance import provenance, work_content
 from .runner.reports import report
-from .runner.rows import ROLLOUT, Row
+from .runner.row import ROLLOUT, Row
 
 
 SUMMARY = "writes a teacher's hints for rollout rows, the column `hint` of `stage: gated_distill`"

@@ -23,7 +23,7 @@ from .runner.failures import RunStopped
 from .runner.prompting import render, request_of
 from .runner.provenance import provenance, work_content
 from .runner.reports import report
-from .runner.rows import Row
+from .runner.row import Row
 
 
 SUMMARY = "samples facts for questions, scores confidence and helpfulness, writes preference pairs for `stage: kepo`"

@@ -23,7 +23,7 @@ from .runner.entry_points import load_function
 from .runner.localizing import Localizer
 from .runner.provenance import provenance, work_content
 from .runner.reports import report
-from .runner.rows import REGION, Row
+from .runner.row import REGION, Row
 
 
 SUMMARY = "describes pictures and their regions, writes questions with answers and rationales, keeps what a critic accepts (LSKD)"

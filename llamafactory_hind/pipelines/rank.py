@@ -17,7 +17,7 @@ from .runner.engines import EnginePool
 from .runner.provenance import provenance, work_content
 from .runner.questions import asked_of, choices_of, request_for
 from .runner.reports import report
-from .runner.rows import HINDSIGHT, REGION, Row
+from .runner.row import HINDSIGHT, REGION, Row
 
 
 SUMMARY = "scores every choice of a row by its likelihood or its letter: predictions for `llamafactory-cli score`"

@@ -24,7 +24,7 @@ from .runner.engines import EnginePool
 from .runner.prompting import render, request_of
 from .runner.provenance import provenance, work_content
 from .runner.reports import report
-from .runner.rows import VIDEO_REASONING, Row
+from .runner.row import VIDEO_REASONING, Row
 
 
 SUMMARY = (

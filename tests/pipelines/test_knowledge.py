@@ -238,7 +238,7 @@ def test_the_real_command(world: Path, speaker: Path) -> None:
     done = subprocess.run(
         [*command, str(config), "num_sampels=4"], capture_output=True, text=True, env=environment, check=False
     )
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "The nearest key is `num_samples`" in done.stderr
     assert "Traceback" not in done.stderr
 

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from llamafactory.data import get_template_and_fix_tokenizer
-from llamafactory.hparams import DataArguments, ModelArguments, get_infer_args
+from llamafactory.hparams import get_infer_args
 from llamafactory.model import load_model, load_tokenizer
 from peft import PeftModel
 
@@ -18,17 +18,6 @@ if TYPE_CHECKING:
     import torch
     from llamafactory.data.template import Template
     from transformers import PreTrainedModel, PreTrainedTokenizer, ProcessorMixin
-
-# Of the host's data arguments, those that shape a prompt.
-PROMPT_KEYS = ("template", "tool_format", "default_system", "enable_thinking", "preserve_thinking", "media_as_host")
-OUR_MODEL_KEYS = ("model_name_or_path", "adapter_name_or_path")
-
-
-def host_keys() -> set[str]:
-    """Return the host's keys that may be given beside ours: of the model and its media, and of the template."""
-    model = {entry.name for entry in fields(ModelArguments) if entry.init}
-    prompt = {entry.name for entry in fields(DataArguments) if entry.name in PROMPT_KEYS}
-    return (model | prompt) - set(OUR_MODEL_KEYS)
 
 
 @dataclass
@@ -99,7 +88,7 @@ def load_weights(
 
     Args:
         model_name_or_path: folder or hub name.
-        settings: host keys (`host_keys`): template, image_max_pixels, infer_dtype, quantization_bit …
+        settings: host keys (`engines.host_keys`): template, image_max_pixels, infer_dtype, quantization_bit …
         device: where the whole model goes; None lets the host spread it over what is there.
     """
     arguments = {"model_name_or_path": model_name_or_path, "finetuning_type": "lora", **settings}

@@ -12,12 +12,13 @@ from llamafactory.hparams.model_args import ProcessorArguments
 from peft import PeftModel
 
 from ...storage.digests import digest_path
+from ..host_keys import PROMPT_KEYS
 from ..interface import Completion, Request, Sampling
 from ..local.engine import LocalEngine
 from ..local.fingerprint import model_settings, processor_settings
 from ..local.proof import Difference, disagreement, lengthened
 from ..local.scoring import base_model, computes_in_half, otherwise
-from ..local.weights import PROMPT_KEYS, LoadedModel, load_weights
+from ..local.weights import LoadedModel, load_weights
 from .plan import TeacherSpec
 
 

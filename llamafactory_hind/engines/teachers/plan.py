@@ -247,7 +247,7 @@ def _named(value: str) -> TeacherSpec:
 def _read_teacher(
     content: Mapping[str, Any], where: str, problems: list[str], near: Collection[str] = ()
 ) -> TeacherSpec:
-    from ..local.weights import host_keys  # the host takes its time, and is not needed for `base` or a folder
+    from ..host_keys import host_keys  # its files are read, and not needed for `base` or a folder
 
     _unknown(content, where, OWN_KEYS, problems, host=host_keys(), near=near)
     if "api" in content:

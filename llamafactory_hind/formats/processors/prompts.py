@@ -24,6 +24,7 @@ from .skipping import skip_row
 logger = logging.get_logger("llamafactory.hind.formats.processors.prompts")
 
 PROMPT = "prompt_input_ids"
+RESERVED = ("completions", "prompts", "completion_ids", "row_id")  # what rewards get beside the columns of a row
 
 
 class PromptProcessor(DatasetProcessor):
@@ -39,7 +40,8 @@ class PromptProcessor(DatasetProcessor):
         """Return prompt_input_ids, images, videos, audios, columns (JSON), row_id, place and conversation of each prompt.
 
         Raises:
-            BadRowsError: a prompt is longer than `cutoff_len`, and bad rows are not skipped.
+            BadRowsError: a prompt is longer than `cutoff_len`, or a column has a name of `RESERVED`, and bad rows are not
+                skipped.
         """
         model_inputs: dict[str, list[Any]] = defaultdict(list)
         names = list(examples)
@@ -48,6 +50,9 @@ class PromptProcessor(DatasetProcessor):
             example = dict(zip(names, values, strict=True))
             if len(example["_prompt"]) % 2 != 1:
                 logger.warning_rank0(f"Dropped invalid example: {example['_prompt'] + example['_response']}")
+                continue
+            if reserved := [name for name in RESERVED if name in read_columns(example.get("_columns"))]:
+                skip_row(self.data_args, example, index, _reserved(reserved[0]))
                 continue
             tried = encode_or_skip(self, controls, example, index)
             if tried is None:
@@ -114,6 +119,12 @@ def row_id_of(example: Mapping[str, Any]) -> str:
         return f"{os.path.basename(file)}, row {number}"
     content = [example["_prompt"], example["_system"], *(example[f"_{kind}"] for kind in MEDIA_FIELDS)]
     return hashlib.sha256(json.dumps(content, default=repr).encode()).hexdigest()[:16]
+
+
+def _reserved(name: str) -> RowProblem:
+    return RowProblem(
+        name, f"a column `{name}`", "another name", "rewards get something of that name; rename the column"
+    )
 
 
 def _too_long(cutoff_len: int, length: int) -> RowProblem:

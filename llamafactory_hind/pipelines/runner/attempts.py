@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from ...engines.interface import Engine, Request, Sampling
-from .rows import Row
+from .row import Row
 
 
 Attempt = dict[str, str]  # `text`, stripped, and `finish_reason`, as they are in the journal

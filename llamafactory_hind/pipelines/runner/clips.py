@@ -8,7 +8,7 @@ from ...engines.server.engine import VIDEO_FPS, VIDEO_MAX_FRAMES
 from ...formats.media.clips import HOST_FPS, HOST_MAXLEN, Clip
 from ...storage.clip_names import decimal, is_clip
 from .arguments import SynthArguments
-from .rows import Row
+from .row import Row
 
 
 def with_frames(row: Row, arguments: SynthArguments) -> Row:

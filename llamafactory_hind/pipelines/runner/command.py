@@ -74,6 +74,18 @@ def build_arguments(given: Mapping[str, Any], *, calling: bool = False) -> tuple
     return pipeline, arguments
 
 
+def prepare(argv: Sequence[str]) -> str | None:
+    """Check the words after `synth` before the host is imported; return the help where it is asked for.
+
+    Raises:
+        ConfigError: with every problem found.
+    """
+    if not argv or {"-h", "--help"} & set(argv):
+        return help_text()
+    build_arguments(read_settings(argv))
+    return None
+
+
 def _key_problems(variable: str | None) -> Iterator[Problem]:
     try:
         ApiKey(variable)
@@ -124,7 +136,7 @@ def _foreign_problems(foreign: Mapping[str, Any], ours: set[str], engine: str) -
 
 
 def _unknown_keys(foreign: Mapping[str, Any], ours: set[str]) -> Iterator[Problem]:
-    from ...engines.local.weights import host_keys
+    from ...engines.host_keys import host_keys
 
     known = ours | host_keys()
     for key, value in foreign.items():

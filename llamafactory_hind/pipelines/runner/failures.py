@@ -11,7 +11,7 @@ from typing import Any
 from ...storage.append_log import AppendLog
 from ...storage.atomic import remove
 from ...storage.files import read_lines, write_rows
-from .rows import Failure
+from .row import Failure
 
 
 FIRST_ROWS = 20  # [ours] rows of a run that must be finished before their rate says anything

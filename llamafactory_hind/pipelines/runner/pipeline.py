@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 from .arguments import SynthArguments
 from .engines import EnginePool
-from .rows import HINDSIGHT, Row
+from .row import HINDSIGHT, Row
 
 
 Entries = Mapping[str, Mapping[str, Any]]  # what is added to the output's name -> its entry in `dataset_info.json`

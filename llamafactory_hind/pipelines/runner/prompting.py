@@ -18,7 +18,7 @@ from ...storage.digests import digest_path
 
 if TYPE_CHECKING:
     from .arguments import SynthArguments
-    from .rows import Row
+    from .row import Row
 
 
 def prompt_path(arguments: "SynthArguments", name: str) -> Path:

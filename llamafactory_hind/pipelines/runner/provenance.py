@@ -9,7 +9,7 @@ from .prompting import model_identity, prompt_version
 
 if TYPE_CHECKING:
     from .arguments import SynthArguments
-    from .rows import Row
+    from .row import Row
 
 
 def work_content(

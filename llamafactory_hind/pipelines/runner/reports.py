@@ -1,15 +1,15 @@
 """The report of a run: a JSON file beside the output, and the same numbers as a table on the screen."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
-
-from rich.console import Console
-from rich.table import Table
+from typing import TYPE_CHECKING, Any
 
 from ...storage.atomic import write_json
 from ...storage.outputs import written
 from .arguments import SynthArguments
 
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 UNSHOWN = ("provenance",)  # it is in the file
 
@@ -25,11 +25,15 @@ def report(arguments: SynthArguments, content: Mapping[str, Any], *, ending: str
     path = arguments.beside_output(ending)
     with written(path, by=arguments.written_by) as temporary:
         write_json(temporary, content)
+    from rich.console import Console  # it takes a fifth of what `synth --help` takes
+
     # a reason or the name of a model may look like rich's markup
     Console(markup=False, emoji=False, highlight=False).print(_table(content, f"pipeline: {arguments.pipeline}"))
 
 
-def _table(content: Mapping[str, Any], title: str) -> Table:
+def _table(content: Mapping[str, Any], title: str) -> "Table":
+    from rich.table import Table
+
     table = Table(title=title, show_header=False)
     table.add_column(overflow="fold")
     table.add_column(justify="right", overflow="fold")

@@ -5,7 +5,6 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,51 +17,12 @@ from ...formats.media.fields import MEDIA_FIELDS
 from ...formats.media.verdicts import VerdictStore
 from ...formats.media.view import MediaView
 from ...storage.rows import RowProblem
+from .row import HINDSIGHT, Failure, Row
 from .tracking import track
 
 
 logger = logging.getLogger("llamafactory.hind.pipelines.runner.rows")
 ROWS_AT_ONCE = 256  # [ours] rows whose media are looked at together
-HINDSIGHT, ROLLOUT, REGION, VIDEO_REASONING = "hindsight", "rollout", "region", "video_reasoning"
-
-
-@dataclass(frozen=True)
-class Row:
-    """One question.
-
-    Attributes:
-        id: its own, else `file:number`.
-        file: where it is; `number` counts from 1.
-        fields: the row under our names, paths of media as they were written.
-        media: kind -> paths that can be opened.
-    """
-
-    id: str
-    file: str
-    number: int
-    fields: dict[str, Any]
-    media: dict[str, list[Any]]
-
-    @property
-    def place(self) -> str:
-        """File, number and id, for messages."""
-        return f"{self.file}, row {self.number} ({self.id})"
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A row that gave nothing, and why.
-
-    Attributes:
-        work_key: of the work item that failed; empty where the row itself is bad.
-    """
-
-    id: str
-    file: str
-    number: int
-    reason: str
-    fields: dict[str, Any]
-    work_key: str = ""
 
 
 def read_rows(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ...config.command import split_names
+from ...config.exits import stop
 from ...config.problem import ConfigError, listed
 from ...formats.prompts.files import PromptError
 from ...storage.atomic import WriteRefused
@@ -20,7 +21,8 @@ from .failures import FailureLog, RunStopped
 from .outputs import check_outputs
 from .pipeline import Pipeline, checks_itself, needs_answer, needs_question, row_formats
 from .prompting import describe_errors
-from .rows import Failure, Row, read_rows
+from .row import Failure, Row
+from .rows import read_rows
 from .shards import join_shards, open_shards, shard_output
 from .texts import refuse_control_tokens
 from .tracking import track
@@ -28,6 +30,8 @@ from .work import work_through
 
 
 SHOWN_FAILURES = 5
+COMMAND = "llamafactory-cli synth"
+STOPPED = 1  # exit status where the configuration is right
 INTERRUPTED = 130  # what a shell reports for Ctrl-C
 
 
@@ -70,8 +74,10 @@ def run_synth(argv: list[str]) -> None:
             merge_pipeline(pipeline, arguments, rows, failures)
         else:
             run_pipeline(pipeline, arguments, rows, failures)
-    except (ConfigError, JournalInUse, WriteRefused, RunStopped) as error:
-        raise SystemExit(f"llamafactory-cli synth: {error}") from None
+    except (ConfigError, WriteRefused) as error:
+        stop(COMMAND, error)
+    except (JournalInUse, RunStopped) as error:
+        stop(COMMAND, error, status=STOPPED)
     except KeyboardInterrupt:
         print("llamafactory-cli synth: interrupted.", file=sys.stderr)
         raise SystemExit(INTERRUPTED) from None

@@ -8,7 +8,7 @@ from pathlib import Path
 from ...config.problem import ConfigError, Problem, first_of
 from ...storage.journal import Journal
 from .failures import read_failures
-from .rows import Failure, Row
+from .row import Failure, Row
 
 
 def shard_output(output: str, number: int, shards: int) -> str:

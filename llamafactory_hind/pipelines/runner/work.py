@@ -19,7 +19,7 @@ from .engines import EnginePool, PoolUsage
 from .failures import FailureLog, RunStopped
 from .pipeline import Pipeline, Worker
 from .progress import Progress
-from .rows import Failure, Row
+from .row import Failure, Row
 
 
 FATAL = (ConfigError, JournalBroken, RunStopped)  # of the run, not of the row

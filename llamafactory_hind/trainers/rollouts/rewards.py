@@ -1,5 +1,6 @@
 """Between rollouts and rewards: texts and columns out, tensors in. What a reward is stays the stage's business."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -25,12 +26,15 @@ def score_rollouts(score: Score, rollouts: list[Rollout]) -> Scores:
 
     Args:
         score: completions, columns (a value for each completion) -> rewards.
-        rollouts: N groups; rewards see all columns of their rows and `row_id`.
+        rollouts: N groups; rewards see all columns of their rows, `row_id`, `prompts` (the text of the user's last turn)
+            and `completion_ids`.
     """
     texts = [text for rollout in rollouts for text in rollout.texts]
-    rows = [{**rollout.columns, "row_id": rollout.row_id} for rollout in rollouts for _ in rollout.texts]
+    rows = [row_columns(rollout.feature) for rollout in rollouts for _ in rollout.texts]
     names = dict.fromkeys(name for row in rows for name in row)
-    scored = score(texts, {name: [row.get(name) for row in rows] for name in names})
+    columns: dict[str, list[Any]] = {name: [row.get(name) for row in rows] for name in names}
+    columns["completion_ids"] = [list(ids) for rollout in rollouts for ids in rollout.completion_ids]
+    scored = score(texts, columns)
     sizes = [len(rollout.texts) for rollout in rollouts]
     return Scores(
         total=_table(scored.total, sizes),
@@ -48,8 +52,19 @@ def check_rewards(check: Callable[[Mapping[str, Any], str], Any], dataset_module
         if dataset is None or not len(dataset):
             continue
         row = dataset[0]
-        columns = {**columns_of(row), "row_id": row["row_id"]}
+        columns = {**row_columns(row), "completion_ids": [0]}
         check(columns, str(columns.get("answer") or ""))
+
+
+def row_columns(feature: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row as rewards see it; none of its own columns has one of these names (`formats.processors.prompts.RESERVED`)."""
+    return {**columns_of(feature), "row_id": str(feature["row_id"]), "prompts": _question(feature)}
+
+
+def _question(feature: Mapping[str, Any]) -> str | None:
+    """Return the text of the user's last turn, None where the row keeps no turns."""
+    turns = json.loads(feature["conversation"])["turns"] if feature.get("conversation") else []
+    return next((str(turn["content"]) for turn in reversed(turns) if turn["role"] == "user"), None)
 
 
 def _table(values: Sequence[float | None], sizes: Sequence[int]) -> torch.Tensor:

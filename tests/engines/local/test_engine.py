@@ -13,10 +13,11 @@ from llamafactory.model import load_model
 from peft import LoraConfig, get_peft_model
 from transformers import GenerationConfig
 
+from llamafactory_hind.engines.host_keys import host_keys
 from llamafactory_hind.engines.interface import Completion, Request, Sampling
 from llamafactory_hind.engines.local.engine import LocalEngine
 from llamafactory_hind.engines.local.prefixes import group_by_prefix
-from llamafactory_hind.engines.local.weights import LoadedModel, host_keys, load_weights
+from llamafactory_hind.engines.local.weights import LoadedModel, load_weights
 from shared.engines import generate, make_representative, score_texts
 
 
