@@ -11,7 +11,7 @@ from ..rules.triples import parse_questions
 from .arguments import SamplingArguments
 from .engines import EnginePool
 from .prompting import render
-from .rows import Row
+from .row import Row
 
 
 FAMILIES = ("concepts", "narrative", "regions", "questions", "answers")  # `answers` belongs to `questions`

@@ -22,7 +22,7 @@ from .describing import PROMPTS, Describer, described, families_on, render_for
 from .engines import EnginePool
 from .entry_points import load_function
 from .prompting import model_identity, prompt_version
-from .rows import Row
+from .row import Row
 from .steps import StepJournal
 
 

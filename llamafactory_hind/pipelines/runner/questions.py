@@ -12,7 +12,7 @@ from ...formats.region.record import read_row
 from ...formats.region.rows import as_prompt
 from ...formats.region.showing import Showing, show_regions
 from ...formats.rollout.rows import turns_of
-from .rows import Row
+from .row import Row
 
 
 @dataclass(frozen=True)

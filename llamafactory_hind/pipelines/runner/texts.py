@@ -6,7 +6,7 @@ from dataclasses import replace
 from ...formats.texts.control_tokens import ControlTokens
 from .arguments import SynthArguments
 from .pipeline import Pipeline
-from .rows import Failure, Row
+from .row import Failure, Row
 
 
 def refuse_control_tokens(
