@@ -10,7 +10,7 @@ HOSTS := 0.9.4 0.9.5
 # Threads only slow down tests of tiny models.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help test test-fast test-browser test-gpu test-hosts quality style models demo clean
+.PHONY: help test test-fast test-browser test-gpu test-hosts quality style models pictures demo clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -73,6 +73,9 @@ style: .venv/.dev  ## mend lint and format
 
 models: .venv/.dev  ## write docs/models.md anew: which families share a prompt
 	@PYTHONPATH=tests .venv/bin/python -m shared.families.page
+
+pictures: .venv/.run  ## draw the pictures of docs/formats/region.md anew
+	@.venv/bin/python docs/pictures/region_styles.py
 
 demo: .venv/.run  ## the main job on the offline world, with a table before and after
 	@.venv/bin/python -m llamafactory_hind.toyworld.demo

@@ -19,6 +19,7 @@ from seeds import folder, interval, run_benchmark
 from llamafactory_hind.toyworld.chain import Chain, Step
 
 
+SFT, TWO_TASKS = "video_answer_only_sft.yaml", "video_2_reason_sft.yaml"
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {  # dataset -> title, its entry in dataset_info.json
     "answer": ("answers alone", {"target": "answer"}),
     "correct": ("answer + correct reasoning", {"target": "multitask", "correct_only": True}),
@@ -45,8 +46,9 @@ def steps(chain: Chain) -> Iterator[Step]:
     yield chain.train("video_0_teacher.yaml", "teacher", "teacher, stopped early (stage: sft)")
     yield chain.synth("video_1_reasoning.yaml", "reasoned", "reasoning of the teacher (synth)")
     register(work)
-    for name, (title, _) in METHODS.items():
-        yield chain.train("video_answer_only_sft.yaml", name, title, dataset=f"student_{name}")
+    for name, (title, own) in METHODS.items():
+        config = TWO_TASKS if own["target"] == "multitask" else SFT
+        yield chain.train(config, name, title, dataset=f"student_{name}")
         measure(work, name)
     measure(work, "all", name=ONE_FRAME, most=1)
 

@@ -18,13 +18,13 @@ MAY_IMPORT = {
     "regions": set(),
     "storage": {"config"},
     "formats": {"config", "regions", "storage"},
-    "engines": {"config", "formats", "losses", "storage"},
+    "engines": {"config", "formats", "losses", "regions", "storage"},
     "evaluation": {"config", "formats", "regions", "storage"},
     "rewards": {"config", "evaluation", "formats", "regions"},
     "importers": {"config", "formats", "storage"},
     "trainers": {"config", "engines", "formats", "losses", "storage"},
     "methods": {"config", "engines", "formats", "losses", "storage", "trainers"},
-    "stages": {"config", "engines", "formats", "losses", "methods", "rewards", "trainers"},
+    "stages": {"config", "engines", "evaluation", "formats", "losses", "methods", "rewards", "trainers"},
     "pipelines": {"config", "engines", "evaluation", "formats", "regions", "rewards", "storage"},
     "toyworld": {"config", "engines", "evaluation", "formats", "pipelines", "regions", "rewards"},
     "board": {"config", "formats", "regions", "rewards", "storage"},
@@ -46,7 +46,7 @@ MACHINERY = {
     "rewards": ("runner",),
 }  # imports no sibling of its own
 IMPORTS_HOST = {"attach", "board", "check", "engines", "formats", "methods", "stages", "trainers"}
-HOST_IN_FORMATS = ("/converter.py", "/align/", "/processors/")  # the other files of `formats` are pure
+HOST_IN_FORMATS = ("/converter.py", "/align/", "/processors/", "/templates/")  # the other files of `formats` are pure
 STANDARD_LIBRARY_ONLY = {
     "attach/bootstrap.py",
     "attach/host_import.py",
@@ -119,6 +119,62 @@ def violations(path: str, source: str) -> list[str]:
         ):
             broken.append(f"{path} imports {name}: standard library only")
     return broken
+
+
+# Files that write outside `storage`: a world that is drawn anew into its own folder, and pictures on their way to a server.
+WRITES_ITSELF = ("storage/", "toyworld/", "engines/server/data_urls.py")
+WRITING = {"write_text", "write_bytes", "savefig", "to_csv", "to_parquet", "save_file", "serialize_file"}
+WRITING |= {"rmtree", "copyfile", "copytree", "mkstemp", "mkdtemp", "NamedTemporaryFile", "unlink", "rename"}
+WRITING |= {
+    "json.dump",
+    "torch.save",
+    "np.save",
+    "np.savez",
+    "pq.write_table",
+    "os.replace",
+    "os.remove",
+    "shutil.move",
+}
+NO_FILES = {"get_convention(convention).write_text"}  # of the same name, but of no file
+# Calls inside of these get the path of a temporary file, which then takes the place of the real one.
+GIVING_PATHS = {"write_by", "written", "noted", "replaced"}
+
+
+def direct_writes(source: str) -> list[str]:
+    """Return calls that write, replace or remove a file themselves; see `storage.atomic` for what to use."""
+    tree = ast.parse(source)
+    given = {id(inner) for node in ast.walk(tree) if _gives_path(node) for inner in ast.walk(node)}
+    imported = {
+        alias.asname or alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and "storage" in (node.module or "").split(".")
+        for alias in node.names
+    }
+    found = []
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call) or id(node) in given:
+            continue
+        name = ast.unparse(node.func)
+        last = name.rpartition(".")[2]
+        opens = last == "open" and any(set(mode) & set("wax+") for mode in _modes(node))
+        if name not in imported and (opens or name in WRITING or (last in WRITING and name not in NO_FILES)):
+            found.append(f"line {node.lineno}: {name}")
+    return found
+
+
+def _gives_path(node: ast.AST) -> bool:
+    if isinstance(node, ast.With):
+        calls = [item.context_expr for item in node.items]
+        return any(isinstance(call, ast.Call) and ast.unparse(call.func) in GIVING_PATHS for call in calls)
+    return isinstance(node, ast.Call) and ast.unparse(node.func) in GIVING_PATHS
+
+
+def _modes(call: ast.Call) -> list[str]:
+    """Return the texts of a call of `open` that may be its mode."""
+    words = [*call.args[:2], *(key.value for key in call.keywords if key.arg == "mode")]
+    return [
+        word.value for word in words if isinstance(word, ast.Constant) and re.fullmatch("[rwaxbt+]+", str(word.value))
+    ]
 
 
 def stdlib() -> frozenset[str]:
@@ -247,6 +303,39 @@ def graph() -> dict[str, set[str]]:
 @pytest.mark.parametrize("path", files(), ids=below)
 def test_imports_follow_the_plan(path: Path) -> None:
     assert not violations(below(path), path.read_text(encoding="utf-8"))
+
+
+def test_files_are_written_by_storage_alone() -> None:
+    """At one stroke, synced, refused in one line: `storage.atomic`, `storage.outputs`, `storage.append_log`."""
+    found = {
+        below(path): writes
+        for path in files()
+        if not below(path).startswith(WRITES_ITSELF) and (writes := direct_writes(path.read_text(encoding="utf-8")))
+    }
+    assert not found
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "open(path, 'w')",
+        "path.open(mode='a+')",
+        "path.write_text('')",
+        "json.dump(rows, file)",
+        "torch.save(state, path)",
+        "figure.savefig(path)",
+        "os.replace(one, other)",
+        "with open(path) as a, open(path, 'xb') as b:\n    pass",
+    ],
+)
+def test_a_direct_write_is_seen(source: str) -> None:
+    assert direct_writes(source)
+
+
+def test_a_write_to_a_given_path_is_none() -> None:
+    assert not direct_writes("open(path)\nwrite_by(path, lambda file: torch.save(state, file))")
+    assert not direct_writes("with written(path, by='score') as file:\n    file.write_text('')")
+    assert not direct_writes("from ..storage.atomic import write_text\nwrite_text(path, '')")
 
 
 def test_no_circles(graph: dict[str, set[str]]) -> None:

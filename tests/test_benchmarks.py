@@ -76,3 +76,11 @@ def test_clips_beside_whole_files(benchmark: ModuleType, tmp_path: Path) -> None
     ours, host = benchmark.measure("ours", "short", spans), benchmark.measure("host", "short", spans)
     assert ours["clips"] == host["clips"] == 1
     assert 0 < ours["frames"] <= host["frames"]
+
+
+@pytest.mark.parametrize("benchmark", ["rank"], indirect=True)
+def test_choices_together_beside_apart(benchmark: ModuleType, small_world: Path) -> None:
+    loaded = benchmark.build_loaded(str(small_world / "tiny"), 64, 2)
+    found = benchmark.measure(loaded, 3, 4, 1)
+    assert found["ratio"] > 0
+    assert found["difference"] < 1e-4

@@ -29,6 +29,13 @@ def register_converters(data: ModuleType) -> None:
             data.converter.register_dataset_converter(name, converter)
 
 
+def register_region_templates(data: ModuleType) -> None:
+    """Register `<template>_region` for every template of the host that takes pictures."""
+    from ..formats.templates.register import register_templates
+
+    register_templates(data.template, data.mm_plugin)
+
+
 def replace_align_dataset(loader: ModuleType) -> None:
     """Let our formats align their own datasets; the host's formats still go to the host."""
     host_align = loader.align_dataset
@@ -74,21 +81,23 @@ def replace_load_dataset(loader: ModuleType) -> None:
 
 
 def replace_get_merged_dataset(loader: ModuleType) -> None:
-    """Pass our pair stages to the host as `rm`, the stage whose datasets are ranking ones, and note the rows of ours."""
+    """Pass our pair stages to the host as `rm`, the stage of ranking datasets; note the rows of ours, and an evaluation."""
     host_merged = loader._get_merged_dataset
 
     @wraps(host_merged)
     def _get_merged_dataset(
         dataset_names: Any, model_args: Any, data_args: Any, training_args: Any, stage: str, return_dict: bool = False
     ) -> Any:
-        from ..formats.align.tables import KIND_OF_ROWS
+        from ..formats.align.tables import FOR_EVALUATION, KIND_OF_ROWS
 
         token = KIND_OF_ROWS.set(config.ROWS.get(stage))
+        in_evaluation = FOR_EVALUATION.set(dataset_names is data_args.eval_dataset)
         try:
             host_stage = "rm" if stage in config.PAIR_STAGES else stage
             return host_merged(dataset_names, model_args, data_args, training_args, host_stage, return_dict)
         finally:
             KIND_OF_ROWS.reset(token)
+            FOR_EVALUATION.reset(in_evaluation)
 
     loader._get_merged_dataset = _get_merged_dataset
 

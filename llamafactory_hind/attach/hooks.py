@@ -36,7 +36,7 @@ HOOKS = (
     Hook(
         "llamafactory.hparams.data_args",
         "DataArguments",
-        "`skip_bad_rows` becomes a field of a subclass",
+        "our keys for rows and media become fields of a subclass",
         "arguments:extend_data_arguments",
     ),
     Hook(
@@ -75,6 +75,13 @@ HOOKS = (
         "converter.DATASET_CONVERTERS",
         "our `formatting:` names, through the host's register_dataset_converter",
         "datasets:register_converters",
+    ),
+    Hook(
+        "llamafactory.data",
+        "template.TEMPLATES",
+        "`<template>_region`, which write boxes as a model does and draw them, through the host's register_template and "
+        "register_mm_plugin",
+        "datasets:register_region_templates",
     ),
     Hook(
         "llamafactory.data.loader",

@@ -21,8 +21,10 @@ NAMES: dict[Sharding, str] = {
 WHOLE_WRITES = "Completions are written by the whole model; use DDP or a ZeRO-2 configuration."
 WHOLE_SCORES = "Reference log-probs are computed by the whole model; use DDP, a ZeRO-2 configuration, or FSDP2."
 WHOLE_PROOF = "Shared prompts are proved with the whole model; use DDP or a ZeRO-2 configuration."
+WHOLE_HEADS = "The model is saved without its heads, which needs it whole; use DDP or a ZeRO-2 configuration."
 WHY_NOT: dict[str, dict[Sharding, str]] = {  # kind of rows -> what its stages cannot work with -> what to do
     "prompts": dict.fromkeys(NAMES, WHOLE_WRITES),
+    "critic": dict.fromkeys(NAMES, WHOLE_HEADS),
     "pairs": {kind: WHOLE_SCORES for kind in NAMES if kind != "fsdp_2"},
     "multitask": dict.fromkeys(NAMES, WHOLE_PROOF),
 }

@@ -3,9 +3,11 @@
 Torch and the host are imported only where a local model is opened, aiohttp only where a server is.
 """
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from .interface import Capabilities, Engine, Prompt, RolloutEngine
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from llamafactory.hparams import FinetuningArguments
     from torch import nn
 
+    from .local.critic import CriticScorer
     from .local.weights import LoadedModel
     from .server.engine import CallStore, OpenAIEngine
 
@@ -114,6 +117,28 @@ class EngineOpener:
                 call_store=self._call_store,
             )
         return self._servers[model]
+
+
+def open_critic(folder: str, *, settings: Mapping[str, Any], batch_size: int) -> "CriticScorer":
+    """Return what scores texts with the critic that `stage: critic` has saved.
+
+    Args:
+        folder: with its heads, and its model or its adapter.
+        settings: the host's keys: template, limits of media, how a model is loaded.
+        batch_size: texts computed at a time.
+
+    Raises:
+        ValueError: there are no heads in the folder.
+    """
+    from .local.critic import CriticHeads, CriticScorer
+    from .local.weights import load_weights
+
+    heads = CriticHeads.load(folder)
+    adapter = Path(folder) / "adapter_config.json"
+    if adapter.is_file():
+        base = json.loads(adapter.read_text(encoding="utf-8"))["base_model_name_or_path"]
+        return CriticScorer(load_weights(base, settings=settings), heads, batch_size=batch_size, adapters=(folder,))
+    return CriticScorer(load_weights(folder, settings=settings), heads, batch_size=batch_size)
 
 
 class MakeRolloutEngine(Protocol):

@@ -2,9 +2,12 @@
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
+from ..regions.conventions import get_convention
+from ..regions.coordinates import parse_boxes
 from ..regions.geometry import Box, box_area, box_iou
 
 
@@ -19,6 +22,29 @@ BOX = re.compile(
 def read_boxes(text: str) -> list[tuple[float, ...]]:
     """Return the boxes of a text, each as (x1, y1, x2, y2), in its order."""
     return [tuple(float(number) for number in match.groups() if number is not None) for match in BOX.finditer(text)]
+
+
+def box_reader(
+    convention: str | None, image_size: Any = None, processed_size: Any = None
+) -> Callable[[str], Sequence[Box]]:
+    """Return what reads the boxes of a model's text.
+
+    Args:
+        convention: of `regions`; boxes then come in pixels of the original picture. None reads
+            coordinates as they are.
+        image_size: [width, height] of the original picture.
+        processed_size: of the picture as fed, where the convention asks for it.
+
+    Raises:
+        ValueError: a convention that is none or writes points, or a size that is none.
+    """
+    if convention is None:
+        return read_boxes
+    read = partial(parse_boxes, convention=convention, image_size=image_size, processed_size=processed_size)
+    read("")  # raises now what it would raise for every text
+    if get_convention(convention).numbers == "point":
+        raise ValueError(f"`convention`: got {convention!r}, which writes points, expected one that writes boxes.")
+    return read
 
 
 def pair_boxes(predicted: Sequence[Box], gold: Sequence[Box]) -> list[float]:

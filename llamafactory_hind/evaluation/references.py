@@ -70,7 +70,8 @@ def _read(dataset: Dataset, max_samples: int | None) -> list[Reference]:
             continue
         row_id = str(fields.get("id", f"{Path(row.file).name}:{row.number}"))
         answer = {"answer": dataset.format.response_of(fields, dataset.options)} if _is_number(fields) else {}
-        fields |= {"question": question} | answer
+        own = getattr(dataset.format, "reference_fields", None)  # where a format shows its rows in another form
+        fields |= {"question": question} | answer | (own(fields) if own else {})
         references.append(Reference(row_id, row.place, fields, dataset.options, dataset.format))
     if problems:
         raise ConfigError(problems)

@@ -1,12 +1,14 @@
 """Bad rows: one error that names them all, or a side file and a count when they are skipped."""
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ..config.problem import RowProblem, listed, show
+from ..storage.append_log import append_new_line
+from ..storage.atomic import remove, write_parts
 
 
 @dataclass(frozen=True)
@@ -18,11 +20,14 @@ class BadRow:
     problems: tuple[RowProblem, ...]
     content: Mapping[str, Any]
 
+    @property
+    def place(self) -> str:
+        """File and number, the name alone where there is no number."""
+        return self.file if self.number is None else f"{self.file}, row {self.number}"
+
     def __str__(self) -> str:
         """Return one line a problem."""
-        place = (
-            f"{self.file}, row {self.number}" if self.number is not None else f"{self.file}, row {show(self.content)}"
-        )
+        place = self.place if self.number is not None else f"{self.file}, row {show(self.content)}"
         return "\n  - ".join(f"{place}, {problem}." for problem in self.problems)
 
     def to_json(self) -> str:
@@ -62,11 +67,9 @@ class BadRowsError(ValueError):
 def write_side_file(path: str, rows: Sequence[BadRow]) -> None:
     """Write the skipped rows, one JSON object a line; with no rows, remove the file of an earlier run."""
     if rows:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(path, "w", encoding="utf-8") as file:
-            file.writelines(row.to_json() + "\n" for row in rows)
-    elif os.path.exists(path):
-        os.remove(path)
+        write_parts(Path(path), (row.to_json() + "\n" for row in rows))
+    else:
+        remove(Path(path))
 
 
 def append_to_side_file(path: str, row: BadRow) -> bool:
@@ -75,14 +78,7 @@ def append_to_side_file(path: str, row: BadRow) -> bool:
     Returns:
         Whether the row is new.
     """
-    line = row.to_json() + "\n"
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    with open(path, "a+", encoding="utf-8") as file:
-        file.seek(0)
-        is_new = line not in file
-        if is_new:
-            file.write(line)
-    return is_new
+    return append_new_line(Path(path), row.to_json())
 
 
 def _show_unwritable(value: Any) -> str:

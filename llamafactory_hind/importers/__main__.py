@@ -91,7 +91,7 @@ def run_import(arguments: argparse.Namespace) -> None:
         entry["target"] = arguments.target
     if info is not None:
         name = arguments.name or arguments.out.stem
-        register(arguments.dataset_dir, name, entry, arguments.out)
+        register(arguments.dataset_dir, name, entry, arguments.out, by="importers")
         print(f"Registered as `{name}` in {info}; give `media_dir: {arguments.images}` with it.")
 
 
@@ -108,7 +108,7 @@ def refuse_outputs(arguments: argparse.Namespace) -> None:
         inputs = {INFO: [arguments.dataset_dir / INFO]}
         problems += output_problems("--out", [arguments.out], inputs, by=by)
         name, own = arguments.name or arguments.out.stem, is_ours(arguments.out, by=by)
-        problems += entry_problems("--name", arguments.dataset_dir, [name], [arguments.out], own=own)
+        problems += entry_problems("--name", arguments.dataset_dir, [name], [arguments.out], by=by, own=own)
     if problems:
         raise ConfigError(list({str(problem): problem for problem in problems}.values()))
 

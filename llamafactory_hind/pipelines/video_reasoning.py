@@ -15,6 +15,7 @@ from ..evaluation.gold_answers import gold_answers, mentions
 from ..formats.media.fields import count_placeholders
 from ..formats.video_reasoning.answers import answer_text
 from ..storage.files import write_rows
+from ..storage.outputs import written as noted
 from .rules.reasoning_report import count_reasoning, plot_reasoning
 from .rules.refining import RULES, Refined, refine
 from .runner.arguments import SamplingArguments, at_least
@@ -29,6 +30,7 @@ from .runner.rows import VIDEO_REASONING, Row
 SUMMARY = (
     "writes reasoning about clips, judges it by the option it reaches, takes out what states the answer (ReasVQA)"
 )
+BESIDE = (".report.json", ".report.png", ".dropped.jsonl")
 FORMATTING = VIDEO_REASONING
 WRITTEN = "(the reasoning that is written)"
 
@@ -219,9 +221,10 @@ def finish(
             dropped.append({"id": row.id, "question": row.fields["question"], "samples": texts})
         kept += _output_rows(row, usable, arguments)
     counts = {"rows": len(done), "written": len(kept), "rows_dropped": len(dropped), **count_reasoning(judged)}
-    write_rows(arguments.beside_output(".dropped.jsonl"), dropped)
+    write_rows(arguments.beside_output(".dropped.jsonl"), dropped, by=arguments.written_by)
     report(arguments, counts)
-    plot_reasoning(counts, judged, arguments.beside_output(".report.png"))
+    with noted(arguments.beside_output(".report.png"), by=arguments.written_by) as picture:
+        plot_reasoning(counts, judged, picture)
     is_answer = arguments.task == "answer"
     targets = {"": "answer"} if is_answer else {"": "multitask", "_answer": "answer", "_reasoning": "reasoning"}
     entry = {"formatting": VIDEO_REASONING, "language": arguments.language, "answer_form": arguments.answer_form}

@@ -2,7 +2,7 @@
 
 `conventions` is the table (one entry a family of models), `coordinates` turns boxes into a model's
 numbers and text and back, `checks` says what is wrong with a box, `tags` and `token_lists` read
-mentions, `palette`, `drawing` and `marks` draw.
+mentions, `inline` boxes within text, `palette`, `drawing` and `marks` draw.
 """
 
 from importlib import import_module
@@ -12,6 +12,7 @@ from .checks import check_box, clamp_box
 from .conventions import CONVENTIONS, Convention, get_convention
 from .coordinates import format_box, from_model, parse_boxes, to_model
 from .geometry import Box, box_area, box_iou
+from .inline import InlineBox, replace_inline, write_inline
 from .palette import color
 from .tags import find_mentions, mention_problem, reindex, replace_mentions, unknown_mentions, write_mention
 from .token_lists import read_tokens
@@ -34,6 +35,7 @@ __all__ = [
     "CONVENTIONS",
     "Box",
     "Convention",
+    "InlineBox",
     "box_area",
     "box_iou",
     "check_box",
@@ -52,9 +54,11 @@ __all__ = [
     "parse_boxes",
     "read_tokens",
     "reindex",
+    "replace_inline",
     "replace_mentions",
     "to_model",
     "unknown_mentions",
+    "write_inline",
     "write_mention",
 ]
 

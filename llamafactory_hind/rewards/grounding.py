@@ -1,13 +1,10 @@
 """A reward for pointing: how well the boxes of an answer lie on the gold ones."""
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any
 
-from ..evaluation.boxes import gold_boxes, match_boxes, read_boxes
+from ..evaluation.boxes import box_reader, gold_boxes, match_boxes
 from ..formats.texts.layout import answer_or_all
-from ..regions.conventions import get_convention
-from ..regions.coordinates import parse_boxes
 from ..regions.geometry import Box
 from .columns import gold_values, score_rows
 
@@ -38,19 +35,10 @@ def _reader(columns: Mapping[str, Sequence[Any]], row: int) -> Callable[[str], S
     """Return what reads the boxes of a row's completion."""
     fields = ("convention", "image_size", "processed_size")
     values: list[Any] = [columns[field][row] if field in columns else None for field in fields]
-    convention, image_size, processed_size = values
-    if convention is None:
-        return read_boxes
-    read = partial(parse_boxes, convention=convention, image_size=image_size, processed_size=processed_size)
     try:
-        read("")  # a convention or size that is none raises
+        return box_reader(*values)
     except ValueError as error:
         raise ValueError(f"column {error}") from error
-    if get_convention(convention).numbers == "point":
-        raise ValueError(
-            f"column `convention`: got {convention!r}, which writes points, expected one that writes boxes."
-        )
-    return read
 
 
 def _gold_boxes(field: str, value: Any) -> list[Box] | None:

@@ -23,6 +23,7 @@ from ..trainers.pairs.collator import PairCollator
 from ..trainers.pairs.reference import ReferenceCache, add_reference_logps, check_cached, model_digest
 from ..trainers.pairs.sharing import select_sharing
 from ..trainers.pairs.trainer import PairLogps, PairTrainer
+from ..trainers.row_guard import RowGuard
 from ..trainers.rows import read_rows
 
 
@@ -87,11 +88,18 @@ def run(args: HostArguments) -> None:
         ),
         **dataset_module,
     )
+    _guard_rows(trainer, args)
     select_sharing(trainer, _all_rows(trainer, args), share_prefix=keys.share_prefix)
     _add_references(trainer, args, tokenizer_module)
+    _guard_rows(trainer, args)  # rows have their reference log-probs now
     evaluated = [f"eval_{name}_loss" if name else "eval_loss" for name, _ in eval_sets(trainer)]
     fit(trainer, args, plots=[*PLOTS, *evaluated])
     write_model_card(trainer, args)
+
+
+def _guard_rows(trainer: PairTrainer, args: HostArguments) -> None:
+    """Have pairs that cannot be read named, and replaced where bad rows are skipped."""
+    trainer.collator.guard = RowGuard.of(args, trainer.collator.collate, _all_rows(trainer, args)[0])
 
 
 def _add_references(trainer: PairTrainer, args: HostArguments, tokenizer_module: dict[str, Any]) -> None:

@@ -31,6 +31,27 @@ def append_lines(path: Path, lines: Iterable[str]) -> None:
         log.close()
 
 
+def append_new_line(path: Path, line: str) -> bool:
+    """Add a line to a file unless it holds the same one; return whether it was new.
+
+    Args:
+        path: made if it is not there.
+        line: without its newline.
+
+    Raises:
+        JournalBroken: the disk is full or failed; the file is as it was before.
+    """
+    log = AppendLog(path)
+    try:
+        whole = (line + "\n").encode("utf-8", "backslashreplace")
+        is_new = whole not in log.lines()
+        if is_new:
+            log.append([whole])
+    finally:
+        log.close()
+    return is_new
+
+
 def _open(path: Path) -> "FileIO":
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -5,6 +5,7 @@ the folder's umask gives; one that replaces another keeps the permissions of tha
 """
 
 import errno
+import itertools
 import json
 import os
 import re
@@ -172,6 +173,15 @@ def sync_tree(folder: Path) -> None:
         for name in names:
             sync(Path(root) / name)
         sync_folder(Path(root))
+
+
+def put_aside(path: Path, ending: str) -> Path:
+    """Rename a file or folder to its name with an ending, numbered where that is taken; return the new path."""
+    first = path.with_name(path.name + ending)
+    numbered = (first.with_name(f"{first.name}-{number}") for number in itertools.count(1))
+    aside = next(name for name in itertools.chain([first], numbered) if not name.exists())
+    os.rename(path, aside)
+    return aside
 
 
 def remove(path: Path) -> None:

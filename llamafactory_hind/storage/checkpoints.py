@@ -55,7 +55,7 @@ def checkpoints(folder: Path) -> list[Path]:
 
 def find_whole(folder: Path) -> Found:
     """Look for the newest checkpoint that is whole."""
-    left_out = []
+    left_out: list[tuple[Path, str]] = []
     for checkpoint in checkpoints(folder):
         reason = fault_of(checkpoint)
         if reason is None:

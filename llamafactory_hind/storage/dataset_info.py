@@ -11,7 +11,7 @@ from typing import Any
 
 from ..config.problem import ConfigError, Problem
 from .atomic import write_text
-from .outputs import INFO, same_file
+from .outputs import INFO, is_ours, same_file
 
 
 def read_info(dataset_dir: Path) -> dict[str, Any]:
@@ -30,7 +30,7 @@ def file_of(dataset_dir: Path, entry: Any) -> Path | None:
 
 
 def entry_problems(
-    key: str, dataset_dir: Path, names: Sequence[str], files: Sequence[Path], *, own: bool
+    key: str, dataset_dir: Path, names: Sequence[str], files: Sequence[Path], *, by: str, own: bool
 ) -> Iterator[Problem]:
     """Find what registering outputs would take from others.
 
@@ -39,12 +39,13 @@ def entry_problems(
         dataset_dir: folder of `dataset_info.json`.
         names: to register.
         files: of the outputs.
+        by: which command registers.
         own: the first of the files is there and this command wrote it.
     """
     for name, entry in read_info(dataset_dir).items():
         file = file_of(dataset_dir, entry)
         is_output = file is not None and any(same_file(file, output) for output in files)
-        if name in names and not is_output:
+        if name in names and not is_output and not (file is not None and is_ours(file, by=by)):
             shown = "another data set" if file is None else f"{file}"
             remedy = f"That name belongs to {shown} in {dataset_dir / INFO}; give another one."
             yield Problem(key, name, "a name that is free", remedy)
@@ -54,17 +55,18 @@ def entry_problems(
             )
 
 
-def register(dataset_dir: Path, name: str, entry: Mapping[str, Any], file: Path) -> None:
+def register(dataset_dir: Path, name: str, entry: Mapping[str, Any], file: Path, *, by: str | None = None) -> None:
     """Put a dataset into `dataset_info.json`; other entries, their order and the indentation stay.
 
     Args:
         dataset_dir: folder of `dataset_info.json`, which exists.
-        name: the dataset's name; an entry of that name is replaced if it is of the same file.
+        name: the dataset's name; an entry of that name is replaced.
         entry: formatting, columns …; `file_name` is added, relative to `dataset_dir`.
         file: the dataset's file.
+        by: the command that registers: an entry is then replaced only if it is of this file, or of another that it wrote.
 
     Raises:
-        ConfigError: the name belongs to another file.
+        ConfigError: the name belongs to somebody else's file.
         WriteRefused: the disk is full, read-only or failed; `dataset_info.json` is as it was.
     """
     info_file = dataset_dir / INFO
@@ -74,10 +76,15 @@ def register(dataset_dir: Path, name: str, entry: Mapping[str, Any], file: Path)
         text = info_file.read_text(encoding="utf-8-sig")
         info = json.loads(text)
         told = {"file_name": Path(os.path.relpath(file, dataset_dir)).as_posix(), **entry}
-        before, now = file_of(dataset_dir, info.get(name)), file_of(dataset_dir, told)
-        if name in info and (before is None or now is None or not same_file(before, now)):
+        if by is not None and name in info and not _is_own(dataset_dir, info[name], told, by):
             remedy = f"{file} is written; register it by hand, or start again with another name."
             raise ConfigError([Problem("dataset_info.json", name, "a name that is free", remedy)])
         info[name] = told
         indent = re.match(r"\{\s*\n(\s+)", text)
         write_text(info_file, json.dumps(info, indent=len(indent[1]) if indent else 2, ensure_ascii=False) + "\n")
+
+
+def _is_own(dataset_dir: Path, before: Any, now: Mapping[str, Any], by: str) -> bool:
+    """Whether a command may replace an entry."""
+    old, new = file_of(dataset_dir, before), file_of(dataset_dir, now)
+    return old is not None and new is not None and (same_file(old, new) or is_ours(old, by=by))

@@ -10,11 +10,24 @@ from .clip_names import files_of, is_clip, parse_clip
 
 
 LARGE = 64 * 2**20  # [ours] bytes above which size and time of change stand for the content
+DRAWING = "#region="  # between the path of a picture and what is drawn on it when it is opened
+
+
+def split_drawing(path: str) -> tuple[str, str | None]:
+    """Return the path of a picture, and what is drawn on it as JSON; None where nothing is."""
+    path, mark, drawing = path.partition(DRAWING)
+    return path, drawing if mark else None
 
 
 @cache
 def digest_path(path: str) -> str:
-    """Return a digest of a file, or of all files of a folder; a name that is no path (a hub name) stands for itself."""
+    """Return a digest of a file, or of all files of a folder; a name that is no path (a hub name) stands for itself.
+
+    A picture with a drawing is told apart by both.
+    """
+    path, drawing = split_drawing(path)
+    if drawing is not None:
+        return f"{digest_path(path)}-{hashlib.sha256(drawing.encode()).hexdigest()[:16]}"
     root = Path(path)
     if not root.exists():
         return _digest_clip(path) if is_clip(path) else path

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import IO, Any, Self
 
 from .append_log import AppendLog, JournalBroken
-from .atomic import told
+from .atomic import put_aside, told
 
 
 __all__ = ["Journal", "JournalBroken", "JournalInUse", "JournalIndex", "work_key"]
@@ -96,7 +96,7 @@ class Journal:
         self._lock = _lock(path) if writable else None
         self.changed = [] if header is None else _differing(path, header)
         if self.changed and writable:
-            os.replace(path, _free(path.with_name(path.name + ".old")))
+            put_aside(path, ".old")  # paid work as well
         self._log = AppendLog(path, writable=writable)
         self.results = JournalIndex(self._log)
         if writable or not self.changed:
@@ -156,12 +156,6 @@ class Journal:
     ) -> None:
         """Release the files."""
         self.close()
-
-
-def _free(path: Path) -> Path:
-    """Return a name that no file has: an old journal is paid work as well."""
-    names = (path, *(path.with_name(f"{path.name}-{number}") for number in range(2, 1_000_000)))
-    return next(name for name in names if not name.exists())
 
 
 def _lock(path: Path) -> IO[str]:

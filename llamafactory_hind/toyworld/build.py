@@ -13,7 +13,9 @@ from .corpus import Corpus
 from .counting import clip_rows, color_rows, start_rows
 from .datasets import dataset_info
 from .facts import KnowledgeBase
+from .pointing import pointing_rows
 from .questions import hindsight_row
+from .rated import rated_rows
 from .scenes import STANDARD, STYLES, draw
 from .styles import student_rows, styles_rows, teacher_rows
 from .transformations import counting_row, region_row, transform, transformation_row
@@ -40,6 +42,8 @@ class Size:
     color_train: int  # things of one color counted
     color_test: int
     color_start: int  # lessons before `external_grpo`
+    region_train: int  # scenes with two things that look alike
+    region_test: int
 
 
 BATCH = 32  # of `yaml_configs/toyworld/0_base.yaml`, which takes rows in their order
@@ -63,6 +67,8 @@ SIZES = {
         color_train=6,
         color_test=6,
         color_start=6,
+        region_train=8,
+        region_test=4,
     ),
     "base": Size(
         see=3600,
@@ -81,6 +87,8 @@ SIZES = {
         color_train=2400,
         color_test=240,
         color_start=960,
+        region_train=2400,
+        region_test=240,
     ),
 }
 
@@ -119,6 +127,10 @@ def build(out: Path, *, seed: int, size: str, only_styles: bool = False) -> dict
     files |= _style_rows(corpus, counts)
     write_checkpoint(out / "larger", tokenizer_texts(), seed, LARGER)
     files |= _counting_rows(corpus, counts)
+    for name in ("region_train", "region_test"):
+        files[name] = pointing_rows(corpus(name), name, getattr(counts, name))
+        rated = name.replace("region", "rated")
+        files[rated] = rated_rows(corpus(rated).rng, files[name])
     clips = files.get("video_reasoning") or json.loads((out / "rows" / "video_reasoning.json").read_text())
     files["video_counting"] = clip_rows(clips)
     for name, rows in files.items():

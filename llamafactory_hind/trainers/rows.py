@@ -14,7 +14,7 @@ from llamafactory.data import get_dataset
 from llamafactory.extras import logging
 
 from ..engines.local.fingerprint import digest_settings, processor_settings, versions
-from ..storage.atomic import write_json
+from ..storage.atomic import put_aside, write_json
 from ..storage.digests import digest_path
 
 
@@ -65,10 +65,7 @@ def _set_aside_if_stale(folder: Path, made_from: dict[str, str]) -> None:
     if not changed:
         return
     why = f"{', '.join(changed)} changed" if before else f"it has no {FILE}"
-    aside, number = folder.with_name(folder.name + ".stale"), 1
-    while aside.exists():
-        aside, number = folder.with_name(f"{folder.name}.stale-{number}"), number + 1
-    folder.rename(aside)
+    aside = put_aside(folder, ".stale")
     logger.warning_rank0(f"Tokenised rows in {folder} are stale ({why}): rebuilt; the old ones are in {aside}.")
 
 

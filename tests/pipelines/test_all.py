@@ -43,12 +43,25 @@ def write_reasoning(body: dict[str, Any], number: int) -> str:
     return f"There are {digest_of(json.dumps(body['messages'])).hex()[:4]} of them. One is red.\nAnswer: A"
 
 
+def write_triple(body: dict[str, Any], number: int) -> str:
+    """Answer in the form that our prompts ask for, whatever the language."""
+    return "Question: What is it?\nAnswer: a thing\nRationale: it looks like one"
+
+
 # A pipeline's keys beside those of every run, and the server's answers; a new pipeline enters itself here.
 RUNS: dict[str, dict[str, Any]] = {
     "answer": {"keys": {}, "answer": answer, "file": "o.jsonl", "rows": 3},
     "external": {"keys": {}, "answer": answer, "file": "o.jsonl", "rows": 3, "formatting": "rollout"},
     "hindsight": {"keys": {}, "answer": write_hindsight, "file": "o.jsonl", "rows": 3},
     "hints": {"keys": {}, "answer": write_hint, "file": "o.jsonl", "rows": 3, "formatting": "rollout"},
+    "localized": {
+        "keys": {"num_triples": 1},
+        "answer": write_triple,
+        "file": "o.jsonl",
+        "rows": 3,
+        "formatting": "region",
+        "each": "/0",
+    },
     "knowledge": {"keys": {"helpful_by": "outcome"}, "answer": answer, "file": "o.samples.jsonl", "rows": 3},
     "video_reasoning": {
         "keys": {"refine_by_model": "true"},
@@ -60,8 +73,11 @@ RUNS: dict[str, dict[str, Any]] = {
 }
 
 
+LOCAL = {"rank"}  # those that no server can do have a test with a local model: `test_<name>.py`
+
+
 @pytest.mark.parametrize("language", ["en", "zh"])
-@pytest.mark.parametrize("name", pipeline_names())
+@pytest.mark.parametrize("name", sorted(RUNS))
 def test_runs_with_a_server(tmp_path: Path, name: str, language: str) -> None:
     run = RUNS[name]
     write_dataset(tmp_path, ROWS)
@@ -91,9 +107,9 @@ def test_runs_with_a_server(tmp_path: Path, name: str, language: str) -> None:
         assert server.calls == calls
     rows = read_lines(tmp_path / "out" / run["file"])
     assert (tmp_path / "out" / run["file"]).read_bytes() == before
-    assert [row["id"] for row in rows] == ["a", "b", "c"][: run["rows"]]
+    assert [row["id"] for row in rows] == [name + run.get("each", "") for name in ["a", "b", "c"][: run["rows"]]]
     for row in rows:
-        assert row["provenance"]["source_id"] == row["id"]
+        assert row["provenance"]["source_id"] + run.get("each", "") == row["id"]
         assert row["provenance"]["pipeline"] == name
         assert row["provenance"]["engine"] == "openai"
         assert row["provenance"]["model"] == "test"
@@ -103,4 +119,4 @@ def test_runs_with_a_server(tmp_path: Path, name: str, language: str) -> None:
 
 
 def test_every_pipeline_is_tried() -> None:
-    assert set(RUNS) == set(pipeline_names())
+    assert set(RUNS) | LOCAL == set(pipeline_names())

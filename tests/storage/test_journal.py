@@ -161,7 +161,7 @@ def test_registering_leaves_the_rest_of_the_file_as_it_is(tmp_path: Path) -> Non
     assert {name: after[name] for name in before} == before
     assert after["new"] == {"file_name": "sub/pairs.json", "formatting": "hindsight"}
     assert info.read_text().startswith(json.dumps(before, indent=3, ensure_ascii=False)[:-2])
-    register(tmp_path, "zeta", {"formatting": "hindsight"}, tmp_path / "z.json")
+    register(tmp_path, "zeta", {"formatting": "hindsight"}, tmp_path / "z2.json")
     assert list(json.loads(info.read_text())) == ["zeta", "alpha", "new"]
     assert not [name for name in os.listdir(tmp_path) if name.startswith(".dataset_info.json")]
 

@@ -186,7 +186,8 @@ def test_entries_of_others_stay(tmp_path: Path) -> None:
     info = {"mine": {"file_name": "mine.json"}, "hub": {"hf_hub_url": "a/b"}, "out": {"file_name": "./out.json"}}
     (tmp_path / "dataset_info.json").write_bytes(b"\xef\xbb\xbf" + json.dumps(info).encode())
     found = lambda names, own=False: [
-        str(one) for one in entry_problems("output_dataset", tmp_path, names, [tmp_path / "out.json"], own=own)
+        str(one)
+        for one in entry_problems("output_dataset", tmp_path, names, [tmp_path / "out.json"], by="score", own=own)
     ]
     assert "belongs to" in found(["out", "mine"])[0]
     assert "another data set" in found(["out", "hub"])[0]
@@ -195,8 +196,8 @@ def test_entries_of_others_stay(tmp_path: Path) -> None:
     assert not found(["out"])
     for name in ("mine", "hub"):
         with pytest.raises(ConfigError, match="a name that is free"):
-            register(tmp_path, name, {}, tmp_path / "out.json")
-    register(tmp_path, "out", {"formatting": "hindsight"}, tmp_path / "out.json")
+            register(tmp_path, name, {}, tmp_path / "out.json", by="score")
+    register(tmp_path, "out", {"formatting": "hindsight"}, tmp_path / "out.json", by="score")
     after = json.loads((tmp_path / "dataset_info.json").read_text())
     assert after == {**info, "out": {"file_name": "out.json", "formatting": "hindsight"}}
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from ..problem import Problem
 from .host_known import HONOURED, HONOURED_FOR, NEUTRAL
-from .host_refused import EVERYWHERE, MULTITASK, PAIRS, PROMPTS, SCORED, Refused
+from .host_refused import CRITIC, EVERYWHERE, MULTITASK, PAIRS, PROMPTS, SCORED, Refused
 
 
 Treatment = Literal["used", "refused", "neutral"]
@@ -16,6 +16,7 @@ REFUSED: dict[str, dict[str, Refused]] = {
     "pairs": EVERYWHERE | SCORED | PAIRS,
     "prompts": EVERYWHERE | SCORED | PROMPTS,
     "multitask": EVERYWHERE | MULTITASK,
+    "critic": EVERYWHERE | CRITIC,
 }
 USED = {key for keys in HONOURED.values() for key in keys.split()}
 _NEUTRAL = {key for keys in NEUTRAL.values() for key in keys.split()}

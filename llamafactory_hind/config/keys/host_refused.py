@@ -174,3 +174,30 @@ MULTITASK = {
     "repetition_penalty": only(1, remedy=GREEDY),
     "length_penalty": only(1, remedy=GREEDY),
 }
+
+ONE_TEXT = "A batch row is one text; remove it."
+NO_WRITING = "A critic writes no text; remove it."
+CRITIC = {
+    "lora_dropout": switch("Dropout is off, so that a score is no random number; remove it."),
+    "neftune_noise_alpha": switch("A score that is compared with a threshold is no random number; remove it."),
+    "label_smoothing_factor": switch("critic has no label smoothing; remove it."),
+    "streaming": switch("Evaluation ranks a finite set; set `streaming: false`."),
+    "packing": switch(ONE_TEXT),
+    "neat_packing": switch(ONE_TEXT),
+    "train_on_prompt": switch("No token is learnt; remove it."),
+    "mask_history": switch("No token is learnt; remove it."),
+    "predict_with_generate": switch(NO_WRITING),
+    "do_predict": switch("Use `do_eval: true`, or score rows with `llamafactory-cli synth`."),
+    "ref_model": foreign("A critic has no reference; remove it."),
+    "ref_model_adapters": foreign("A critic has no reference; remove it."),
+    "ref_model_quantization_bit": foreign("A critic has no reference; remove it."),
+    "pissa_init": switch("It has not been tried with heads beside the adapter; train a plain LoRA."),
+    "pissa_convert": switch("It has not been tried with heads beside the adapter; train a plain LoRA."),
+    "group_by_length": switch("Rows have no length before they are batched; remove it."),
+    "train_sampling_strategy": only("random", "sequential", remedy="Rows have no length before they are batched."),
+    "do_sample": only(True, remedy=NO_WRITING),
+    **dict.fromkeys(["temperature", "top_p", "top_k", "max_length", "max_new_tokens"], foreign(NO_WRITING)),
+    "num_beams": only(1, remedy=NO_WRITING),
+    "repetition_penalty": only(1, remedy=NO_WRITING),
+    "length_penalty": only(1, remedy=NO_WRITING),
+}

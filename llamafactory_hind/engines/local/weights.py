@@ -11,6 +11,7 @@ from llamafactory.model import load_model, load_tokenizer
 from peft import PeftModel
 
 from ...formats.media.host_view import set_way
+from ...formats.texts.control_tokens import ControlTokens
 
 
 if TYPE_CHECKING:
@@ -79,6 +80,16 @@ class LoadedModel:
             self.model.requires_grad_(False)  # peft marks the chosen ones trainable
         with nullcontext() if paths else self.model.disable_adapter():
             yield
+
+
+def control_tokens_of(model_name_or_path: str, settings: Mapping[str, Any]) -> ControlTokens:
+    """Return what the tokenizer of a model takes for signs of its own; no weights are loaded. Arguments as in `load_weights`."""
+    model_args, data_args, _, _ = get_infer_args(
+        {"model_name_or_path": model_name_or_path, "finetuning_type": "lora", **settings}
+    )
+    tokenizer = load_tokenizer(model_args)["tokenizer"]
+    template = get_template_and_fix_tokenizer(tokenizer, data_args)
+    return ControlTokens.of(tokenizer, template.mm_plugin)
 
 
 def load_weights(

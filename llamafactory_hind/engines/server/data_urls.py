@@ -14,6 +14,7 @@ from typing import Any
 from PIL import Image
 
 from ...formats.media.clips import Clip
+from ...formats.media.drawn import draw_if_asked
 from ...formats.media.frames import read_frames, read_frames_as_host
 from ...formats.media.pictures import (
     flatten,
@@ -137,6 +138,7 @@ class DataUrls:
     def _picture(self, medium: Any) -> str:
         if isinstance(medium, dict):
             medium = medium.get("bytes") or medium.get("path")
+        medium = draw_if_asked(medium, as_host=self.as_host)
         if isinstance(medium, Image.Image) and not self.as_host:
             return _url("png", _save(self._fit(see_picture(medium)), "PNG"))
         if isinstance(medium, Image.Image):

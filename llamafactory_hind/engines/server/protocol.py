@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...formats.media.fields import PLACEHOLDERS, count_placeholders
+from ...regions.inline import plain_boxes
 from ..interface import Capabilities, Completion, FinishReason, Request
 from .api_key import ApiKey
 from .retrying import FailedAttempt, shorten
@@ -77,8 +78,8 @@ def build_messages(request: Request, urls: Mapping[str, Sequence[Sequence[str]]]
     if request.system is not None:
         messages.append({"role": "system", "content": request.system})
     for message in request.messages:
-        pieces = re.split("(" + "|".join(map(re.escape, kinds)) + ")", message["content"])
-        content: Any = message["content"]
+        content: Any = plain_boxes(message["content"])  # nobody knows the form of the model behind a server
+        pieces = re.split("(" + "|".join(map(re.escape, kinds)) + ")", content)
         if len(pieces) > 1:
             content = []
             for piece in pieces:

@@ -6,7 +6,7 @@ from typing import Any
 from ...formats.fields import is_missing
 from ...formats.texts.layout import answer_or_all
 from ..arguments import ScoreArguments
-from ..boxes import gold_boxes, pair_boxes, read_boxes
+from ..boxes import box_reader, gold_boxes, pair_boxes
 from . import Scored
 
 
@@ -25,17 +25,21 @@ def dropped(fields: Mapping[str, Any]) -> str | None:
 
 
 def score(prediction: str, fields: Mapping[str, Any], arguments: ScoreArguments) -> Scored:
-    """Score the boxes in <answer> tags, else of the whole text, against `box` or `boxes`; coordinates are compared as they are.
+    """Score the boxes in <answer> tags, else of the whole text, against `box` or `boxes`.
+
+    A row with `convention`, `image_size` and (for `qwen2_5_vl`) `processed_size` has its boxes read as that model writes
+    them, and compared in pixels of the original picture; otherwise coordinates are compared as they are.
 
     Raises:
-        ValueError: the gold boxes are not four numbers each.
+        ValueError: the gold boxes are not four numbers each, or a convention or size is none.
     """
     field = "boxes" if is_missing(fields.get("box")) else "box"
     try:
         gold = gold_boxes(fields[field])
     except ValueError as error:
         raise ValueError(f"{field}: {error}") from None
-    predicted = read_boxes(answer_or_all(prediction))
+    read = box_reader(*(fields.get(name) for name in ("convention", "image_size", "processed_size")))
+    predicted = read(answer_or_all(prediction))
     overlaps = pair_boxes(predicted, gold)
     larger = max(len(predicted), len(gold))
     right = sum(overlap >= ENOUGH for overlap in overlaps) / larger

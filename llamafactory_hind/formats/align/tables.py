@@ -21,6 +21,7 @@ import numpy as np
 from datasets import Dataset, ReadInstruction
 
 from ... import __version__
+from ...storage.atomic import write_by
 from ...storage.rows import Place, RowProblem, RowsError, list_files, to_arrow
 from .. import format_names, get_rows
 from ..media.fields import MEDIA_FIELDS
@@ -64,6 +65,8 @@ HOST_COLUMNS = (  # of the host's description of a dataset: the names of the col
 # The kind of rows (`config.ROWS`) of the stage of ours that the datasets are loaded for, which reads rows of the host's formats
 # with the same care; None for a stage of the host.
 KIND_OF_ROWS: ContextVar[str | None] = ContextVar("KIND_OF_ROWS", default=None)
+# Whether they are those of `eval_dataset`: what is drawn at random for training is not for evaluation.
+FOR_EVALUATION: ContextVar[bool] = ContextVar("FOR_EVALUATION", default=False)
 # The dataset that the host is loading, where its files are ours to read; `attach` asks for it in place of `load_dataset`.
 LOADING: ContextVar["tuple[DatasetAttr, DataArguments, ModelArguments] | None"] = ContextVar("LOADING", default=None)
 
@@ -153,9 +156,12 @@ def _save_places(table: Table, path: Path) -> None:
         "json_columns": table.json_columns,
         "unreadable": [dataclasses.asdict(problem) for problem in table.unreadable],
     }
-    scratch = path.with_name(f"{path.stem}.{os.getpid()}.npz")
-    np.savez(scratch, file_indices=table.file_indices, numbers=table.numbers, told=np.array(json.dumps(told)))
-    scratch.replace(path)
+    content: dict[str, Any] = {
+        "file_indices": table.file_indices,
+        "numbers": table.numbers,
+        "told": np.array(json.dumps(told)),
+    }
+    write_by(path, lambda file: np.savez(file, **content))
 
 
 def _load_places(file: Path, path: Path) -> Table:

@@ -11,7 +11,7 @@ TASKS = "_tasks"
 
 
 def join_tasks(examples: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Yield one example for all examples of a row, which differ in their turns alone.
+    """Yield one example for all examples of a row, which differ in their turns alone; none where there are none.
 
     It is the first of them, and beside it `_tasks`, JSON of `[{"task", "prompt", "response"}, ...]` in their order; `task` is
     what the format wrote into `_columns`, `answer` where it wrote none.
@@ -25,4 +25,5 @@ def join_tasks(examples: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         }
         for example in several
     ]
-    yield {**several[0], TASKS: json.dumps(tasks, ensure_ascii=False)}
+    if several:
+        yield {**several[0], TASKS: json.dumps(tasks, ensure_ascii=False)}

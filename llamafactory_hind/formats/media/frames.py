@@ -85,7 +85,7 @@ def _sample(index: VideoIndex, fps: float, maxlen: int, start: float | None, end
     count = max(math.floor(float(duration + index.slack * index.time_base) * fps), 1)
     chosen = pick_times(ticks, min(count, maxlen, len(ticks)), slack=index.slack)
     steps = max(len(chosen) - 1, 1)
-    span, first = ticks[-1] - ticks[0], float(max(index.seconds(ticks[0]) - begin, 0))
+    span, first = ticks[-1] - ticks[0], max(float(index.seconds(ticks[0]) - begin), 0.0)
     seconds = tuple(first + float(Fraction(span * place, steps) * index.time_base) for place in range(len(chosen)))
     return Sampled(tuple(chosen), seconds, float(duration), index.size)
 

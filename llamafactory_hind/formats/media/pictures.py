@@ -63,12 +63,13 @@ def differences(image: Image.Image) -> list[str]:
         found.append("an EXIF rotation")
     if image.mode.startswith(DEEP_MODES):
         found.append("grays of more than 8 bits")
-    elif (
-        is_see_through(image)
-        and image.convert("RGBA" if image.mode != "La" else "LA").getchannel("A").getextrema()[0] < 255
-    ):
+    elif is_see_through(image) and min(_alpha(image)) < 255:
         found.append("transparency")
     return found
+
+
+def _alpha(image: Image.Image) -> bytes:
+    return image.convert("LA" if image.mode == "La" else "RGBA").getchannel("A").tobytes()
 
 
 def flatten(image: Image.Image) -> Image.Image:

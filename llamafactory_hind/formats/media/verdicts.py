@@ -4,12 +4,14 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import av
 import PIL
 
 from ... import __version__
+from ...storage.append_log import append_lines
 from ...storage.clip_names import files_of, is_clip, parse_clip
 from .host_view import WAY
 from .inspection import Verdict
@@ -68,15 +70,10 @@ class VerdictStore:
             if verdict.problem is None and (key := self._key(kind, path)) is not None  # a clip's problem has parts
         ]
         self._known.update(new)
-        lines = "".join(json.dumps([key, verdict.reason, verdict.differences]) + "\n" for key, verdict in new)
-        if not lines:
-            return
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with open(self._path, "a", encoding="utf-8") as file:
-                file.write(lines)
-        except OSError:
-            pass  # read-only or full: the next run looks again
+        lines = [json.dumps([key, verdict.reason, verdict.differences]) for key, verdict in new]
+        if lines:
+            with suppress(OSError):  # read-only or full: the next run looks again
+                append_lines(self._path, lines)
 
     def _key(self, kind: str, path: str) -> str | None:
         files = files_of(path)

@@ -90,7 +90,7 @@ class GuardedProcessor:
             BadRowsError: it cannot encode one, and bad rows are not skipped.
         """
         try:
-            return self.host.preprocess_dataset(examples)
+            return dict(self.host.preprocess_dataset(examples))
         except MemoryError:
             raise  # says nothing about a row
         except Exception:
@@ -98,7 +98,7 @@ class GuardedProcessor:
                 raise
         count = len(examples["_source"])
         good = [place for place in range(count) if self._can_encode(_some(examples, [place]), place)]
-        return self.host.preprocess_dataset(_some(examples, good))
+        return dict(self.host.preprocess_dataset(_some(examples, good)))
 
     def _can_encode(self, one: dict[str, list[Any]], place: int) -> bool:
         try:

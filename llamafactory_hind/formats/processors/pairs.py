@@ -9,6 +9,7 @@ from llamafactory.data.processor.processor_utils import DatasetProcessor, infer_
 from llamafactory.extras import logging
 
 from ...config.problem import RowProblem
+from ...regions.inline import has_inline
 from ..media.fields import MEDIA_FIELDS, count_placeholders
 from ..texts.control_tokens import ControlTokens
 from .guarding import encode_or_skip
@@ -104,7 +105,8 @@ class PairProcessor(DatasetProcessor):
         plugin = self.template.mm_plugin
         prompt, (chosen, rejected) = example["_prompt"], example["_response"][:2]
         chosen_messages = plugin.process_messages([*prompt, chosen], *media, self.processor)
-        if any(count_placeholders(chosen["content"] + rejected["content"]).values()) or chosen_messages[-1] != chosen:
+        answers = chosen["content"] + rejected["content"]
+        if any(count_placeholders(answers).values()) or has_inline(answers) or chosen_messages[-1] != chosen:
             rejected_messages = plugin.process_messages([*prompt, rejected], *media, self.processor)
         else:  # the prompt comes out the same: do not decode its pictures and clips a second time
             rejected_messages = [*chosen_messages[:-1], rejected]

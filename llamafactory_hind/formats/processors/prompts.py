@@ -14,6 +14,7 @@ from llamafactory.extras import logging
 from ...config.problem import RowProblem
 from ..fields import read_columns
 from ..media.fields import MEDIA_FIELDS
+from ..templates.plugin import BoxWriter, RegionPlugin
 from ..texts.control_tokens import ControlTokens
 from .guarding import encode_or_skip
 from .skipping import skip_row
@@ -58,7 +59,7 @@ class PromptProcessor(DatasetProcessor):
             model_inputs[PROMPT].append(ids)
             for kind in MEDIA_FIELDS:
                 model_inputs[kind].append(example[f"_{kind}"])
-            model_inputs["columns"].append(columns_text(example))
+            model_inputs["columns"].append(self._columns(example))
             model_inputs["row_id"].append(row_id_of(example))
             model_inputs["place"].append(example.get("_source") or model_inputs["row_id"][-1])
             model_inputs["conversation"].append(conversation_of(example))
@@ -69,6 +70,19 @@ class PromptProcessor(DatasetProcessor):
         print(f"{PROMPT}:\n{example[PROMPT]}")
         print(f"{PROMPT} decoded:\n{self.tokenizer.decode(example[PROMPT], skip_special_tokens=False)}")
         print(f"columns:\n{example['columns']}")
+
+    def _columns(self, example: Mapping[str, Any]) -> str:
+        """Return the columns as JSON; with a region-aware template, boxes as the model writes them and what reads them back."""
+        text, plugin = columns_text(example), self.template.mm_plugin
+        if not isinstance(plugin, RegionPlugin):
+            return text
+        images = example["_images"] or []
+        writer = BoxWriter(plugin, images, self.processor)
+        columns = writer.write_texts(read_columns(text))
+        has_gold = bool(columns.get("box") or columns.get("boxes"))
+        if has_gold and images and columns.get("convention") is None:
+            columns |= writer.geometry(columns.get("box_image") or 0)
+        return json.dumps(columns, ensure_ascii=False, sort_keys=True)
 
     def _encode(self, example: Mapping[str, Any]) -> list[int]:
         media = [example[f"_{kind}"] or [] for kind in MEDIA_FIELDS]

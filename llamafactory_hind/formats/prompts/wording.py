@@ -83,3 +83,11 @@ def build_prompt(
     if knowledge:
         lines.append(f"Knowledge: {join_lines(knowledge)}")
     return "\n".join([*lines, INSTRUCTIONS[target]])
+
+
+def critic_turn(prompt: str, answer: str) -> str:
+    """Return what a critic reads: the prompt with the answer, and the rationale in it, behind it.
+
+    LSKD's critic reads `{question} Answer: {answer} Rationale: {rationale}`; the line breaks are ours [ours].
+    """
+    return f"{prompt}\nAnswer: {answer}"

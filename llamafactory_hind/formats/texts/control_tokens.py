@@ -43,8 +43,8 @@ class ControlTokens:
         added = getattr(tokenizer, "added_tokens_decoder", {}).values()
         found = {str(token) for token in added if getattr(token, "special", False)}
         found |= set(map(str, tokenizer.all_special_tokens))
-        media = {getattr(plugin, name, None) for name in MEDIA_TOKENS}
-        vocabulary = tokenizer.get_vocab() if media - {None} else {}
+        media = {str(token) for name in MEDIA_TOKENS if (token := getattr(plugin, name, None))}
+        vocabulary = tokenizer.get_vocab() if media else {}
         found |= {token for token in media if token in vocabulary}
         return cls(tuple(sorted(found - {"", *PLACEHOLDERS.values()}, key=lambda token: (-len(token), token))))
 

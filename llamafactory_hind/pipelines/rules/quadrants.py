@@ -5,6 +5,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from ...storage.atomic import write_by
 from .pairing import Fact
 
 
@@ -74,4 +75,4 @@ def plot_report(report: dict[str, Any], path: Path) -> None:
         for column in (0, 1):
             dark = grid[row][column] > 0.5
             corners.text(column, row, f"{grid[row][column]:.1%}", ha="center", va="center", color="w" if dark else "k")
-    figure.savefig(path, dpi=120)
+    write_by(path, lambda file: figure.savefig(file, dpi=120))

@@ -6,6 +6,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any, Protocol
 
+from ...storage.atomic import write_by
 from .refining import Refined
 
 
@@ -74,7 +75,7 @@ def plot_reasoning(report: dict[str, Any], judged: Sequence[tuple[str | None, Ju
     lengths.hist([before, after], bins=20, label=["written", "refined"], color=["#bbbbbb", "#4477aa"])
     lengths.set(title="Length", xlabel="words", ylabel="texts")
     lengths.legend()
-    figure.savefig(path, dpi=120)
+    write_by(path, lambda file: figure.savefig(file, dpi=120))
 
 
 def _by_type(judged: Sequence[tuple[str | None, Judged]]) -> Iterator[tuple[str, list[Judged]]]:

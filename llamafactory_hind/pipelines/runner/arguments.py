@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,6 +10,7 @@ from ...config.command import split_names
 from ...config.problem import Problem
 from ...engines.interface import Sampling
 from ...engines.server.endpoints import Endpoints
+from ...formats.media.view import MediaView
 
 
 @dataclass(kw_only=True)
@@ -174,6 +175,17 @@ class SynthArguments:
     def parameters(self, *names: str) -> dict[str, Any]:
         """Return the values of some keys with `host_settings`: what a result depends on beside row, prompts and models."""
         return {name: getattr(self, name) for name in names} | self.host_settings
+
+    @property
+    def view(self) -> MediaView:
+        """How media are seen: by the host's keys, and by a server's own defaults where they are not given."""
+        as_host = bool(self.host_settings.get("media_as_host"))
+        if self.engine == "hf":
+            return MediaView.of(self.host_settings, as_host=as_host)
+        from ...engines.server.engine import VIDEO_FPS, VIDEO_MAX_FRAMES  # aiohttp takes its time
+
+        server = {"video_fps": VIDEO_FPS, "video_maxlen": VIDEO_MAX_FRAMES, **self.host_settings}
+        return replace(MediaView.of(server, as_host=as_host), image_max_pixels=server.get("image_max_pixels"))
 
     @property
     def writer(self) -> tuple[str, tuple[str, ...]]:

@@ -1,10 +1,11 @@
 """The engines that a pipeline asks for: opened once a model, refused where they cannot do what is asked, and counted."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ...config.command import split_names
 from ...config.problem import ConfigError, Problem
 from ...engines.interface import Capabilities, Completion, Engine, Request, Sampling, Score
 from ...engines.open import EngineOpener, ServerOptions
@@ -74,6 +75,7 @@ class EnginePool:
             raise ValueError("calls: got None, expected the record of calls, because calls are paid for.")
         self._usages: dict[str, list[Usage]] = {}
         self._engines: list[Engine] = []
+        self._own_calls: CallJournal | None = None
 
     @property
     def concurrent(self) -> bool:
@@ -117,6 +119,37 @@ class EnginePool:
         self._engines.append(engine)
         return SeparateRequests(engine) if engine.capabilities.concurrent else engine
 
+    def open_described(self, described: Mapping[str, Any]) -> Engine:
+        """Return an engine that is not the run's own.
+
+        Args:
+            described: `engine` (null is that of the run) and its keys: `model` or `model_name_or_path`,
+                `adapter_name_or_path`, `template`, `base_url`, `api_key_env`.
+        """
+        name = described.get("engine") or self.arguments.engine
+        server = ServerOptions(
+            base_urls=split_names(described.get("base_url")) or self.arguments.base_urls,
+            api_key_env=described.get("api_key_env"),
+            concurrency=self.arguments.concurrency,
+            timeout=self.arguments.request_timeout,
+            max_retries=self.arguments.max_retries,
+        )
+        settings = dict(self.arguments.host_settings)
+        if name == "hf":
+            settings.pop("extra_body", None)
+            settings["template"] = described.get("template") or settings.get("template")
+        elif self.calls is None:
+            from .calls import CallJournal
+
+            self.calls = self._own_calls = CallJournal(self.arguments.beside_output(".calls.jsonl"), settings)
+        opener = EngineOpener(name, settings=settings, server=server, call_store=self.calls)
+        model = described.get("model") or described.get("model_name_or_path") or self.arguments.writer[0]
+        adapters = split_names(described.get("adapter_name_or_path"))
+        engine = opener.open(model, adapters=adapters, batch_size=self.arguments.batch_size)
+        self._usages.setdefault(model, []).append(engine.usage)
+        self._engines.append(engine)
+        return SeparateRequests(engine) if engine.capabilities.concurrent else engine
+
     @property
     def usage(self) -> PoolUsage:
         """What was done so far, all engines together."""
@@ -133,6 +166,8 @@ class EnginePool:
         """Release connections."""
         for engine in self._engines:
             await engine.close()
+        if self._own_calls is not None:
+            self._own_calls.close()
 
 
 class SeparateRequests:

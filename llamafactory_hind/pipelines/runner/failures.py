@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...storage.append_log import AppendLog
+from ...storage.atomic import remove
 from ...storage.files import read_lines, write_rows
 from .rows import Failure
 
@@ -56,9 +57,10 @@ class FailureLog:
         self._replace(self.refused)
 
     def _replace(self, failures: Sequence[Failure]) -> None:
-        self.path.unlink(missing_ok=True)
         if failures:
             write_rows(self.path, map(asdict, failures))
+        else:
+            remove(self.path)
 
     async def add(self, failure: Failure) -> None:
         """Record a row that failed at work; it is on the disk when this returns.

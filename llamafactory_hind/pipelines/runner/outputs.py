@@ -10,10 +10,14 @@ from ...formats.datasets import open_datasets
 from ...storage.dataset_info import entry_problems
 from ...storage.outputs import INFO, is_noted, is_ours, output_problems, reading_problems
 from .arguments import SynthArguments
-from .pipeline import Pipeline, beside, endings
+from .pipeline import Pipeline, beside, endings, row_formats
 
 
-GROWING = {".journal.jsonl": {"key", "header"}, ".failures.jsonl": {"reason"}}  # file -> what one of its lines has
+GROWING = {
+    ".journal.jsonl": {"key", "header"},
+    ".steps.jsonl": {"key", "header"},
+    ".failures.jsonl": {"reason"},
+}  # file -> what one of its lines has
 
 
 def check_outputs(pipeline: Pipeline, arguments: SynthArguments) -> None:
@@ -37,7 +41,7 @@ def _problems(pipeline: Pipeline, arguments: SynthArguments) -> Iterator[Problem
     begun = arguments.beside_output(".journal.jsonl").exists() and not foreign
     # an earlier version noted nothing: its journal says whose the files are
     unnoted = [path for path in outputs if begun and not is_noted(path)]
-    inputs = _inputs(arguments)
+    inputs = _inputs(arguments, row_formats(pipeline))
     yield from reading_problems("output", [*unnoted, *growing], inputs)
     yield from output_problems("output", [path for path in outputs if path not in unnoted], inputs, by=by)
     if not arguments.shard_of:
@@ -45,19 +49,21 @@ def _problems(pipeline: Pipeline, arguments: SynthArguments) -> Iterator[Problem
         key = "output_dataset" if arguments.output_dataset else "output"
         names = [name + ending for ending in endings(pipeline)]
         own = is_ours(output, by=by) or (begun and output in unnoted and output.exists())
-        yield from entry_problems(key, Path(arguments.dataset_dir), names, outputs, own=own)
+        yield from entry_problems(key, Path(arguments.dataset_dir), names, outputs, by=by, own=own)
 
 
-def _inputs(arguments: SynthArguments) -> dict[str, Sequence[Path]]:
+def _inputs(arguments: SynthArguments, formats: Sequence[str]) -> dict[str, Sequence[Path]]:
     """Return what the run reads, by what it is."""
     folder = Path(arguments.dataset_dir)
     found: dict[str, Sequence[Path]] = {INFO: [folder / INFO]}
-    opened, _ = open_datasets(split_names(arguments.dataset), dataset_dir=arguments.dataset_dir)
+    opened, _ = open_datasets(split_names(arguments.dataset), dataset_dir=arguments.dataset_dir, formats=formats)
     for dataset in opened:
         found[f"`dataset: {dataset.name}`"] = dataset.files()
     for key, value in vars(arguments).items():
         if key.endswith("_prompt") and isinstance(value, str) and value:
             found[f"`{key}`"] = [Path(value)]
+    if getattr(arguments, "labels", None):
+        found["`labels`"] = [Path(arguments.labels)]  # type: ignore[attr-defined]
     for name in split_names(getattr(arguments, "reward_funcs", None)):
         found[f"`reward_funcs: {name}`"] = [Path(name.partition(":")[0])] if ".py" in name else []
     return found

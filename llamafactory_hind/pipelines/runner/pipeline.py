@@ -12,16 +12,21 @@ Entries = Mapping[str, Mapping[str, Any]]  # what is added to the output's name 
 
 
 class Worker(Protocol):
-    """Does the work of rows. It is made only where work is left, and opens its models then."""
+    """Does the work of rows. It is made only where work is left, and opens its models then.
+
+    Where it has a method `close`, that is called at the end.
+    """
 
     async def work(self, rows: Sequence[Row]) -> Sequence[Any]:
         """Return one JSON value a row; a local model gets a group of rows, a server one row for each call."""
 
 
 class Pipeline(Protocol):
-    """The names of a pipeline's module; four more may be left out.
+    """The names of a pipeline's module; six more may be left out.
 
-    `NEEDS_ANSWER = False` takes rows without a gold answer; `FORMATTING = ROLLOUT` reads rows of that format, not of `hindsight`.
+    `NEEDS_ANSWER = False` takes rows without a gold answer, `NEEDS_QUESTION = False` without a question; `CHECKS_ITSELF` names
+    fields whose problems do not make a row a bad one, because the pipeline looks at them itself; `FORMATTING = ROLLOUT` reads rows
+    of that format, not of `hindsight`.
     `BESIDE` lists endings of files beside the output, (".report.json",) without it; `ENDINGS` what is added to the names of entries.
     Functions get the module's own `Arguments`, and may say so in their types.
 
@@ -65,6 +70,17 @@ def needs_answer(pipeline: Pipeline) -> bool:
     return bool(getattr(pipeline, "NEEDS_ANSWER", True))
 
 
-def row_format(pipeline: Pipeline) -> str:
-    """Return the format of the rows that it reads."""
-    return str(getattr(pipeline, "FORMATTING", HINDSIGHT))
+def needs_question(pipeline: Pipeline) -> bool:
+    """Say whether a row without a question is a bad one."""
+    return bool(getattr(pipeline, "NEEDS_QUESTION", True))
+
+
+def checks_itself(pipeline: Pipeline) -> tuple[str, ...]:
+    """Return the fields that the pipeline checks itself."""
+    return tuple(getattr(pipeline, "CHECKS_ITSELF", ()))
+
+
+def row_formats(pipeline: Pipeline) -> tuple[str, ...]:
+    """Return the formats of the rows that it reads; `FORMATTING` is one name, or a tuple of them."""
+    found = getattr(pipeline, "FORMATTING", HINDSIGHT)
+    return (found,) if isinstance(found, str) else tuple(found)

@@ -1,8 +1,10 @@
 """Rows of `hindsight` or `rollout` datasets, read from `dataset_info.json` and its files, with what is wrong with each."""
 
+import itertools
+import logging
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -13,11 +15,15 @@ from ...formats.datasets import Dataset, DatasetRow, open_datasets
 from ...formats.fields import as_list, is_missing
 from ...formats.media.check import MediaCheck
 from ...formats.media.fields import MEDIA_FIELDS
+from ...formats.media.verdicts import VerdictStore
+from ...formats.media.view import MediaView
 from ...storage.rows import RowProblem
 from .tracking import track
 
 
-HINDSIGHT, ROLLOUT, VIDEO_REASONING = "hindsight", "rollout", "video_reasoning"
+logger = logging.getLogger("llamafactory.hind.pipelines.runner.rows")
+ROWS_AT_ONCE = 256  # [ours] rows whose media are looked at together
+HINDSIGHT, ROLLOUT, REGION, VIDEO_REASONING = "hindsight", "rollout", "region", "video_reasoning"
 
 
 @dataclass(frozen=True)
@@ -67,7 +73,10 @@ def read_rows(
     max_samples: int | None,
     shard: tuple[int, int] | None = None,
     needs_answer: bool = True,
-    formatting: str = HINDSIGHT,
+    needs_question: bool = True,
+    checks_itself: Collection[str] = (),
+    formatting: str | Sequence[str] = HINDSIGHT,
+    view: MediaView | None = None,
 ) -> tuple[list[Row], list[Failure]]:
     """Read and check the rows of `datasets`, in order; bad ones are failures.
 
@@ -78,12 +87,17 @@ def read_rows(
         max_samples: rows of each dataset; None is all.
         shard: (i, n) takes rows i, i+n, i+2n … of all, bad ones counted; the others are not even checked.
         needs_answer: a row without a gold answer is bad.
-        formatting: `hindsight` or `rollout`.
+        needs_question: likewise.
+        checks_itself: fields whose problems the pipeline finds.
+        formatting: name of the format that is read, or names.
+        view: how the run sees media; what earlier runs found out about a file is not asked again. None is the host's defaults.
 
     Raises:
-        ConfigError: `dataset_info.json` or a file is missing or unreadable, or a dataset is not of that format.
+        ConfigError: `dataset_info.json` or a file is missing or unreadable, or a dataset is of another format.
     """
-    opened, problems = open_datasets(datasets, dataset_dir=dataset_dir, formats=[formatting])
+    opened, problems = open_datasets(
+        datasets, dataset_dir=dataset_dir, formats=[formatting] if isinstance(formatting, str) else formatting
+    )
     stored: list[tuple[Dataset, DatasetRow | RowProblem]] = []
     for dataset in opened:
         try:
@@ -95,23 +109,57 @@ def read_rows(
     own, shards = shard or (1, 1)
     rows: list[Row] = []
     failures: list[Failure] = []
-    check = MediaCheck(workers=min(8, os.cpu_count() or 1))
-    for dataset, entry in track(stored[own - 1 :: shards], "checking rows"):
-        if isinstance(entry, RowProblem):
-            failures.append(_unreadable(entry))
+    view = view or MediaView()
+    check = MediaCheck(workers=None, view=view, store=VerdictStore(None, view))
+    for dataset, row in _with_media(
+        track(stored[own - 1 :: shards], "checking rows"), media_dir or dataset_dir, check
+    ):
+        if isinstance(row, RowProblem):
+            failures.append(_unreadable(row))
             continue
-        row = _make_row(dataset.fields(entry), entry, media_dir or dataset_dir, dataset.format)
-        reasons = list(_reasons(row, dataset, check, needs_answer=needs_answer))
+        reasons = list(
+            _reasons(
+                row, dataset, check, needs_answer=needs_answer, needs_question=needs_question, known=checks_itself
+            )
+        )
         if reasons:
             failures.append(Failure(row.id, row.file, row.number, "; ".join(reasons), row.fields))
         else:
             rows.append(row)
+    if (told := check.told_differences()) is not None:
+        logger.warning("Media: %s", told)
     return rows, failures
+
+
+def _with_media(
+    stored: Iterable[tuple[Dataset, DatasetRow | RowProblem]], media_dir: str, check: MediaCheck
+) -> Iterator[tuple[Dataset, Row | RowProblem]]:
+    """Yield the rows, the media of many of them looked at together in threads."""
+    entries = iter(stored)
+    while some := list(itertools.islice(entries, ROWS_AT_ONCE)):
+        made = [
+            (dataset, entry if isinstance(entry, RowProblem) else _row_of(dataset, entry, media_dir))
+            for dataset, entry in some
+        ]
+        rows = [row for _, row in made if isinstance(row, Row)]
+        check.open_all(file for row in rows for file in _files(row))
+        yield from made
+
+
+def _files(row: Row) -> Iterator[tuple[str, str]]:
+    for kind, items in row.media.items():
+        for item in items:
+            frames, own = (item, "images") if isinstance(item, list) else ([item], kind)
+            yield from ((own, frame) for frame in frames if isinstance(frame, str) and frame)
 
 
 def _unreadable(problem: RowProblem) -> Failure:
     file, number = problem.place.file, problem.place.row or 0
     return Failure(f"{Path(file).name}:{number}", file, number, str(problem), {})
+
+
+def _row_of(dataset: Dataset, stored: DatasetRow, media_dir: str) -> Row:
+    return _make_row(dataset.fields(stored), stored, media_dir, dataset.format)
 
 
 def _make_row(fields: dict[str, Any], stored: DatasetRow, media_dir: str, dataset_format: ModuleType) -> Row:
@@ -132,9 +180,16 @@ def _locate(item: Any, media_dir: str) -> Any:
     return item
 
 
-def _reasons(row: Row, dataset: Dataset, check: MediaCheck, *, needs_answer: bool) -> Iterator[str]:
+def _reasons(
+    row: Row, dataset: Dataset, check: MediaCheck, *, needs_answer: bool, needs_question: bool, known: Collection[str]
+) -> Iterator[str]:
+    without_question = all(is_missing(row.fields.get(name)) for name in ("question", "messages"))
     for wrong in dataset.format.question_problems(row.fields):
-        if needs_answer or wrong.field != "answer" or not is_missing(row.fields.get("answer")):
+        if not needs_answer and wrong.field == "answer" and is_missing(row.fields.get("answer")):
+            continue
+        if not needs_question and wrong.field.startswith("question") and without_question:
+            continue
+        if wrong.field not in known:
             yield str(wrong)
     for kind in MEDIA_FIELDS:
         for index, item in enumerate(row.media[kind]):

@@ -18,10 +18,11 @@ from .arguments import SynthArguments
 from .command import build_arguments, help_text, read_settings
 from .failures import FailureLog, RunStopped
 from .outputs import check_outputs
-from .pipeline import Pipeline, needs_answer, row_format
+from .pipeline import Pipeline, checks_itself, needs_answer, needs_question, row_formats
 from .prompting import describe_errors
 from .rows import Failure, Row, read_rows
 from .shards import join_shards, open_shards, shard_output
+from .texts import refuse_control_tokens
 from .tracking import track
 from .work import work_through
 
@@ -50,9 +51,15 @@ def run_synth(argv: list[str]) -> None:
             max_samples=arguments.max_samples,
             shard=arguments.shard_of,
             needs_answer=needs_answer(pipeline),
-            formatting=row_format(pipeline),
+            needs_question=needs_question(pipeline),
+            checks_itself=checks_itself(pipeline),
+            formatting=row_formats(pipeline),
+            view=arguments.view,
         )
         check_prompts(pipeline, arguments, rows)
+        if not calls_nothing:
+            rows, more = refuse_control_tokens(pipeline, arguments, rows)
+            failures += more
         if arguments.shard_of:
             arguments.output = shard_output(arguments.output, *arguments.shard_of)
         if not arguments.dry_run:
@@ -175,7 +182,7 @@ def conclude(
     else:
         name = arguments.output_dataset or output.stem
         for ending, entry in entries.items():
-            register(Path(arguments.dataset_dir), name + ending, entry, output)
+            register(Path(arguments.dataset_dir), name + ending, entry, output, by=arguments.written_by)
         names = ", ".join(f"`{name}{ending}`" for ending in entries)
         print(f"{output}: {len(written)} rows, registered as {names} in {arguments.dataset_dir}/dataset_info.json.")
 

@@ -69,6 +69,7 @@ async def work_through(
     calls = _open_calls(arguments)
     pool = EnginePool(arguments, calls)
     start = time.monotonic()
+    worker: Worker | None = None
     try:
         worker = pipeline.Worker(arguments, pool)
         start = time.monotonic()
@@ -83,6 +84,8 @@ async def work_through(
         try:
             await pool.close()
         finally:
+            if (close := getattr(worker, "close", None)) is not None:
+                close()
             if calls is not None:
                 calls.close()
         print(summarize(pool.usage, failures, time.monotonic() - start))

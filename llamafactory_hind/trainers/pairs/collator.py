@@ -14,6 +14,7 @@ from llamafactory.extras.constants import IGNORE_INDEX
 
 from ...engines.local.packing import lay_out
 from ...formats.media.fields import MEDIA_FIELDS
+from ..row_guard import NOT_OF_A_ROW, RowGuard
 
 
 REFERENCE_COLUMNS = ("ref_chosen_logps", "ref_rejected_logps")
@@ -30,9 +31,24 @@ class PairCollator(MultiModalDataCollatorForSeq2Seq):
     """
 
     packed: bool = False
+    guard: RowGuard | None = None
 
     def __call__(self, features: list[dict[str, Any]]) -> dict[str, Any]:
-        """Return the batch of `len(features)` pairs, in the form `packed` asks for."""
+        """Return the batch of `len(features)` pairs, in the form `packed` asks for.
+
+        A `guard` puts other pairs in the place of those that cannot be read, or names them.
+        """
+        if self.guard is None:
+            return self.collate(features)
+        try:
+            return self.collate(features)
+        except NOT_OF_A_ROW:
+            raise
+        except Exception as error:
+            return self.collate(self.guard.replace(features, error))
+
+    def collate(self, features: list[dict[str, Any]]) -> dict[str, Any]:
+        """Return the batch of these very pairs, or fail."""
         batch = self.packed_batch(features) if self.packed else self.plain_batch(features)
         batch["pairs"] = torch.tensor(len(features))
         for name in REFERENCE_COLUMNS:

@@ -17,12 +17,15 @@ from accelerate.utils import gather_object
 from llamafactory.extras import logging
 from tqdm import tqdm
 
+from ...config.problem import ConfigError, Problem
 from ...engines.local.proof import Difference, disagreement
 from ...engines.local.scoring import computes_in_half, otherwise
 from ...formats.media.fields import MEDIA_FIELDS
+from ...formats.problems import BadRow, BadRowsError, append_to_side_file
 from ...storage.append_log import append_lines
 from ...storage.atomic import write_text
 from ...storage.digests import digest_media
+from ..row_guard import NOT_OF_A_ROW
 from .collator import REFERENCE_COLUMNS
 from .trainer import PairLogps, PairTrainer, pair_logps
 
@@ -86,6 +89,11 @@ class ReferenceCache:
             found = json.loads(header)
         except json.JSONDecodeError:
             found = {}
+        if header and not (isinstance(found, dict) and "format" in found):
+            remedy = "It holds something else, which a cache would take the place of; give another file."
+            raise ConfigError(
+                [Problem("ref_logps_cache", str(self.path), "a cache of this package, or no file", remedy)]
+            )
         if not isinstance(found, dict) or found.get("format") != FORMAT:
             logger.warning_rank0(f"{self.path} is not a reference log-prob cache of this version: rebuilt.")
             return
@@ -181,6 +189,7 @@ def add_reference_logps(
     logger.info_rank0(
         f"Reference log-probs of {name}: {len(keys) - len(missing)} from {cache.path}, {len(missing)} to do."
     )
+    unreadable: list[BadRow] = []
     accelerator, batch_size = trainer.accelerator, trainer.args.per_device_eval_batch_size
     if missing:
         model = trainer.placed(model)
@@ -191,13 +200,58 @@ def add_reference_logps(
         starts = range(0, len(missing), block)
         for start in tqdm(starts, desc=f"reference {name}", disable=not accelerator.is_main_process):
             mine = missing[start : start + block][accelerator.process_index :: accelerator.num_processes]
+            mine, bad = _readable(trainer, dataset, mine)
             found = _score_rows(trainer, model, dataset, mine, keys) if mine else []
-            cache.add(gather_object(found) if accelerator.num_processes > 1 else found)
+            if accelerator.num_processes > 1:
+                found, bad = gather_object(found), gather_object(bad)
+            cache.add(found)
+            unreadable += bad
         model.train(training)
+    dataset, keys = _without(trainer, dataset, keys, unreadable)
     columns = list(zip(*(cache.values[key] for key in keys), strict=True)) or [(), ()]
     for column, values in zip(REFERENCE_COLUMNS, columns, strict=True):
         dataset = dataset.add_column(column, list(values))
     return dataset
+
+
+def _readable(trainer: PairTrainer, dataset: "Dataset", indices: list[int]) -> tuple[list[int], list[BadRow]]:
+    """Return the rows that can be turned into a batch, and the others with what is wrong."""
+    guard = trainer.collator.guard
+    if guard is None or not indices:
+        return indices, []
+    rows = [dataset[index] for index in indices]
+    try:
+        trainer.collator.collate(rows)
+    except NOT_OF_A_ROW:
+        raise
+    except Exception as error:
+        bad = guard.find(rows)
+        if not bad:
+            raise error
+        return [index for place, index in enumerate(indices) if place not in bad], list(bad.values())
+    return indices, []
+
+
+def _without(
+    trainer: PairTrainer, dataset: "Dataset", keys: list[str], unreadable: list[BadRow]
+) -> tuple["Dataset", list[str]]:
+    """Leave bad rows out, on every process alike: all know what each has found.
+
+    Raises:
+        BadRowsError: bad rows are not skipped, or none is left.
+    """
+    if not unreadable:
+        return dataset, keys
+    guard = trainer.collator.guard
+    bad = {row.place for row in unreadable}
+    good = [place for place, row in enumerate(dataset.select_columns(["place"])) if row["place"] not in bad]
+    if guard is None or not guard.skips or not good:
+        raise BadRowsError(unreadable, dataset="of this run", checked=len(keys), side_file=guard and guard.side_file)
+    if trainer.accelerator.is_main_process:
+        for row in unreadable:
+            append_to_side_file(guard.side_file, row)
+    logger.warning_rank0(f"Skipped {len(unreadable)} rows that went bad after the check; see {guard.side_file}.")
+    return dataset.select(good), [keys[place] for place in good]
 
 
 def _score_rows(

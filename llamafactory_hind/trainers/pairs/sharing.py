@@ -45,9 +45,10 @@ def answers(model: torch.nn.Module, batch: dict[str, Any], count: int) -> torch.
     """Return (M,) log-probs of the tokens of all chosen answers, then of all rejected ones, of the first `count` rows."""
     batch["position_ids"] = positions_of(batch)  # models count padding where they are not told
     logps, *masks = token_logps(model, batch)
-    number = torch.arange(len(logps), device=logps.device) % int(
-        batch["pairs"]
-    )  # of the pair in each row of the batch
+    pairs = (
+        len(logps) if "segments" in batch else len(logps) // 2
+    )  # a plain batch has the rejected answers in its second half
+    number = torch.arange(len(logps), device=logps.device) % pairs
     return torch.cat([logps[mask & (number < count)[:, None]] for mask in masks])
 
 

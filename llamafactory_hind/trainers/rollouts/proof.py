@@ -11,10 +11,17 @@ from .batch import RolloutBatch, bare_batch, prompt_of
 
 if TYPE_CHECKING:
     from ...engines.local.weights import LoadedModel
+    from ..row_guard import RowGuard
 
 
 def proof_batches(
-    dataset: Any, loaded: "LoadedModel", *, length: int, size: int, device: torch.device
+    dataset: Any,
+    loaded: "LoadedModel",
+    *,
+    length: int,
+    size: int,
+    device: torch.device,
+    guard: "RowGuard | None" = None,
 ) -> list[RolloutBatch]:
     """Return two completions of each representative prompt, random words; the same on every process and in every start of a run.
 
@@ -24,8 +31,10 @@ def proof_batches(
         length: tokens of the longer completion, the longest that a run may write: no row of the run is longer.
         size: prompts of a batch, as in training.
         device: of the tensors.
+        guard: puts good rows in the place of those that cannot be read.
     """
-    prompts = [prompt_of(dataset[place]) for place in representative_rows(dataset, ["prompt_input_ids"])]
+    rows = [dataset[place] for place in representative_rows(dataset, ["prompt_input_ids"])]
+    prompts = [prompt_of(row) for row in (rows if guard is None else guard.good(rows))]
     unwanted = {*loaded.tokenizer.all_special_ids, *media_token_ids(loaded)}
     words = torch.tensor(sorted(set(range(len(loaded.tokenizer))) - unwanted))
     generator = torch.Generator().manual_seed(0)

@@ -8,11 +8,14 @@ from llamafactory.data import get_template_and_fix_tokenizer
 from llamafactory.model import load_model, load_tokenizer
 from llamafactory.train.trainer_utils import create_ref_model
 
+from ...engines.local.encoding import collate
 from ...engines.local.weights import LoadedModel
 from ...engines.open import RolloutEngines
 from ..fit import fit, write_model_card
 from ..host import HostArguments
+from ..row_guard import RowGuard
 from ..rows import read_rows
+from .batch import prompt_of
 from .rewards import check_rewards
 from .trainer import RolloutTrainer
 from .writing import RolloutOptions
@@ -66,6 +69,7 @@ def run_online(
             loaded=loaded,
             engines=engines,
             reference=reference,
+            guard=_guard(args, loaded, dataset_module),
             finetuning_args=args.finetuning,
             args=args.training,
             callbacks=args.callbacks,
@@ -75,3 +79,12 @@ def run_online(
         evaluated = ["eval_reward"] if trainer.eval_dataset is not None else []
         fit(trainer, args, plots=[*PLOTS, *evaluated])
     write_model_card(trainer, args)
+
+
+def _guard(args: HostArguments, loaded: LoadedModel, rows: Mapping[str, Any]) -> RowGuard:
+    """Have prompts that cannot be read named, and replaced where bad rows are skipped."""
+
+    def try_row(features: list[Any]) -> None:
+        collate(loaded, [prompt_of(feature) for feature in features], padding_side="left")
+
+    return RowGuard.of(args, try_row, rows.get("train_dataset", rows.get("eval_dataset")))

@@ -17,6 +17,7 @@ from ...engines.local.scoring import base_model
 from ...engines.local.towers import TowerCache, share_frozen
 from ...losses.reduce import masked_sum
 from ..host import HostTrainer, dropout_off
+from ..row_guard import NOT_OF_A_ROW, RowGuard
 from ..sharding import refuse_sharding
 from .annotator import Annotator
 from .batch import RolloutBatch, batch_of, prompt_of
@@ -65,6 +66,7 @@ class RolloutTrainer(HostTrainer):
         engines: "RolloutEngines",
         reference: torch.nn.Module | None,
         finetuning_args: "FinetuningArguments",
+        guard: RowGuard | None = None,
         **kwargs: Any,
     ) -> None:
         """Build the trainer; dropout is off, so that what is scored is what has written.
@@ -76,6 +78,7 @@ class RolloutTrainer(HostTrainer):
             engines: write with it; those that the annotator opened are among them.
             reference: another model that KL holds the policy to; None is the policy with its adapter off.
             finetuning_args: the host's.
+            guard: names prompts that cannot be read, or puts others in their place; None lets their errors through.
             kwargs: of `transformers.Trainer`.
         """
         dropout_off(loaded.model)
@@ -88,7 +91,7 @@ class RolloutTrainer(HostTrainer):
         if not self.components:
             raise ValueError("Every component of the loss has weight 0: there is nothing to learn.")
         self.reference = Reference(self.model, reference) if self.needs_reference else None
-        self.finetuning_args = finetuning_args
+        self.finetuning_args, self.guard = finetuning_args, guard
         self.model_accepts_loss_kwargs = True  # components normalise over the whole step themselves
         if reference is not None and not self.is_deepspeed_enabled:  # DeepSpeed changes the dtype of what it wraps
             share_frozen(base_model(self.model), base_model(reference))
@@ -159,7 +162,9 @@ class RolloutTrainer(HostTrainer):
                 "resume with the batch size, accumulation and number of processes that the run began with."
             )
         for batch, features in zip(self._block, prompts, strict=True):
-            batch.prompts = batch.prompts or [prompt_of(feature) for feature in features]  # none after resuming
+            if not batch.prompts:  # after resuming
+                good = features if self.guard is None else self.guard.good(features)
+                batch.prompts = [prompt_of(feature) for feature in good]
         batches = [{"batch": batch, "input_ids": batch.tokens} for batch in self._block]
         return batches, torch.tensor(1, device=device)
 
@@ -169,9 +174,7 @@ class RolloutTrainer(HostTrainer):
         self._forget_media()
         self.engines.sync(self.model)
         with self.rollout_log.timed("rollout"), self.precision(), self.media.active():
-            rollouts = self.generator.generate(
-                features, stream=str(self.state.global_step), on_generated=self._report_progress
-            )
+            rollouts = self._write(features, stream=str(self.state.global_step), on_generated=self._report_progress)
         rollouts, scores = self._replace_without_signal(rollouts)
         with self.rollout_log.timed("reward"):
             annotation = self.annotator.annotate(rollouts, *scores)
@@ -190,6 +193,19 @@ class RolloutTrainer(HostTrainer):
                     batch.ref_logps = self._reference_logps(batch)
         return batches
 
+    def _write(self, features: list[Any], **options: Any) -> list[Rollout]:
+        """Write a group for each row; a row that cannot be read is named, or another one takes its place."""
+        try:
+            return self.generator.generate(features, **options)
+        except NOT_OF_A_ROW:
+            raise
+        except Exception as error:
+            if self.guard is None:
+                raise
+            good = self.guard.replace(features, error)
+        self._forget_media()
+        return self.generator.generate(good, **options)
+
     def _replace_without_signal(self, rollouts: list[Rollout]) -> tuple[list[Rollout], list[Scores]]:
         """Write for other prompts where a group teaches nothing; return the scores beside, where they were needed."""
         if self.annotator.resampling is None:
@@ -198,7 +214,7 @@ class RolloutTrainer(HostTrainer):
 
         def write(features: list[Any], attempt: int) -> list[Rollout]:
             with self.rollout_log.timed("resampling"), self.precision(), self.media.active():
-                return self.generator.generate(features, stream=f"{step}/resampled {attempt}")
+                return self._write(features, stream=f"{step}/resampled {attempt}")
 
         found = self.annotator.resampling.replace(
             rollouts, self.train_dataset, seed=f"{self.args.seed}/{step}", write=write, score=self.annotator.score
@@ -237,6 +253,7 @@ class RolloutTrainer(HostTrainer):
             length=self.options.max_new_tokens,
             size=self.args.per_device_train_batch_size,
             device=self.args.device,
+            guard=self.guard,
         )
 
     # the loss
@@ -322,7 +339,7 @@ class RolloutTrainer(HostTrainer):
         for batch in dataloader:
             self._forget_media()
             with self.precision():
-                rollouts = self.generator.generate(batch.features, stream="evaluation", greedy_first=True)
+                rollouts = self._write(batch.features, stream="evaluation", greedy_first=True)
             metrics = evaluation_metrics(rollouts, self.annotator.score(rollouts))
             names = sorted(metrics)
             values = torch.stack([metrics[name].float() for name in names], 1).to(self.args.device)  # (N, M)

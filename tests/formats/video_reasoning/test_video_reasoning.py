@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from llamafactory_hind.evaluation.score import run_score
+from llamafactory_hind.formats.align.tasks import join_tasks
 from llamafactory_hind.formats.problems import BadRowsError
 from llamafactory_hind.formats.video_reasoning.rows import find_problems, read_options, reply_of
 from llamafactory_hind.storage.clip_names import parse_clip
@@ -94,6 +95,11 @@ def test_which_examples_a_row_becomes(
     examples = align(setup, ROW | {"id": "other"}, ROW | changes, **info)
     mine = [json.loads(one["_columns"]) for one in examples]
     assert [one["task"] for one in mine if one["id"] == "q1"] == tasks
+
+
+def test_a_row_of_no_task_is_no_example_of_several_tasks_either() -> None:
+    """`target: reasoning` with `correct_only`, in `stage: reason_sft`."""
+    assert list(join_tasks(iter(()))) == []
 
 
 def test_unrefined_reasoning_is_one_key(setup: FormatSetup) -> None:

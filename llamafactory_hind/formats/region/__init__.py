@@ -1,0 +1,1 @@
+"""`formatting: region`: text that points into pictures (LSKD, arXiv 2312.04837)."""

@@ -1,0 +1,198 @@
+"""`region` rows on their way: tokens of our stages and the host's, the reward in original pixels, chat, real runs."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from llamafactory.data import get_template_and_fix_tokenizer
+from llamafactory.data.processor import SupervisedDatasetProcessor
+from llamafactory.hparams import DataArguments, ModelArguments
+from llamafactory.model import load_tokenizer
+from PIL import Image
+
+from llamafactory_hind.formats.media.drawn import draw_if_asked
+from llamafactory_hind.formats.processors.pairs import PairProcessor
+from llamafactory_hind.formats.processors.prompts import PromptProcessor
+from llamafactory_hind.rewards import load_rewards
+from shared.formats import FormatSetup
+from shared.stages import BASE, TRAIN, command, history, written
+from shared.warm import Processes
+
+
+WIDE = (1920, 822)  # the host feeds it as 1176 x 504: a box in original pixels would be off by 40 %
+BOX, OTHER = [960, 411, 1440, 548], [0, 0, 480, 274]
+AS_FED, OTHER_AS_FED = "[588, 252, 882, 336]", "[0, 0, 294, 168]"  # times 1176 / 1920, 504 / 822
+ROW = {
+    "images": ["wide.png"],
+    "regions": [{"image": 0, "box": BOX, "label": "dog"}, {"image": 0, "box": OTHER}],
+    "question": "What is beside <region:1>?",
+    "answer": "It is <region:0>.",
+    "external": [{"source": "other", "text": "<answer><region:0></answer>"}],
+    "chosen": "Yes.",
+    "rejected": "See <region:1>.",
+}
+
+
+def test_the_samples_of_the_repository(root: Path, tmp_path: Path) -> None:
+    shutil.copytree(root / "data_info", tmp_path, dirs_exist_ok=True)
+    setup = FormatSetup(tmp_path)
+    setup.data_args.template = "qwen2_vl_region"
+    info = {"file_name": "region_sample.json", "formatting": "region"}
+    found = setup.align(None, **info)
+    assert found["_response"][1][0]["content"] == "<box:1:29,15,84,70:dial> is round."
+    drawn = setup.align(None, **info, region_style="marks")
+    assert drawn["_prompt"][1][0]["content"] == "<image><image>Which is round, [0] or [1]?"
+    assert [draw_if_asked(entry).size for entry in drawn["_images"][1]] == [(112, 84)] * 2
+
+
+@pytest.fixture
+def setup(tmp_path: Path) -> FormatSetup:
+    Image.effect_noise(WIDE, 40).convert("RGB").save(tmp_path / "wide.png")
+    found = FormatSetup(tmp_path)
+    found.data_args.template = "qwen2_vl_region"
+    return found
+
+
+def processor_of(kind: Any, world: Path) -> Any:
+    modules = load_tokenizer(ModelArguments(model_name_or_path=str(world / "tiny")))
+    for name, value in {"image_max_pixels": 768 * 768, "image_min_pixels": 32 * 32}.items():
+        setattr(modules["processor"], name, value)
+    arguments = DataArguments(template="qwen2_vl_region", cutoff_len=10_000)
+    template = get_template_and_fix_tokenizer(modules["tokenizer"], arguments)
+    return kind(template=template, data_args=arguments, **modules)
+
+
+def test_prompts_of_rollouts_and_their_reward(small_world: Path, setup: FormatSetup) -> None:
+    """From the row to the reward: what the model writes in pixels as fed scores 1 against gold in original pixels."""
+    examples = setup.align([ROW], formatting="region")[:]
+    ours, host = (processor_of(kind, small_world) for kind in (PromptProcessor, SupervisedDatasetProcessor))
+    found, trained = ours.preprocess_dataset(examples), host.preprocess_dataset(examples)
+    prompt = found["prompt_input_ids"][0]
+    assert trained["input_ids"][0][: len(prompt)] == prompt
+    text = ours.tokenizer.decode(prompt, skip_special_tokens=False)
+    assert f'What is beside {{"bbox_2d": {OTHER_AS_FED}}}?' in text
+    answer = ours.tokenizer.decode([token for token in trained["labels"][0] if token != -100])
+    assert answer.startswith(f'It is {{"bbox_2d": {AS_FED}, "label": "dog"}}.')
+
+    columns = json.loads(found["columns"][0])
+    assert columns["answer"] == f'It is {{"bbox_2d": {AS_FED}, "label": "dog"}}.'
+    assert columns["external"][0]["text"] == f'<answer>{{"bbox_2d": {AS_FED}, "label": "dog"}}</answer>'
+    assert (columns["convention"], columns["image_size"]) == ("qwen2_5_vl", [1920, 822])
+    assert (columns["processed_size"], columns["boxes"]) == ([1176, 504], [[float(value) for value in BOX]])
+    rewards = load_rewards(["box_iou"], None, timeout=60)
+    given = {name: [value] * 3 for name, value in columns.items()}
+    right, as_original, none = rewards.score([answer, f"[{', '.join(map(str, BOX))}]", "there"], given).total
+    assert right == pytest.approx(1, abs=1e-6)
+    assert as_original < 0.2
+    assert none == 0
+
+
+def test_rollout_rows_with_gold_boxes_are_read_in_original_pixels_too(small_world: Path, setup: FormatSetup) -> None:
+    row = {"images": ["wide.png"], "prompt": "Where is the dog? Not at <box:0,0,480,274>.", "box": BOX}
+    examples = setup.align([row, {"prompt": "Nothing to see?", "box": None}], formatting="rollout")[:]
+    found = processor_of(PromptProcessor, small_world).preprocess_dataset(examples)
+    columns = json.loads(found["columns"][0])
+    assert columns["prompt"] == f'Where is the dog? Not at {{"bbox_2d": {OTHER_AS_FED}}}.'
+    rewards = load_rewards(["box_iou"], None, timeout=60)
+    assert rewards.score([AS_FED], {name: [value] for name, value in columns.items()}).total == [pytest.approx(1)]
+    assert "convention" not in json.loads(found["columns"][1])
+
+
+def test_pairs_write_a_box_that_one_answer_alone_has(small_world: Path, setup: FormatSetup) -> None:
+    examples = setup.align([ROW], formatting="region", ranking=True)[:]
+    ours = processor_of(PairProcessor, small_world)
+    found = ours.preprocess_dataset(examples)
+    assert ours.tokenizer.decode(found["chosen_ids"][0]).startswith("Yes.")
+    assert ours.tokenizer.decode(found["rejected_ids"][0]).startswith(f'See {{"bbox_2d": {OTHER_AS_FED}}}.')
+
+
+@pytest.mark.slow
+def test_chat_takes_boxes_and_its_answers_are_read_back(small_world: Path, setup: FormatSetup) -> None:
+    """What `llamafactory-cli chat` and `api` run; an untrained model writes anything, so an answer is given by hand."""
+    from llamafactory.chat import ChatModel
+
+    image = str(setup.folder / "wide.png")
+    settings = {"model_name_or_path": str(small_world / "tiny"), "template": "qwen2_vl_region", "max_new_tokens": 2}
+    chat = ChatModel({**settings, "infer_backend": "huggingface"})
+    engine = chat.engine
+    turns = [{"role": "user", "content": "What is in <box:960,411,1440,548>?"}]
+    given, _ = engine._process_args(
+        engine.model,
+        engine.tokenizer,
+        engine.processor,
+        engine.template,
+        engine.generating_args,
+        turns,
+        images=[image],
+    )
+    asked = engine.tokenizer.decode(given["inputs"][0])
+    assert f'What is in {{"bbox_2d": {AS_FED}}}?' in asked
+    assert asked.count("<|image_pad|>") == 1176 * 504 // 28**2
+    assert chat.chat([{"role": "user", "content": turns[0]["content"].replace("<image>", "")}], images=[image])
+    answer = f'{{"bbox_2d": {AS_FED}, "label": "dog"}}'
+    assert engine.template.mm_plugin.read_boxes(answer, image, engine.processor) == [tuple(BOX)]
+
+
+def run_settings(world: Path, out: Path, **changes: Any) -> dict[str, Any]:
+    kept = (
+        "template",
+        "do_train",
+        "finetuning_type",
+        "report_to",
+        "seed",
+        "cutoff_len",
+        "disable_gradient_checkpointing",
+    )
+    return {
+        **{name: BASE[name] for name in kept},
+        "template": "qwen2_vl_region",
+        "model_name_or_path": str(world / "tiny"),
+        "dataset_dir": str(world),
+        "media_dir": str(world),
+        "output_dir": str(out / "run"),
+        "cache_dir": str(out / "cache"),
+        "per_device_train_batch_size": 4,
+        "max_steps": 2,
+        "logging_steps": 1,
+        "save_strategy": "no",
+        "use_cpu": True,
+        **changes,
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.train
+def test_the_real_command_trains_on_drawn_regions(small_world: Path, tmp_path: Path) -> None:
+    """`stage: sft` on boxes and drawings at once, and an evaluation, in the user's own process."""
+    data = {"dataset": "region_train,region_marks_train", "eval_dataset": "region_marks_test"}
+    settings = run_settings(small_world, tmp_path, stage="sft", eval_strategy="steps", eval_steps=2, **data)
+    command(settings, tmp_path / "region")
+    assert all(0 < loss < 20 for loss in history(tmp_path / "run"))
+    assert history(tmp_path / "run", "eval_loss")
+    assert "media files of" in (tmp_path / "region.log").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.train
+def test_grpo_runs_on_region_rows(small_world: Path, tmp_path: Path) -> None:
+    """Half of the rows point: the others have no such reward and no weight in it."""
+    online = {"reward_funcs": ["box_iou"], "num_generations": 2, "max_new_tokens": 4}
+    settings = run_settings(small_world, tmp_path, stage="grpo", dataset="region_train", **online)
+    Processes(TRAIN, [str(written(settings, tmp_path / "grpo"))], tmp_path / "grpo.log").finish()
+    assert len(history(tmp_path / "run", "reward")) == 2
+
+
+def test_a_server_reads_boxes_as_numbers_and_sees_drawings(setup: FormatSetup) -> None:
+    from llamafactory_hind.engines.interface import Request
+    from llamafactory_hind.engines.server.data_urls import DataUrls
+    from llamafactory_hind.engines.server.protocol import build_messages
+    from llamafactory_hind.formats.media.drawn import with_drawing
+
+    request = Request([{"role": "user", "content": "Is <box:0:1,2,3,4.5:dog> here? <box:x>"}])
+    assert build_messages(request, {"images": []})[0]["content"] == "Is dog [1, 2, 3, 4.5] here? <box:x>"
+    urls = DataUrls(image_max_pixels=None, video_fps=1.0, video_max_frames=1)
+    path = str(setup.folder / "wide.png")
+    drawn = with_drawing(path, {"marks": "boxes", "boxes": [BOX], "numbers": [0]})
+    assert urls.encode("images", drawn) != urls.encode("images", path)
