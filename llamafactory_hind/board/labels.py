@@ -46,8 +46,6 @@ NAMES = {  # key -> English, Chinese; a key without an entry is its own name
     "kepo_gap_weight": ("Weigh by confidence gap", "按置信差加权"),
     "kepo_nll_weight": ("NLL weight", "NLL 权重"),
     "ref_logps_cache": ("Reference cache file", "参考概率缓存"),
-    "reason_weight": ("Weight of reasoning", "推理损失权重"),
-    "evaluate_answers": ("Write answers at evaluations", "评估时生成回答"),
     "external_ratio": ("Ratio of external actions", "外部比率"),
     "external_gamma": ("Gamma", "伽马系数"),
     "external_selection": ("How a group is made up", "组的选取方式"),
