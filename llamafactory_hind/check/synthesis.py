@@ -6,7 +6,7 @@ from ..config.command import join_lists, split_names
 from ..config.problem import ConfigError
 from ..formats.prompts.files import PromptError
 from ..pipelines.runner.command import build_arguments
-from ..pipelines.runner.pipeline import needs_answer, row_format
+from ..pipelines.runner.pipeline import checks_itself, needs_answer, needs_question, row_formats
 from ..pipelines.runner.prompting import describe_errors
 from ..pipelines.runner.rows import read_rows
 from .arguments import Request
@@ -26,7 +26,10 @@ def check_synthesis(request: Request, report: Report) -> None:
             max_samples=min(samples, default=None),
             shard=arguments.shard_of,
             needs_answer=needs_answer(pipeline),
-            formatting=row_format(pipeline),
+            needs_question=needs_question(pipeline),
+            checks_itself=checks_itself(pipeline),
+            formatting=row_formats(pipeline),
+            view=arguments.view,
         )
     except ConfigError as error:
         report.add_problems(error.problems, "rows")

@@ -58,10 +58,11 @@ def check_train(
             *CHECKS[stage](defaults() | usable),
             *host_keys(usable, stage, ROWS[stage]),
             *sharding_problems(usable, environ or {}, ROWS[stage]),
-            *missing_packages(usable),
             *inexact_resume(usable),
         ]
         problems += [problem for problem in found if problem.key not in named]
+        named |= {problem.key for problem in problems}  # what is refused needs no package
+        problems += [problem for problem in missing_packages(usable) if problem.key not in named]
         if use_mca:
             problems.append(Problem("USE_MCA", "1", f"it unset with `stage: {stage}`", "Megatron Core is the host's."))
     if not allow_extra_keys:

@@ -14,6 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from ...storage.atomic import write_by
 from ..interface import Prompt, Request
 from .encoding import collate, encode
 from .scoring import head_replaced, output_head
@@ -60,7 +61,8 @@ class CriticHeads(nn.Module):
         """Write the heads into a folder; `state` in place of their own weights."""
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in (state or self.state_dict()).items()}
         about = {"width": str(self.width), "pooling": self.pooling}
-        save_file(tensors, Path(folder) / FILE, metadata={"format": "pt", "critic": json.dumps(about)})
+        metadata = {"format": "pt", "critic": json.dumps(about)}
+        write_by(Path(folder) / FILE, lambda file: save_file(tensors, file, metadata=metadata))
 
     @classmethod
     def load(cls, folder: "str | Path") -> "CriticHeads":

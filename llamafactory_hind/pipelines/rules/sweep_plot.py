@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ...storage.atomic import write_by
+
 
 def plot_sweep(lines: Sequence[Mapping[str, Any]], scores: Sequence[float], path: Path) -> None:
     """Draw what each threshold keeps, with precision and recall where rows are rated, and the scores, into a PNG file.
@@ -25,4 +27,4 @@ def plot_sweep(lines: Sequence[Mapping[str, Any]], scores: Sequence[float], path
     sweep.legend()
     spread.hist(scores, bins=20, range=(0, 1), color="#4477aa")
     spread.set(title=f"Scores ({len(scores)} triples)", xlabel="score of acceptance", ylabel="triples")
-    figure.savefig(path, dpi=120)
+    write_by(path, lambda file: figure.savefig(file, dpi=120))

@@ -1,11 +1,12 @@
-"""Rows whose clips have their frames chosen: what an engine is shown is what the row records, and what training reads."""
+"""Rows whose clips have their frames chosen: what an engine is shown is what the row records, and what training reads.
+
+What opens files is imported where it is used: `synth --help` imports this module.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ...engines.server.engine import VIDEO_FPS, VIDEO_MAX_FRAMES
-from ...formats.media.clips import HOST_FPS, HOST_MAXLEN, Clip
 from ...storage.clip_names import decimal, is_clip
 from .arguments import SynthArguments
 from .row import Row
@@ -31,6 +32,9 @@ def frames_of(row: Row) -> Any:
 
 def frame_limits(arguments: SynthArguments) -> tuple[float, int]:
     """Return frames a second and frames at most, as the engine of a run takes them."""
+    from ...engines.server.engine import VIDEO_FPS, VIDEO_MAX_FRAMES
+    from ...formats.media.clips import HOST_FPS, HOST_MAXLEN
+
     is_server = arguments.engine == "openai"
     fps = arguments.host_settings.get("video_fps") or (VIDEO_FPS if is_server else HOST_FPS)
     most = arguments.host_settings.get("video_maxlen") or (VIDEO_MAX_FRAMES if is_server else HOST_MAXLEN)
@@ -40,6 +44,8 @@ def frame_limits(arguments: SynthArguments) -> tuple[float, int]:
 def _with_record(video: Any, fps: float, most: int) -> Any:
     if not is_clip(video):
         return video
+    from ...formats.media.clips import Clip
+
     clip = Clip(video)
     record: Mapping[str, Sequence[Any]] = clip.record(clip.sample(fps, most))
     seconds = tuple(map(decimal, record["seconds"]))
@@ -49,5 +55,7 @@ def _with_record(video: Any, fps: float, most: int) -> Any:
 def _record(video: Any) -> dict[str, list[Any]] | None:
     if not is_clip(video):
         return None
+    from ...formats.media.clips import Clip
+
     clip = Clip(video)
     return clip.record(clip.recorded or ())

@@ -31,9 +31,8 @@ KINDS: tuple[tuple[Callable[..., Any], Callable[..., Iterator[Question]]], ...] 
     (bounce_story, bounce_questions),
     (stop_story, stop_questions),
 )
-# The prompt of a teacher: shown in its lessons, and by `reasoning_prompt` of `synth`.
+# The prompt of a teacher in its lessons; `yaml_configs/toyworld/prompts/video_think.jinja` is the same for `synth`.
 THINK = "{{ media }}{{ question }}\n{{ choices | lettered }}\nThink, then answer.\n"
-PROMPT_FILE = "prompts/think.jinja"
 
 
 def build(out: Path, *, seed: int, size: str) -> dict[str, int]:
@@ -60,7 +59,6 @@ def build(out: Path, *, seed: int, size: str) -> dict[str, int]:
         files[f"video_{name}"] = list(_rows(rng, out, name, getattr(SIZES[size], name)))
     for name, rows in files.items():
         _write_json(out / "rows" / f"{name}.json", rows)
-    (out / PROMPT_FILE).write_text(THINK, encoding="utf-8")
     _write_json(out / "dataset_info.json", dataset_info())
     write = partial(write_checkpoint, texts=list(tokenizer_texts()), seed=seed, smallest_frame=SIDE)
     write(out / "tiny")
