@@ -14,6 +14,7 @@ from ..usage import Usage
 from .api_key import ApiKey
 from .connection import Connection, UnsupportedParameters
 from .data_urls import DataUrls
+from .parameters import OWN_PARAMETERS, VIDEO_FPS, VIDEO_MAX_FRAMES
 from .protocol import CAPABILITIES, build_messages, check_media
 from .retrying import CallFailed, FailedAttempt, backoff
 
@@ -23,20 +24,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("llamafactory.hind.engines.server.engine")
 Item = TypeVar("Item")
-OWN_PARAMETERS = {
-    "model",
-    "messages",
-    "n",
-    "temperature",
-    "top_p",
-    "top_k",
-    "max_tokens",
-    "seed",
-    "logprobs",
-    "stream",
-}
-VIDEO_FPS = 1.0  # [ours]
-VIDEO_MAX_FRAMES = 16  # [ours]
 
 
 class CallStore(Protocol):

@@ -311,7 +311,7 @@ def _read_server(content: Any, where: str, problems: list[str]) -> Server | None
 
 
 def _wrong_extra(extra: Any) -> list[str]:
-    from ..server.engine import OWN_PARAMETERS  # aiohttp takes its time
+    from ..server.parameters import OWN_PARAMETERS
 
     if not isinstance(extra, Mapping):
         return [f"extra_body: got {type(extra).__name__}, expected a mapping."]

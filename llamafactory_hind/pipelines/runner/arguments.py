@@ -146,7 +146,7 @@ class SynthArguments:
             except ValueError as error:
                 remedy = str(error).removeprefix("base_urls: ")
                 yield Problem("base_url", "(see there)", "addresses such as http://localhost:8000/v1", remedy)
-        from ...engines.server.engine import OWN_PARAMETERS  # aiohttp takes its time
+        from ...engines.server.parameters import OWN_PARAMETERS
 
         clash = sorted(OWN_PARAMETERS & set(self.extra_body or {}))
         if clash:
@@ -182,7 +182,7 @@ class SynthArguments:
         as_host = bool(self.host_settings.get("media_as_host"))
         if self.engine == "hf":
             return MediaView.of(self.host_settings, as_host=as_host)
-        from ...engines.server.engine import VIDEO_FPS, VIDEO_MAX_FRAMES  # aiohttp takes its time
+        from ...engines.server.parameters import VIDEO_FPS, VIDEO_MAX_FRAMES
 
         server = {"video_fps": VIDEO_FPS, "video_maxlen": VIDEO_MAX_FRAMES, **self.host_settings}
         return replace(MediaView.of(server, as_host=as_host), image_max_pixels=server.get("image_max_pixels"))

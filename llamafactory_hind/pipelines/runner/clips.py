@@ -32,7 +32,7 @@ def frames_of(row: Row) -> Any:
 
 def frame_limits(arguments: SynthArguments) -> tuple[float, int]:
     """Return frames a second and frames at most, as the engine of a run takes them."""
-    from ...engines.server.engine import VIDEO_FPS, VIDEO_MAX_FRAMES
+    from ...engines.server.parameters import VIDEO_FPS, VIDEO_MAX_FRAMES
     from ...formats.media.clips import HOST_FPS, HOST_MAXLEN
 
     is_server = arguments.engine == "openai"
