@@ -40,18 +40,29 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the parser: a sub-command for each family."""
     parser = argparse.ArgumentParser(
         prog="python -m llamafactory_hind.importers",
-        description="Write a released data set as `hindsight` or `rollout` rows.",
+        description="Write a released data set as rows of our formats.",
     )
     families = parser.add_subparsers(dest="family", required=True)
     for name in importer_names():
         importer = get_importer(name)
         family = families.add_parser(name, help=importer.SUMMARY, description=importer.SUMMARY)
         importer.add_arguments(family)
+        media = media_of(name)
         family.add_argument(
-            "--images", type=Path, required=True, help="folder of the pictures: `media_dir` of later runs"
+            f"--{media}",
+            dest="images",
+            type=Path,
+            required=True,
+            help=f"folder of the {media}: `media_dir` of later runs",
+        )
+        family.add_argument(
+            "--missing",
+            choices=["stop", "skip"],
+            default="stop",
+            help=f"questions without their {media}: an error, or left out",
         )
         family.add_argument("--out", type=Path, required=True, help="file to write, .json or .jsonl")
-        family.add_argument("--skip-missing-images", action="store_true", help="leave out questions without picture")
+        family.add_argument("--skip-missing-images", action="store_true", help="the same as --missing skip")
         family.add_argument(
             "--dataset-dir", type=Path, help="folder of dataset_info.json; without it nothing is registered"
         )
@@ -74,18 +85,20 @@ def run_import(arguments: argparse.Namespace) -> None:
             "--out has an unknown file ending.", [str(arguments.out)], "Give a name that ends in .json or .jsonl."
         )
     refuse_outputs(arguments)
+    arguments.skip_missing_images |= arguments.missing == "skip"
     entries = get_importer(arguments.family).read_entries(arguments)
     if not entries:
         raise ImportRefused("The files have no question.", [], "Give the released files.")
-    placed, skipped = place_images(entries, arguments.images, skip_missing=arguments.skip_missing_images)
+    media = media_of(arguments.family)
+    placed, skipped = place_images(entries, arguments.images, skip_missing=arguments.skip_missing_images, field=media)
     formatting = formatting_of(arguments.family)
     refuse_bad_rows(placed, formatting)
     rows = [row for _, row in placed]
     info = prepare_info(arguments.dataset_dir)
     write_rows(arguments.out, rows, by="importers")
-    print(
-        f"{arguments.out}: {len(rows)} rows{f', {skipped} left out: their pictures are missing' if skipped else ''}."
-    )
+    word = "pictures" if media == "images" else media
+    left_out = f", {skipped} left out: their {word} are missing" if skipped else ""
+    print(f"{arguments.out}: {len(rows)} rows{left_out}.")
     entry = {"formatting": formatting}
     if formatting == "hindsight":
         tell_what_is_unusual(rows, arguments.target)
@@ -116,6 +129,11 @@ def refuse_outputs(arguments: argparse.Namespace) -> None:
 
 def _paths(value: Any) -> list[Path]:
     return [one for one in (value if isinstance(value, list) else [value]) if isinstance(one, Path)]
+
+
+def media_of(family: str) -> str:
+    """Return what the rows of a family show: `images` or `videos`."""
+    return getattr(get_importer(family), "MEDIA", "images")
 
 
 def formatting_of(family: str) -> str:

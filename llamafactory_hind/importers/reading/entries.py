@@ -94,13 +94,23 @@ def read_json(path: Path, kind: type) -> Any:
         ImportRefused: the file is missing, unreadable or of another type.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_object)
     except (OSError, ValueError) as error:
         raise ImportRefused("A file cannot be read.", [f"{path}: {error}"], "Correct the path or the file.") from None
     if not isinstance(content, kind):
         problem = f"{path}: got {show(content)}, expected {KINDS[kind]} at the top level"
         raise ImportRefused("A file does not have the released form.", [problem], "Give the released file.")
     return content
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object; Python alone would keep the last of two equal keys, without a word."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"an object has the key {twice!r} twice")
+    return found
 
 
 def most_common(answers: Sequence[str]) -> str:

@@ -20,32 +20,33 @@ def names_2017(split: str, image_id: int) -> tuple[str, str]:
 
 
 def place_images(
-    entries: Sequence[Entry], folder: Path, *, skip_missing: bool
+    entries: Sequence[Entry], folder: Path, *, skip_missing: bool, field: str = "images"
 ) -> tuple[list[tuple[Entry, dict[str, Any]]], int]:
-    """Return (entry, row with `images`) for every entry whose picture is there, and the number of those left out.
+    """Return (entry, row with its medium) for every entry whose medium is there, and the number of those left out.
 
     Args:
         entries: in order.
-        folder: of the pictures; `images` are relative to it.
-        skip_missing: leave entries without their picture out.
+        folder: of the media, which are relative to it.
+        skip_missing: leave entries without their medium out.
+        field: `images` or `videos`.
 
     Raises:
         ImportRefused: a picture is missing, and entries may not be left out or none would remain.
     """
+    word = "pictures" if field == "images" else field
     if not folder.is_dir():
-        raise ImportRefused("--images is not a folder.", [str(folder)], "Give the folder of the pictures.")
+        raise ImportRefused(f"--{field} is not a folder.", [str(folder)], f"Give the folder of the {word}.")
     placed, missing = [], []
     for entry in entries:
         name = next((name for name in entry.images if (folder / name).is_file()), None)
         if name is None:
             missing.append(f"{entry.place}: {folder / entry.images[0]}")
         else:
-            row_id = {"id": entry.row["id"], "images": [name]}
+            row_id = {"id": entry.row["id"], field: [name]}
             placed.append((entry, row_id | entry.row))
     if missing and (not skip_missing or not placed):
+        flag = "--skip-missing-images" if field == "images" else "--missing skip"
         also = ", ".join(f"`{name}`" for name in entries[0].images)
-        remedy = f"Looked for names such as {also} in {folder}. Correct --images, or give --skip-missing-images."
-        raise ImportRefused(
-            f"The pictures of {len(missing)} of {len(entries)} questions are missing.", missing, remedy
-        )
+        remedy = f"Looked for names such as {also} in {folder}. Correct --{field}, or give {flag}."
+        raise ImportRefused(f"The {word} of {len(missing)} of {len(entries)} questions are missing.", missing, remedy)
     return placed, len(missing)
