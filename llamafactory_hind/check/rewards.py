@@ -35,6 +35,8 @@ def check_rewards(keys: Any, rows: Any, name: str, report: Report) -> None:
     except RewardError as error:
         report.add("error", "rewards", name, str(error))
         return
+    if (told := rewards.describe_golds(golds)) is not None:
+        report.add("note", "rewards", name, told)
     for reward, scores in each.items():
         _judge(reward, scores, golds, name, report)
 

@@ -11,10 +11,12 @@ import re
 import subprocess
 import sys
 import threading
+from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
 from ..config.problem import shorten
+from .gold import compare, read_gold
 
 
 logger = logging.getLogger("llamafactory.hind.rewards")
@@ -24,6 +26,8 @@ REMEMBERED = 65536
 DELIMITED = re.compile(r"\$|\\\(|\\\[|\\boxed")
 LATEX = re.compile(r"[\\^_{}]|^[(\[]")
 COMMAND = re.compile(r"\\(?:text|mathrm|mbox)\s*\{[^{}]*\}|\\[A-Za-z]+")
+SIGN = re.compile(r"^\s*\+(?=[\d.])")  # math-verify finds no number in +3
+SCIENTIFIC = re.compile(r"[-+]?\d+(\.\d+)?[eE][-+]?\d{1,2}")
 WORD = re.compile(r"[A-Za-z]{2}|\n")
 
 
@@ -31,12 +35,24 @@ WORD = re.compile(r"[A-Za-z]{2}|\n")
 def is_equal(gold: str, prediction: str) -> bool | None:
     """Say whether two texts are the same mathematics; None, with a warning, where that takes five seconds of the processor.
 
-    LaTeX without dollar signs and without words is read as LaTeX; from any other text, math-verify takes the expression it
-    finds. Texts in which it finds none are not equal.
+    A gold text is read whole, by a rule of its kind (`gold.read_gold`) or by math-verify. LaTeX without dollar signs and without
+    words is read as LaTeX. From a longer answer, what has the form of the gold text is taken.
 
     Raises:
         RuntimeError: math-verify cannot be started.
     """
+    read = read_gold(gold)
+    if read.kind != "mathematics":
+        return compare(read, prediction, _equal_parts)
+    return _as_mathematics(gold, prediction)
+
+
+def _equal_parts(gold: str, prediction: str) -> bool | None:
+    """Compare two entries of a list, or two numbers: each is one text."""
+    return True if gold.split() == prediction.split() else is_equal(gold, prediction)
+
+
+def _as_mathematics(gold: str, prediction: str) -> bool | None:
     equal = _WORKER.ask(_delimit(gold), _delimit(prediction))
     if equal is None:
         texts = f"{shorten(prediction)} with {shorten(gold)}"
@@ -47,6 +63,9 @@ def is_equal(gold: str, prediction: str) -> bool | None:
 
 
 def _delimit(text: str) -> str:
+    text = SIGN.sub("", text)
+    if SCIENTIFIC.fullmatch(text.strip()):  # math-verify takes e for Euler's number
+        return f"{Decimal(text.strip()):f}"
     is_bare = LATEX.search(text) and not DELIMITED.search(text) and not WORD.search(COMMAND.sub(" ", text))
     return f"${text}$" if is_bare else text
 

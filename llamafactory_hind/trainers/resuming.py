@@ -99,7 +99,8 @@ def _plain(start: Any) -> Any:
 def _prepare(args: "HostArguments", given: Any) -> Start:
     output, run, plan = Path(args.training.output_dir), run_of(args), plan_of(args)
     record = read_run(output)
-    refuse_other_run(output, record and record["run"], run)
+    if record is not None and _has_work(output):  # a run that failed before its first step leaves nothing to keep
+        refuse_other_run(output, record["run"], run)
     lock = lock_folder(output)
     tidy(output)
     if getattr(args.training, "overwrite_output_dir", False):
@@ -130,6 +131,12 @@ def refuse_other_run(folder: Path, before: Mapping[str, Any] | None, run: Mappin
             remedy = f"{ELSEWHERE}."
         got = f"{folder}, of another run ({'; '.join(changed)})"
         raise ConfigError([Problem("output_dir", got, "a new folder, or that of this run", remedy)])
+
+
+def _has_work(output: Path) -> bool:
+    """Say whether a folder has anything that a run made: checkpoints, weights, completions, lines of the log."""
+    patterns = ("checkpoint-*", "completions/*.parquet", "trainer_log.jsonl", "*/adapter_model.*", "adapter_model.*")
+    return any(next(output.glob(pattern), None) is not None for pattern in (*patterns, *WEIGHTS, *INDEXES))
 
 
 def _finished(output: Path, record: Mapping[str, Any] | None, plan: Mapping[str, Any]) -> int | None:

@@ -98,7 +98,7 @@ class Converter(RowConverter):
         fields = read_fields(row, self.options)
         if any(problem.field.startswith("images[") for problem in problems) or any(record_problems(fields)):
             return
-        pictures = self._media(fields.get("images")) or []
+        pictures = self._opened_media(fields)["images"]
         as_host = bool(getattr(self.data_args, "media_as_host", False))
         yield from box_problems(read_row(fields), [picture_size(picture, as_host=as_host) for picture in pictures])
         if self._region_options.region_style in DRAWN:

@@ -2,18 +2,20 @@
 
 import math
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ...config.problem import first_of, shorten
-from ..columns import finite_number
+from ..columns import GOLD, finite_number
 from ..errors import RewardError
+from ..gold import describe_golds
 from .calling import Call, Reply, ReplyError, Reward
 from .limits import Loop, OutOfTime
 from .loading import find_function, name_functions
 
 
+READ_GOLDS = {"accuracy", "math", "numeric_tolerance"}  # rewards that compare by the kind of the gold text
 ROW_IDS = ("row_id", "id")  # columns by which an error names a row
 
 
@@ -56,6 +58,20 @@ class Rewards:
         """
         columns = {name: [value, value] for name, value in row_columns.items()}
         return self._score([completion, completion], columns, "Rewards were tested on a row of the data.")
+
+    def describe_golds(self, rows: Iterable[Mapping[str, Any]]) -> str | None:
+        """Say in one line how the gold texts of rows are read; None where no reward of the run reads them.
+
+        Args:
+            rows: columns of rows.
+        """
+        if not READ_GOLDS & set(self.names):
+            return None
+        texts = [str(row[name]) for row in rows for name in GOLD if row.get(name) is not None]
+        kinds = [
+            f"{count} {kind} ({', '.join(map(shorten, examples))})" for kind, count, examples in describe_golds(texts)
+        ]
+        return f"Gold texts are read as: {'; '.join(kinds)}." if kinds else None
 
     def score(self, completions: Sequence[str], columns: Mapping[str, Sequence[Any]]) -> Scored:
         """Score completions; those of coroutine functions are awaited while the others run.

@@ -1,13 +1,18 @@
 """Between rollouts and rewards: texts and columns out, tensors in. What a reward is stays the stage's business."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
+from llamafactory.extras import logging
 
 from ...formats.fields import columns_of
 from .records import Rollout, Scores, padded
+
+
+logger = logging.get_logger("llamafactory.hind.trainers.rollouts.rewards")
+TOLD_ROWS = 2000  # [ours] rows whose gold texts are looked at before training
 
 
 class Scored(Protocol):
@@ -54,6 +59,13 @@ def check_rewards(check: Callable[[Mapping[str, Any], str], Any], dataset_module
         row = dataset[0]
         columns = {**row_columns(row), "completion_ids": [0]}
         check(columns, str(columns.get("answer") or ""))
+
+
+def tell_golds(describe: Callable[[Iterable[Mapping[str, Any]]], str | None], dataset: Any) -> None:
+    """Log once how the gold texts of the first rows are read: a misread one would reward wrong answers in silence."""
+    told = describe(columns_of(dataset[place]) for place in range(min(len(dataset), TOLD_ROWS)))
+    if told is not None:
+        logger.info_rank0(told)
 
 
 def row_columns(feature: Mapping[str, Any]) -> dict[str, Any]:

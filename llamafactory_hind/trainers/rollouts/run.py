@@ -1,6 +1,6 @@
 """One run of an online stage, from the host's arguments to the model card; what the stage is, its annotator says."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -16,7 +16,7 @@ from ..host import HostArguments
 from ..row_guard import RowGuard
 from ..rows import read_rows
 from .batch import prompt_of
-from .rewards import check_rewards
+from .rewards import check_rewards, tell_golds
 from .trainer import RolloutTrainer
 from .writing import RolloutOptions
 
@@ -33,6 +33,9 @@ class Checked(Protocol):
 
     def check(self, row: Mapping[str, Any], completion: str) -> Any:
         """Raise if a reward does not work."""
+
+    def describe_golds(self, rows: Iterable[Mapping[str, Any]]) -> str | None:
+        """Say how the gold texts of rows are read."""
 
 
 def run_online(
@@ -57,6 +60,7 @@ def run_online(
     dataset_module = read_rows(args, template, tokenizer_module)
     check_rewards(rewards.check, dataset_module)
     if trains:
+        tell_golds(rewards.describe_golds, dataset_module["train_dataset"])
         check_dataset(dataset_module["train_dataset"])
     model = load_model(tokenizer, args.model, args.finetuning, trains)
     loaded = LoadedModel(model, tokenizer, tokenizer_module["processor"], template)
