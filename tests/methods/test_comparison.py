@@ -21,6 +21,7 @@ OFF = {
     "group_reward_range": None,
     "overlong_buffer": 0,
     "overlong_penalty": 1.0,
+    "temporal_weight": 0.0,
 }
 
 
