@@ -75,7 +75,9 @@ def test_a_bad_row_stops_the_command_before_the_model_is_loaded(small_world: Pat
     options = {"stage": "sft", "dataset": "mine", "dataset_dir": str(data)}
     run = train(settings_of(small_world, tmp_path, **options))
     assert run.returncode != 0
-    assert "rows.jsonl, row 2, field `images[0]`: got 'gone.png', expected a readable image" in run.stderr
+    assert "rows.jsonl, row 2, field `images[0]`: got 'gone.png', expected a readable image" in " ".join(
+        run.stderr.split()
+    )  # wrapped where COLUMNS is set
     assert "loading weights file" not in (run.stdout + run.stderr).lower()
 
     run = train(settings_of(small_world, tmp_path, **options, skip_bad_rows=True))
