@@ -21,11 +21,13 @@ class Annotator(Protocol):
         components: of the loss.
         resampling: finds other prompts in the place of those that teach nothing; None keeps every prompt.
         objective: numbers a token that need the policy's hidden states; None where there are none.
+        record: what a reader of the completions must know of the method, such as the rule of a `gate`.
     """
 
     components: "Sequence[Component]"
     objective: "TokenObjective | None" = None
     resampling: "DynamicSampling | None" = None
+    record: Mapping[str, Any] = {}
 
     def score(self, rollouts: list[Rollout]) -> Scores:
         """Return the rewards of groups of equal size; used as it is while evaluating."""
