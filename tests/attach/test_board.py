@@ -37,7 +37,10 @@ def form(engine: Any, **changes: Any) -> dict[Any, Any]:
     """What the page sends: every element's first value, and `changes` of the Train tab."""
     from gradio.components import FormComponent
 
-    elements = [element for element in engine.manager.get_elem_list() if isinstance(element, FormComponent)]
+    named = engine.manager._id_to_elem.items()  # elements of our tabs are sent by their own events alone
+    elements = [
+        element for name, element in named if isinstance(element, FormComponent) and not name.startswith("hind.")
+    ]
     data = {element: element.value for element in elements}
     top = {"top.lang": "en", "top.model_name": "Custom", "top.model_path": "m", "train.output_dir": "out"}
     for name, value in (top | {f"train.{name}": value for name, value in changes.items()}).items():
