@@ -42,7 +42,7 @@ class BoxReader:
         if not isinstance(image, int) or not 0 <= image < len(pictures):
             return [[] for _ in texts]
         reader = None
-        found = []
+        found: list[list[Any]] = []
         for text in texts:
             if not any(sign in text for sign in "[(<{"):
                 found.append([])
