@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ...config.problem import ConfigError, Problem
-from ...storage.completion_files import FOLDER
-from .page import Browser
 from .places import who_reaches
 
 
@@ -72,6 +70,7 @@ def serve(argv: Sequence[str]) -> None:
     import gradio as gr
     from starlette.middleware import Middleware
 
+    from .page import Browser
     from .widgets import build, start
 
     theme = gr.themes.Default(
@@ -117,6 +116,8 @@ def check_folder(name: str, folder: Path) -> Path:
     """
     if not folder.exists():
         raise ConfigError([Problem(name, str(folder), "a folder that is there", "Correct the path.")])
+    from ...storage.completion_files import FOLDER  # with pyarrow, which `--help` does without
+
     folder = folder.resolve()
     return folder.parent if folder.is_file() or folder.name == FOLDER else folder
 
