@@ -108,7 +108,8 @@ def completions(out: Path) -> Any:
 
     if not (out / "completions").is_dir():
         return None
-    return [pq.read_table(file).to_pylist() for file in sorted((out / "completions").glob("*.parquet"))]
+    files = sorted(file for file in (out / "completions").glob("*.parquet") if not file.name.startswith("."))
+    return [pq.read_table(file).to_pylist() for file in files]
 
 
 def runs_of(work: Path, stage: str) -> Any:

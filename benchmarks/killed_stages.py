@@ -34,6 +34,8 @@ def write_all(world: Path, folder: Path) -> None:
     action = {"source": "large", "text": "<think>I see.</think><answer>moss</answer>", "logprob": None}
     questions = [{"id": f"r{i}", "question": f"What is told of thing {i}?", **shown[i]} for i in range(16)]
     register(folder, "external", [{**row, "external": [action]} for row in asked], formatting="rollout")
+    spoilt = [{**row, "prompt": None} if i == 3 else row for i, row in enumerate(asked)]
+    register(folder, "some_bad", spoilt, formatting="rollout")
     hinted = [{**row, "hint": f"Look at {row['id']}."} if i % 3 else row for i, row in enumerate(asked)]
     register(folder, "hinted", hinted, formatting="rollout")
     pairs = [{**row, "answer": "moss", "chosen": "it eats moss", "rejected": "it fears bells"} for row in questions]

@@ -37,7 +37,7 @@ class Reader:
         from llamafactory_hind.trainers.host import HostArguments
 
         self.kind, self.work = kind, work
-        entry = {"file_name": "rows.jsonl", **kind.entry}
+        entry = {"file_name": "rows.jsonl", **kind.entry}  # `bombs` has another file
         (work / "dataset_info.json").write_text(json.dumps({"rows": entry}))
         settings = {
             **{"model_name_or_path": str(world / "tiny"), "template": "qwen2_vl", "dataset": "rows", "do_train": True},
@@ -55,10 +55,18 @@ class Reader:
         Raises:
             Exception: whatever ends the reading.
         """
-        from llamafactory_hind.trainers.rows import read_rows
-
         content = "\n".join(texts).encode("utf-8", "surrogatepass")
         (self.work / "rows.jsonl").write_bytes(content)
+        return self.read_whole(collate=False)
+
+    def read_whole(self, *, collate: bool = True) -> tuple[int, int]:
+        """Read the file that is there; see `read`.
+
+        Args:
+            collate: open the media of the good rows, as a batch of training does.
+        """
+        from llamafactory_hind.trainers.rows import read_rows
+
         for file in (self.work / "out" / "bad_rows").glob("*.jsonl"):
             file.unlink()
         rows = read_rows(self.args, self.template, self.module)["train_dataset"]
@@ -66,6 +74,10 @@ class Reader:
         for entry in listed:
             if not (entry["file"] and entry["row"] and entry["field"] and entry["reason"]):
                 raise AssertionError(f"a bad row without a name: {entry}")
+        for row in rows if collate else ():
+            media = [row[kind] or [] for kind in ("images", "videos", "audios")]
+            counts = [[len(items)] for items in media]
+            self.template.mm_plugin.get_mm_inputs(*media, *counts, [row["prompt_input_ids"]], self.module["processor"])
         return len(rows), len({entry["row"] for entry in listed})
 
     def _listed(self) -> Iterator[dict[str, Any]]:
@@ -82,7 +94,7 @@ def is_named(error: BaseException) -> bool:
     from llamafactory_hind.storage.rows import RowsError
 
     text = str(error)
-    return isinstance(error, ConfigError | BadRowsError | RowsError) and "rows.jsonl" in text and len(text) < 100_000
+    return isinstance(error, ConfigError | BadRowsError | RowsError) and "rows." in text and len(text) < 100_000
 
 
 class Tally:
