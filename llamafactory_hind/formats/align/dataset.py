@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from llamafactory.hparams import DataArguments
     from transformers import Seq2SeqTrainingArguments
 
-    from ..converter import RowConverter
-
 
 # A child of the host's logger: its handlers print and fill LLaMA Board's log.
 logger = logging.get_logger("llamafactory.hind.formats.align.dataset")
@@ -154,7 +152,7 @@ def _media_check(data_args: "DataArguments", run: Run | None) -> MediaCheck:
 class RowCheck:
     """What it takes to check a row, and what to do with a bad one."""
 
-    converter: "RowConverter | HostRows"
+    converter: Any  # of our formats `RowConverter`, of the host's `HostRows`
     locator: RowLocator
     media: MediaCheck
     texts: TextCheck
