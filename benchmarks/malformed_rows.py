@@ -4,6 +4,8 @@ A row is accepted, left out with its file, row and field in the side file, or en
 else counts as a traceback; a row that takes longer than a limit hangs.
 """
 
+import contextlib
+import io
 import json
 import random
 import signal
@@ -69,7 +71,8 @@ class Reader:
 
         for file in (self.work / "out" / "bad_rows").glob("*.jsonl"):
             file.unlink()
-        rows = read_rows(self.args, self.template, self.module)["train_dataset"]
+        with contextlib.redirect_stdout(io.StringIO()):  # the host prints an example
+            rows = read_rows(self.args, self.template, self.module)["train_dataset"]
         listed = list(self._listed())
         for entry in listed:
             if not (entry["file"] and entry["row"] and entry["field"] and entry["reason"]):
