@@ -109,22 +109,31 @@ class Tally:
         self.faults: list[str] = []
 
     def take(self, texts: list[str]) -> None:
-        """Read some lines."""
+        """Read some lines; a blank one is no row."""
+        texts = [text for text in texts if text.strip()]
+        if not texts:
+            return
         try:
             good, bad = limited(lambda: self.reader.read(texts))
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt):
                 raise
             if len(texts) > 1:
-                self.take(texts[: len(texts) // 2])
-                self.take(texts[len(texts) // 2 :])
+                self._halves(texts)
                 return
             self._judge(error, texts[0])
             return
         lost = sum(bool(text.strip()) for text in texts) - good - bad
+        if lost > 0 and len(texts) > 1:
+            self._halves(texts)
+            return
         self.ends.update({"accepted": good, "left out, named": bad, "lost": max(lost, 0)})
         if lost > 0:
             self.faults.append(f"{lost} of {len(texts)} rows are lost: {texts[0][:300]}")
+
+    def _halves(self, texts: list[str]) -> None:
+        self.take(texts[: len(texts) // 2])
+        self.take(texts[len(texts) // 2 :])
 
     def _judge(self, error: BaseException, text: str) -> None:
         if is_named(error):

@@ -85,3 +85,11 @@ def test_bad_ones_are_left_out_and_listed(setup: FormatSetup) -> None:
     assert [row["_source"].rpartition(", ")[2] for row in rows] == ["row 2", "row 4"]
     assert rows[0]["_prompt"][0]["content"] == "<image>Is it?"
     assert [(entry["row"], entry["field"]) for entry in setup.skipped()] == [(1, "conversations"), (3, "images[0]")]
+
+
+@pytest.mark.parametrize("info", [SHAREGPT, {"formatting": "rollout"}])
+def test_where_no_row_can_be_read_each_is_named(setup: FormatSetup, info: dict[str, Any]) -> None:
+    (setup.folder / "rows.jsonl").write_text('"a text"\n{"a": 1,}\n')
+    with pytest.raises(BadRowsError, match="2 bad rows of 2") as error:
+        setup.align(None, file_name="rows.jsonl", **info)
+    assert "rows.jsonl, row 2" in str(error.value)

@@ -66,6 +66,7 @@ def align_dataset(
         return _align_host_rows(host_align, dataset, dataset_attr, data_args, training_args, locator)
     first = next(iter(dataset.with_format("arrow") if isinstance(dataset, Dataset) else dataset), None)
     if first is None:
+        _refuse_unreadable(locator, training_args)
         raise ValueError(f"Dataset {locator.name} ({locator.path}) has no rows.")
     converter = get_converters()[dataset_attr.formatting](dataset_attr, data_args)
     check = RowCheck(
@@ -104,6 +105,17 @@ def align_dataset(
     )
 
 
+def _refuse_unreadable(locator: RowLocator, training_args: "Seq2SeqTrainingArguments") -> None:
+    """Name the rows of a dataset of which none can be read.
+
+    Raises:
+        BadRowsError: there are some.
+    """
+    if unreadable := locator.unreadable():
+        side_file = _side_file(training_args, locator)
+        raise BadRowsError(unreadable, dataset=locator.name, checked=len(unreadable), side_file=side_file)
+
+
 def _align_host_rows(
     host_align: Callable[..., Dataset | IterableDataset],
     dataset: Dataset,
@@ -116,6 +128,8 @@ def _align_host_rows(
 
     `_source` and `_side_file` are those of our formats: a processor names and lists a row that it cannot encode.
     """
+    if not len(dataset):
+        _refuse_unreadable(locator, training_args)
     run = RUN.get()
     check = RowCheck(
         converter=HostRows(dataset_attr, data_args),
