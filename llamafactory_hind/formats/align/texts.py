@@ -39,7 +39,7 @@ class TextCheck:
         """Read the keys of a run."""
         if run is None:
             return cls()
-        controls = ControlTokens.of(run.tokenizer, run.template.mm_plugin)
+        controls = ControlTokens.of(run.tokenizer, run.template)
         return cls(controls, getattr(data_args, "control_tokens", "error") == ESCAPE, run.template)
 
     @property
