@@ -117,7 +117,11 @@ def select_sharing(trainer: MatchingTrainer, args: HostArguments) -> None:
         with trainer.precision():
             batch = trainer._prepare_inputs(trainer.data_collator([dict(row) for row in some]))
             texts = {name: batch.pop(name) for name in TEXT_KEYS}
-            reason = why_not_shared(matcher, batch, texts)
+            memory = matcher.reader.remember(matcher.body, batch, texts)
+            pairs = [
+                (place, memory.tails[(place + step) % len(some)]) for place in range(len(some)) for step in (0, 1)
+            ]
+            reason = why_not_shared(matcher, memory, *zip(*pairs, strict=True))
     finally:
         model.train(training)
     matcher.reader.packed = reason is None

@@ -65,6 +65,14 @@ class Body(Protocol):
             pairs: states of pictures, texts and pairs are wanted.
         """
 
+    def text_states(
+        self, model: nn.Module, heads: MatchingHeads, inputs: Mapping[str, Any], texts: Mapping[str, torch.Tensor]
+    ) -> torch.Tensor:
+        """Return states (N, H) of `text_ids` and `text_mask`, of as many texts as there are; `inputs` are of any batch."""
+
+    def remember(self, model: nn.Module, inputs: Mapping[str, Any], texts: Mapping[str, torch.Tensor]) -> Any:
+        """Return what `match` needs of a batch that is not read otherwise."""
+
     def match(
         self, model: nn.Module, heads: MatchingHeads, memory: Any, images: Sequence[int], texts: Sequence[torch.Tensor]
     ) -> torch.Tensor:

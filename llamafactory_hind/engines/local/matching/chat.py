@@ -16,7 +16,8 @@ from ..scoring import head_replaced, output_head
 from ..towers import TowerCache
 from .bodies import Reading, row_sums
 from .heads import MatchingHeads
-from .mixing import mix, text_states
+from .mixing import last_states, mix
+from .texts import unpadded
 
 
 class Memory(NamedTuple):
@@ -67,11 +68,20 @@ class ChatBody:
             if not pairs:
                 return found
             ends = texts["media_ends"]
-            text = pooled_states(model, _text_inputs(inputs, texts), pooling="last")
+            text = self.text_states(model, heads, inputs, texts)
         own = at(hidden, last_places(inputs["attention_mask"].bool()))
-        tails = [row[: int(length)] for row, length in zip(texts["tail_ids"], texts["tail_mask"].sum(1), strict=True)]
-        memory = Memory(inputs, ends.tolist(), tails)
-        return found._replace(image=at(hidden, ends), text=text, own=own, memory=memory)
+        return found._replace(image=at(hidden, ends), text=text, own=own, memory=_memory(inputs, texts))
+
+    def text_states(
+        self, model: nn.Module, heads: MatchingHeads, inputs: Mapping[str, Any], texts: Mapping[str, torch.Tensor]
+    ) -> torch.Tensor:
+        """Return states (N, H) of texts; see `bodies.Body`."""
+        return pooled_states(model, _text_inputs(inputs, texts), pooling="last")
+
+    def remember(self, model: nn.Module, inputs: Mapping[str, Any], texts: Mapping[str, torch.Tensor]) -> Memory:
+        """Return what `match` needs; see `bodies.Body`."""
+        self._towers.clear()
+        return _memory(inputs, texts)
 
     def match(
         self,
@@ -96,7 +106,7 @@ class ChatBody:
     ) -> list[tuple[list[int], torch.Tensor]]:
         """Read all texts of a picture in one row."""
         mixed = mix(model, memory.inputs, memory.ends, [[texts[number] for number in row] for row in own], packed=True)
-        return [([number for row in own for number in row], text_states(model, mixed))]
+        return [([number for row in own for number in row], last_states(model, mixed))]
 
     def _apart(
         self, model: nn.Module, memory: Memory, own: list[list[int]], texts: Sequence[torch.Tensor]
@@ -107,7 +117,7 @@ class ChatBody:
             chosen = [
                 [texts[row[turn]]] if turn < len(row) else [memory.tails[place]] for place, row in enumerate(own)
             ]
-            states = text_states(model, mix(model, memory.inputs, memory.ends, chosen, packed=False))
+            states = last_states(model, mix(model, memory.inputs, memory.ends, chosen, packed=False))
             wanted = [place for place, row in enumerate(own) if turn < len(row)]
             parts.append(([own[place][turn] for place in wanted], states[wanted]))
         return parts
@@ -115,6 +125,11 @@ class ChatBody:
     def _once(self) -> Any:
         """Compute what frozen towers make of the pictures once a batch."""
         return self._towers.active() if self._towers.towers else nullcontext()
+
+
+def _memory(inputs: Mapping[str, Any], texts: Mapping[str, torch.Tensor]) -> Memory:
+    given = {name: value for name, value in inputs.items() if name != "labels"}
+    return Memory(given, texts["media_ends"].tolist(), unpadded(texts["tail_ids"], texts["tail_mask"]))
 
 
 def _read_rows(model: nn.Module, inputs: Mapping[str, Any], lm: str | None) -> tuple[Reading, torch.Tensor]:

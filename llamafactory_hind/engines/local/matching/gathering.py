@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import distributed
 
+from .texts import unpadded
+
 
 def world() -> int:
     """Return how many processes compute together."""
@@ -70,7 +72,7 @@ def gather_texts(ids: torch.Tensor, mask: torch.Tensor, counts: Sequence[int]) -
         longest = max(gather_counts(ids.shape[1], ids.device))
         wide = [torch.nn.functional.pad(some, (0, longest - ids.shape[1])) for some in (ids, mask)]
         ids, mask = (gather_rows(some, counts) for some in wide)
-    return [row[: int(length)] for row, length in zip(ids, mask.sum(1), strict=True)]
+    return unpadded(ids, mask)
 
 
 def from_first(values: torch.Tensor) -> torch.Tensor:

@@ -80,7 +80,7 @@ def mix(
     return Mixed(made, places)
 
 
-def text_states(model: nn.Module, mixed: Mixed) -> torch.Tensor:
+def last_states(model: nn.Module, mixed: Mixed) -> torch.Tensor:
     """Return the hidden states (K, H) of the last tokens of mixed rows' texts."""
     hidden = hidden_states(model, mixed.inputs)
     rows, columns = torch.tensor(mixed.places, device=hidden.device).T

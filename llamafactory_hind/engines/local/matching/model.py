@@ -16,6 +16,7 @@ from .bodies import TEXT_KEYS, Reading, open_body
 from .drawing import Pairs, draw, pairs_of, shares
 from .gathering import gather_counts, gather_rows, gather_texts, rank
 from .heads import MatchingHeads
+from .texts import unpadded
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,7 @@ class Matcher(WithHeads):
         negatives = pairs_of(drawn, offset=offset, count=count)
         ids, mask = (texts[name] for name in self.reader.travels)
         counts = everywhere.counts if gather else [count]
-        known = gather_texts(ids, mask, counts) if gather else _unpadded(ids, mask)
+        known = gather_texts(ids, mask, counts) if gather else unpadded(ids, mask)
         logits = self._judge(reading, negatives, known, count, offset)  # own pairs first
         rows = [*range(offset, offset + count), *negatives.rows]
         matches = torch.arange(len(rows), device=logits.device) < count  # (K,)
@@ -167,7 +168,3 @@ def _gathered(image: torch.Tensor, text: torch.Tensor, pictures: torch.Tensor, *
     counts = gather_counts(len(pictures), pictures.device)
     everyone = [gather_rows(some, counts) for some in (image, text, pictures)]
     return _Everywhere(*everyone, counts, sum(counts[: rank()]))
-
-
-def _unpadded(ids: torch.Tensor, mask: torch.Tensor) -> list[torch.Tensor]:
-    return [row[: int(length)] for row, length in zip(ids, mask.sum(1), strict=True)]

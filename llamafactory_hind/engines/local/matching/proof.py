@@ -1,6 +1,6 @@
 """Whether several texts may share one computed picture: asked of the model, then proved on real rows."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -8,7 +8,7 @@ import torch
 from ..attention import why_not_packed
 from ..proof import Difference, why_not_equal
 from ..scoring import computes_in_half, otherwise, output_head
-from .chat import ChatBody, Memory
+from .chat import ChatBody
 
 
 if TYPE_CHECKING:
@@ -16,16 +16,18 @@ if TYPE_CHECKING:
 
 
 @torch.no_grad()
-def why_not_shared(matcher: "Matcher", inputs: Mapping[str, Any], texts: Mapping[str, torch.Tensor]) -> str | None:
+def why_not_shared(
+    matcher: "Matcher", memory: Any, images: Sequence[int], texts: Sequence[torch.Tensor]
+) -> str | None:
     """Return why pairs have to be read one by one, None where a picture may be computed once for all its texts.
 
-    Each picture is read with its own text and with that of the next row; what is compared is the log-prob that the output head
-    gives, behind each text, to the token it finds likeliest.
+    What is compared is the log-prob that the output head gives, behind each text, to the token it finds likeliest.
 
     Args:
         matcher: its model is in eval mode.
-        inputs: of a batch as the host's collator makes them.
-        texts: `bodies.TEXT_KEYS` of the batch.
+        memory: of a batch, see `bodies.Body.remember`.
+        images: number of the picture of each pair; some have several texts.
+        texts: their ids.
     """
     body, model = matcher.reader, matcher.body
     if not isinstance(body, ChatBody):
@@ -33,16 +35,10 @@ def why_not_shared(matcher: "Matcher", inputs: Mapping[str, Any], texts: Mapping
     reason = why_not_packed(model)
     if reason is not None:
         return reason
-    tails = [row[: int(length)] for row, length in zip(texts["tail_ids"], texts["tail_mask"].sum(1), strict=True)]
-    memory = Memory(
-        {name: some for name, some in inputs.items() if name != "labels"}, texts["media_ends"].tolist(), tails
-    )
-    images = [place for place in range(len(tails)) for _ in range(2)]
-    chosen = [tails[(place + step) % len(tails)] for place in range(len(tails)) for step in range(2)]
 
     def states(*, packed: bool) -> torch.Tensor:
         body.packed = packed
-        return body.match(model, matcher.heads, memory, images, chosen)
+        return body.match(model, matcher.heads, memory, images, texts)
 
     def logps(found: torch.Tensor) -> torch.Tensor:
         return output_head(model)(found[:, None])[:, 0].float().log_softmax(-1)  # (K, V)

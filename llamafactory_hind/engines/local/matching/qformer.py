@@ -52,6 +52,11 @@ class QFormerBody:
         pairs: bool,
     ) -> Reading:
         """Read a batch; see `bodies.Body`."""
+        if len(inputs["pixel_values"]) != len(inputs["input_ids"]):
+            got = f"{len(inputs['pixel_values'])} pictures in {len(inputs['input_ids'])} rows"
+            raise ValueError(
+                f"lskd: got {got}, expected one a row: a Q-Former reads one picture. Leave the others out."
+            )
         if lm is None:
             seen = base_model(model).get_image_features(inputs["pixel_values"])
             found = Reading(None)
@@ -65,10 +70,20 @@ class QFormerBody:
         if not pairs:
             return found
         pictures, queries = seen.vision_outputs.last_hidden_state, seen.qformer_outputs.last_hidden_state
+        text = self.text_states(model, heads, inputs, texts)
+        return found._replace(image=queries, text=text, memory=Memory(pictures))
+
+    def text_states(
+        self, model: nn.Module, heads: MatchingHeads, inputs: Mapping[str, Any], texts: Mapping[str, torch.Tensor]
+    ) -> torch.Tensor:
+        """Return states (N, H) of texts; see `bodies.Body`."""
         ids, mask = (texts[name][:, : heads.places] for name in self.travels)
         qformer = base_model(model).qformer
-        read = qformer(query_embeds=heads.embeddings(ids), query_length=0, attention_mask=mask)
-        return found._replace(image=queries, text=read.last_hidden_state[:, 0], memory=Memory(pictures))
+        return qformer(query_embeds=heads.embeddings(ids), query_length=0, attention_mask=mask).last_hidden_state[:, 0]
+
+    def remember(self, model: nn.Module, inputs: Mapping[str, Any], texts: Mapping[str, torch.Tensor]) -> Memory:
+        """Return what `match` needs; see `bodies.Body`."""
+        return Memory(base_model(model).vision_model(inputs["pixel_values"]).last_hidden_state)
 
     def match(
         self,
