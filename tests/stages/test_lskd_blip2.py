@@ -138,6 +138,7 @@ def test_trains_saves_and_is_evaluated_again(blip2: Path, small_world: Path, tmp
     settings = {
         **BASE,
         "template": "blip2_region",
+        "flash_attn": "auto",  # a Q-Former has an attention of its own
         "eval_dataset": "held_out",
         **{name: str(path) for name, path in places.items()},
     }
