@@ -10,10 +10,10 @@ from llamafactory.extras.constants import IGNORE_INDEX
 from llamafactory.model import load_model, load_tokenizer
 
 from ..engines.local.heads import folder_of_heads
-from ..engines.local.matching.bodies import TEXT_KEYS, open_body
+from ..engines.local.matching.bodies import TEXT_KEYS
 from ..engines.local.matching.chat import ChatBody
 from ..engines.local.matching.heads import MatchingHeads
-from ..engines.local.matching.model import Matcher
+from ..engines.local.matching.model import Matcher, open_body
 from ..engines.local.matching.proof import why_not_shared
 from ..engines.local.scoring import freeze_output_head
 from ..trainers.fit import eval_sets, fit, write_model_card

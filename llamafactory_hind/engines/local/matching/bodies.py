@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import nn
 
-from ..scoring import IGNORE_INDEX, base_model
+from ..scoring import IGNORE_INDEX
 from .heads import MatchingHeads
 
 
@@ -77,14 +77,6 @@ class Body(Protocol):
         self, model: nn.Module, heads: MatchingHeads, memory: Any, images: Sequence[int], texts: Sequence[torch.Tensor]
     ) -> torch.Tensor:
         """Return states (K, H) or (K, Q, H) of K pairs: numbers of pictures in the batch, and the ids of their texts."""
-
-
-def open_body(model: nn.Module) -> Body:
-    """Return what reads with this model: the Q-Former of a BLIP-2, else its language model."""
-    from .chat import ChatBody
-    from .qformer import QFormerBody
-
-    return QFormerBody() if getattr(base_model(model).config, "model_type", "") == "blip-2" else ChatBody(model)
 
 
 def row_sums(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

@@ -12,10 +12,13 @@ from torch import nn
 
 from ....losses.contrastive import itc_loss, itc_targets, itm_loss, similarities
 from ..heads import WithHeads
-from .bodies import TEXT_KEYS, Reading, open_body
+from ..scoring import base_model
+from .bodies import TEXT_KEYS, Body, Reading
+from .chat import ChatBody
 from .drawing import Pairs, draw, pairs_of, shares
 from .gathering import gather_counts, gather_rows, gather_texts, rank
 from .heads import MatchingHeads
+from .qformer import QFormerBody
 from .texts import unpadded
 
 
@@ -160,6 +163,11 @@ class Matcher(WithHeads):
         if texts:
             states.append(self.reader.match(self.body, self.heads, reading.memory, images, texts))
         return torch.cat([self.heads.match_logits(some) for some in states])
+
+
+def open_body(model: nn.Module) -> Body:
+    """Return what reads with this model: the Q-Former of a BLIP-2, else its language model."""
+    return QFormerBody() if getattr(base_model(model).config, "model_type", "") == "blip-2" else ChatBody(model)
 
 
 def _gathered(image: torch.Tensor, text: torch.Tensor, pictures: torch.Tensor, *, gather: bool) -> _Everywhere:
