@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from .local.critic import CriticScorer
+    from .local.matching.scorer import MatchScorer
     from .local.weights import LoadedModel
     from .server.engine import CallStore, OpenAIEngine
 
@@ -139,6 +140,28 @@ def open_critic(folder: str, *, settings: Mapping[str, Any], batch_size: int) ->
         base = json.loads(adapter.read_text(encoding="utf-8"))["base_model_name_or_path"]
         return CriticScorer(load_weights(base, settings=settings), heads, batch_size=batch_size, adapters=(folder,))
     return CriticScorer(load_weights(folder, settings=settings), heads, batch_size=batch_size)
+
+
+def open_matcher(
+    model: str, adapters: Sequence[str], *, settings: Mapping[str, Any], batch_size: int
+) -> "MatchScorer":
+    """Return what scores texts for pictures with the matcher that `stage: lskd` has saved beside the last adapter, or the model.
+
+    Args:
+        model: folder with a model.
+        adapters: folders of its adapters.
+        settings: the host's keys: template, limits of media, how a model is loaded.
+        batch_size: texts of a picture computed at a time.
+
+    Raises:
+        ValueError: there are no heads in the folder.
+    """
+    from .local.matching.heads import MatchingHeads
+    from .local.matching.scorer import MatchScorer
+    from .local.weights import load_weights
+
+    heads = MatchingHeads.load([model, *adapters][-1])
+    return MatchScorer(load_weights(model, settings=settings), heads, batch_size=batch_size, adapters=adapters)
 
 
 class MakeRolloutEngine(Protocol):
