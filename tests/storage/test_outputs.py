@@ -188,6 +188,7 @@ def test_a_file_that_was_removed_may_be_written_again_and_its_entry_too(tmp_path
     file.unlink()
     assert is_ours(file, by="importers")
     assert not is_ours(file, by="synth")
+    (tmp_path / "dataset_info.json").write_text("{}")
     register(tmp_path, "d", {"formatting": "region"}, file, by="importers")
     assert not list(entry_problems("--name", tmp_path, ["d"], [file], by="importers", own=True))
 
