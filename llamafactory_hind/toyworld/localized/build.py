@@ -29,7 +29,7 @@ class Size:
 
 SIZES = {
     "small": Size(8, 8, 4, 2, 3, 4),
-    "base": Size(4800, 8000, 1600, 150, 400, 200),
+    "base": Size(4800, 4000, 1600, 150, 300, 200),
 }
 MAKERS: dict[str, Callable[..., list[dict[str, Any]]]] = {
     "base": lessons.base_rows,

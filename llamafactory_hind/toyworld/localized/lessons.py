@@ -1,6 +1,7 @@
 """Lessons: a base learns what pictures show, without pointing; a teacher learns to describe them and to write triples.
 
-Only the teacher's texts say what things do. Its pictures with a box are drawn as `pipeline: localized` draws them.
+Only the teacher's texts say what things do. Its pictures with a box are drawn as `pipeline: localized` draws them. It also answers
+questions about a box directly: the critic begins with the teacher, and must see whether an answer suits a picture.
 """
 
 import random
@@ -17,17 +18,32 @@ from .texts import (
     THINGS,
     TIME,
     WRITE,
+    answer_turn,
     concepts,
     context,
     dots,
     narrative,
+    question,
     triple,
 )
 
 
 FAMILIES = ("concepts_on", "narrative_on", "captions_on", "pairs_on")
 HIDDEN = 0.3  # of the lessons in triples lack one family
-TEACHER_KINDS = ("things", "box", "box", "box", "time", "dots", "ask", "triples", "triples", "triples")
+TEACHER_KINDS = (
+    "things",
+    "box",
+    "box",
+    "box",
+    "time",
+    "dots",
+    "ask",
+    "triples",
+    "triples",
+    "triples",
+    "direct",
+    "direct",
+)
 
 
 def base_rows(rng: random.Random, out: Path, name: str, count: int) -> list[dict[str, Any]]:
@@ -63,14 +79,15 @@ def _teacher_row(rng: random.Random, out: Path, name: str) -> dict[str, Any]:
         written = "\n".join(triple(scene, number, f"[{number}]") for number in range(count))
         return _conversation([(f"{context(scene, **told)}\n{WRITE.format(count=count)}", written)], None)
     image, number = scene.draw(), rng.randrange(len(scene.things))
-    if kind == "box":
-        image = draw_boxes(image, [scene.things[number].box], indices=[number])
+    if kind in ("box", "direct"):  # a lone box has the color of its number; `region` rows number a lone mention 0
+        image = draw_boxes(image, [scene.things[number].box], indices=[number if kind == "box" else 0])
     image.save(out / f"images/{name}.png")
     turn = {
         "things": (THINGS, concepts(scene)),
         "time": (TIME, narrative(scene)),
         "dots": (DYNAMIC, dots(scene)),
         "box": (IN_BOX, scene.things[number].caption),
+        "direct": (question("[0]"), answer_turn(scene, number, "[0]")),
     }[kind]
     return _conversation([turn], f"images/{name}.png")
 

@@ -22,8 +22,11 @@ def save_scene(rng: random.Random, out: Path, name: str, number: int) -> tuple[S
 
 
 def picture_rows(rng: random.Random, out: Path, name: str, count: int) -> list[dict[str, Any]]:
-    """Pictures with regions and without questions, for `pipeline: localized`."""
-    return [save_scene(rng, out, name, number)[1] for number in range(count)]
+    """Pictures with regions and without questions, for `pipeline: localized`; the column `truth` is for measuring alone."""
+    made = [save_scene(rng, out, name, number) for number in range(count)]
+    return [
+        row | {"truth": {"time": scene.time, "dots": [thing.dot for thing in scene.things]}} for scene, row in made
+    ]
 
 
 def rated_rows(rng: random.Random, out: Path, name: str, count: int) -> list[dict[str, Any]]:

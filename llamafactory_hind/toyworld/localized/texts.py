@@ -57,6 +57,12 @@ def triple(scene: Scene, number: int, mention: str) -> str:
     return "Question: {}\nAnswer: {}\nRationale: {}".format(*parts)
 
 
+def answer_turn(scene: Scene, number: int, mention: str) -> str:
+    """Return answer and rationale as `target: answer_rationale` of the `region` format shows them."""
+    thing = scene.things[number]
+    return f"{answer(scene.action(number))}\nRationale: {rationale(mention, thing.dot, scene.time)}"
+
+
 def context(
     scene: Scene,
     *,
