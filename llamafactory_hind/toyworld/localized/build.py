@@ -81,8 +81,7 @@ def dataset_info() -> dict[str, dict[str, Any]]:
     region = {"formatting": "region", "region_style": "marks", "target": "answer_rationale"}
     info = {f"lskd_{name}": entry(name, **SHAREGPT) for name in ("base", "teacher")}
     info |= {f"lskd_{name}": entry(name, **region) for name in ("rated_train", "rated_test")}
-    info |= {f"lskd_{name}": entry(name, formatting="region") for name in ("pictures", "test")}
-    return info | {"lskd_student": {"file_name": "triples.json"} | region}  # what `lskd_localized.yaml` writes
+    return info | {f"lskd_{name}": entry(name, formatting="region") for name in ("pictures", "test")}
 
 
 def _write_json(path: Path, content: list[Any] | dict[str, Any]) -> None:
