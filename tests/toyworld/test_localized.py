@@ -17,6 +17,7 @@ from llamafactory_hind.formats.ratings import read_ratings
 from llamafactory_hind.formats.region.rows import find_problems, read_options
 from llamafactory_hind.pipelines.runner.command import build_arguments, read_settings
 from llamafactory_hind.pipelines.runner.run import run_synth
+from llamafactory_hind.storage.dataset_info import register
 from llamafactory_hind.toyworld.chain import Chain, Step, move_configs
 from llamafactory_hind.toyworld.localized import chain as lskd
 from llamafactory_hind.toyworld.localized.scenes import DOTS, TIMES, action_of, random_scene
@@ -174,5 +175,7 @@ def test_the_chain_runs(tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPa
             assert report["rows"] == len(rows_of(chain.work, "pictures"))
             true = [row for row in rows_of(chain.work, "rated_train") if row["qa_score"] == 1.0]
             (chain.work / "triples.json").write_text(json.dumps(true))
+            entry = {"formatting": "region", "region_style": "marks", "target": "answer_rationale"}
+            register(chain.work, "lskd_triples", entry, chain.work / "triples.json")
     found = json.loads((chain.work / "ranked.score.json").read_text())["metrics"]["vcr"]
     assert found["questions"] == len(rows_of(chain.work, "test"))

@@ -30,9 +30,8 @@ def before(chain: Chain, size: str = "base") -> Iterator[Step]:
 def triples(chain: Chain, name: str = "triples", **settings: str | int | float | bool) -> Step:
     """Descriptors, triples and their scores."""
     title = "descriptors, triples, critic (synth: localized)"
-    return replace(
-        chain.synth("lskd_localized.yaml", name, title, **settings), makes=chain.work / f"{name}.report.json"
-    )
+    step = chain.synth("lskd_localized.yaml", name, title, output_dataset=f"lskd_{name}", **settings)
+    return replace(step, makes=chain.work / f"{name}.report.json")
 
 
 def student(chain: Chain, name: str = "student", **settings: str | int | float) -> Step:
