@@ -115,14 +115,14 @@ def test_another_axis_leaves_out_what_it_does_not_know() -> None:
 
 
 def test_panels_without_numbers_are_not_there_and_trouble_is_told(log: RunLog) -> None:
-    log.path.write_text(line(1, **{"loss": 0, "zero_variance_share": 1.0, "reward/color": 1, "loss/answer": 2}))
+    log.path.write_text(line(1, **{"loss": 0, "zero_variance_share": 1.0, "own/color": 1, "loss/answer": 2}))
     log.update()
     panels = panels_of({"run": log})
     assert [(panel.title, panel.metrics) for panel in panels] == [
         ("loss", ("loss",)),
         ("losses", ("loss/answer",)),
         ("spread of rewards", ("zero_variance_share",)),
-        ("reward/color", ("reward/color",)),
+        ("own/color", ("own/color",)),
     ]
     assert "nothing is learnt" in panels[2].remarks[0]
 
