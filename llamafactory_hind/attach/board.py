@@ -9,6 +9,9 @@ from typing import Any
 from .. import config
 
 
+_building: list[Any] = []  # the engine of the Board that is being built, which `create_footer` is not told
+
+
 def extend_stage_menu(constants: ModuleType) -> None:
     """Add our stages to the stage menu."""
     constants.TRAINING_STAGES.update({config.LABELS[stage]: stage for stage in config.STAGES})
@@ -75,6 +78,7 @@ def extend_train_tab(train: ModuleType) -> None:
     def create_train_tab(engine: Any) -> dict[str, Any]:
         from ..board.train import bind, build_fields
 
+        _building[:] = [engine]
         ours = build_fields()
         with _among_base_elements(engine.manager, ours):
             host = host_create(engine)
@@ -98,6 +102,22 @@ def _among_base_elements(manager: Any, ours: dict[str, Any]) -> Generator[None]:
         yield
     finally:
         del manager.get_base_elems
+
+
+def extend_footer(footer: ModuleType) -> None:
+    """Put our tabs behind the host's: the footer is made right after its last one."""
+    host_create = footer.create_footer
+
+    @wraps(host_create)
+    def create_footer() -> dict[str, Any]:
+        from ..board.tabs import build_tabs
+
+        engine = _building.pop() if _building else None
+        if engine is not None and not engine.demo_mode:  # a demo is open to all, and our tabs read files
+            engine.manager.add_elems("hind", build_tabs(engine))
+        return host_create()
+
+    footer.create_footer = create_footer
 
 
 def extend_runner(runner: ModuleType) -> None:

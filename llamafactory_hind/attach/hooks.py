@@ -174,6 +174,12 @@ HOOKS = (
         "board:extend_train_tab",
     ),
     Hook(
+        "llamafactory.webui.components.footer",
+        "create_footer",
+        "it is called right behind the host's last tab; our tabs stand there",
+        "board:extend_footer",
+    ),
+    Hook(
         "llamafactory.webui.runner",
         "Runner",
         "our fields become arguments, our checks run before a process starts, saved files hold changed fields alone",

@@ -3,6 +3,7 @@
 import re
 
 from .fields import Field, board_fields
+from .tabs import labels as tab_labels
 
 
 STAGES_BEFORE = re.compile(r"^(?:Online stages|HinD formats|[a-z_]+(?: \(HinD\))?(?:, [a-z_]+)*): ")
@@ -116,4 +117,9 @@ def locales() -> dict[str, dict[str, dict[str, str]]]:
     for attribute, words in (("label", TITLES), ("value", BUTTONS)):
         for name, (english, chinese) in words.items():
             found[name] = {language: {attribute: chinese if language == "zh" else english} for language in LANGUAGES}
+    for name, entries in tab_labels().items():
+        found[name] = {
+            language: {attribute: two[language == "zh"] for attribute, two in entries.items()}
+            for language in LANGUAGES
+        }
     return found

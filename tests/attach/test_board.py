@@ -157,3 +157,17 @@ def test_fields_follow_the_stage(engine: Any) -> None:
         visible = {field.key for field in board_fields() if updates[elements[field.name]]["visible"]}
         assert visible >= {key for key, stages in stages_of_keys().items() if stage in stages}
         assert bool(visible) == (stage != "sft") == updates[elements["hind_tab"]]["visible"]
+
+
+def test_our_tabs_stand_behind_the_hosts(engine: Any) -> None:
+    """In one row of tabs with the host's, and each element can be found by its name."""
+    from llamafactory_hind.board.tabs import labels, tab_name, tabs
+
+    get = engine.manager.get_elem_by_id
+    ours = [get(f"hind.{tab_name(name)}") for name, _ in tabs()]
+    for name in labels():
+        get(f"hind.{name}")
+    row = ours[0].parent.children
+    assert row[-len(ours) :] == ours
+    assert len(row) > len(ours)
+    assert get("hind.hind_completions_tab") in engine.change_lang("zh")
