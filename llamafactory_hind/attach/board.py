@@ -46,8 +46,8 @@ def extend_locales(locales: ModuleType) -> None:
 
 
 def extend_control(control: ModuleType) -> None:
-    """Offer the datasets that a stage of ours reads, and keep the chosen ones when a saved stage is put back."""
-    host_list, host_change = control.list_datasets, control.change_stage
+    """Offer the datasets that a stage of ours reads, keep the chosen ones when a saved stage is put back, draw a loss of 0."""
+    host_list, host_change, host_plot = control.list_datasets, control.change_stage, control.gen_loss_plot
 
     @wraps(host_list)
     def list_datasets(dataset_dir: Any = None, training_stage: str = next(iter(control.TRAINING_STAGES))) -> Any:
@@ -67,7 +67,13 @@ def extend_control(control: ModuleType) -> None:
         chosen, packing = host_change(training_stage)
         return (control.gr.skip() if control.TRAINING_STAGES[training_stage] in config.STAGES else chosen), packing
 
-    control.list_datasets, control.change_stage = list_datasets, change_stage
+    @wraps(host_plot)
+    def gen_loss_plot(trainer_log: list[dict[str, Any]]) -> Any:
+        from ..board.curves.small import is_ours, small_plot
+
+        return small_plot(trainer_log) if is_ours(trainer_log) else host_plot(trainer_log)
+
+    control.list_datasets, control.change_stage, control.gen_loss_plot = list_datasets, change_stage, gen_loss_plot
 
 
 def extend_train_tab(train: ModuleType) -> None:

@@ -37,7 +37,8 @@ def form(engine: Any, **changes: Any) -> dict[Any, Any]:
     """What the page sends: every element's first value, and `changes` of the Train tab."""
     from gradio.components import FormComponent
 
-    elements = [element for element in engine.manager.get_elem_list() if isinstance(element, FormComponent)]
+    ids = engine.manager._id_to_elem.items()  # tabs of our own send nothing to the host
+    elements = [entry for name, entry in ids if isinstance(entry, FormComponent) and not name.startswith("hind.")]
     data = {element: element.value for element in elements}
     top = {"top.lang": "en", "top.model_name": "Custom", "top.model_path": "m", "train.output_dir": "out"}
     for name, value in (top | {f"train.{name}": value for name, value in changes.items()}).items():
