@@ -82,7 +82,7 @@ def extend_train_tab(train: ModuleType) -> None:
 
     @wraps(host_create)
     def create_train_tab(engine: Any) -> dict[str, Any]:
-        from ..board.train import bind, build_fields
+        from ..board.train import bind, bound_log, build_fields
 
         _building[:] = [engine]
         ours = build_fields()
@@ -92,7 +92,7 @@ def extend_train_tab(train: ModuleType) -> None:
         parent.children.remove(tab)
         parent.children.insert(parent.children.index(host["extra_tab"]), tab)
         bind(engine.runner, ours, host, train.TRAINING_STAGES)
-        return {**host, **ours}
+        return {**host, **ours, **bound_log(host)}
 
     train.create_train_tab = create_train_tab
 
@@ -128,11 +128,12 @@ def extend_footer(footer: ModuleType) -> None:
 
 def extend_runner(runner: ModuleType) -> None:
     """Send our fields, check them before a process starts, and save only what was changed."""
+    from ..board.failing import reason_first
     from ..board.saved import known_ids, only_changed
 
     host = runner.Runner
     host_parse, host_initialize, host_config = host._parse_train_args, host._initialize, host._build_config_dict
-    host_load = runner.load_args
+    host_load, host_monitor = runner.load_args, host.monitor
 
     def stage_of(self: Any, data: dict[Any, Any]) -> str:
         return runner.TRAINING_STAGES[data[self.manager.get_elem_by_id("train.training_stage")]]
@@ -160,6 +161,12 @@ def extend_runner(runner: ModuleType) -> None:
     def _build_config_dict(self: Any, data: dict[Any, Any]) -> dict[str, Any]:
         return only_changed(host_config(self, data), stage_of(self, data))
 
+    @wraps(host_monitor)
+    def monitor(self: Any) -> Generator[dict[Any, Any]]:
+        box = self.manager.get_elem_by_id(f"{'train' if self.do_train else 'eval'}.output_box")
+        for updates in host_monitor(self):
+            yield updates | ({box: reason_first(updates[box])} if isinstance(updates.get(box), str) else {})
+
     @wraps(host_load)
     def load_args(path: str) -> dict[str, Any] | None:
         found = host_load(path)
@@ -170,4 +177,4 @@ def extend_runner(runner: ModuleType) -> None:
         _initialize,
         _build_config_dict,
     )
-    runner.load_args = load_args
+    host.monitor, runner.load_args = monitor, load_args
