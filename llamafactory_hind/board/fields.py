@@ -37,19 +37,19 @@ BASIC = (  # [ours] keys that are shown before the others, in this order
 )
 
 
-GROUPS = (  # [ours] group -> beginnings of the keys in it; a key belongs to the first that fits
-    ("rewards", ("reward_", "overlong_", "group_reward_", "temporal_", "advantage_")),
-    ("hints", ("hint",)),
-    ("external", ("external_",)),
-    ("teacher", ("teacher", "gate_", "distill_", "rl_weight", "step_weighting")),
-    ("pairs", ("kepo_", "ref_logps")),
-    ("texts", ("reason_", "evaluate_", "critic_", "itc_", "itm_", "lm_", "label_smoothing")),
-    (
-        "data",
-        ("media_", "eval_", "skip_", "control_", "video_", "curriculum_", "seed", "save_", "max_steps", "ref_model"),
+GROUPS = {  # [ours] group -> beginnings of the keys in it, in the order of the page; what fits none is of rollouts
+    "rewards": ("reward_", "overlong_", "group_reward_", "temporal_", "advantage_"),
+    "rollouts": (),
+    "teacher": ("teacher", "gate_", "distill_", "rl_weight", "step_weighting"),
+    "hints": ("hint",),
+    "external": ("external_",),
+    "pairs": ("kepo_", "ref_logps"),
+    "texts": ("reason_", "evaluate_", "critic_", "itc_", "itm_", "lm_", "label_smoothing"),
+    "data": (
+        *("media_", "eval_dataset", "skip_", "control_", "video_", "curriculum_", "seed", "save_", "max_steps"),
+        "ref_model",
     ),
-    ("rollouts", ("",)),
-)
+}
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Field:
     @property
     def group(self) -> str:
         """The name of the group that it stands in."""
-        return next(name for name, beginnings in GROUPS if self.key.startswith(beginnings))
+        return next((name for name, beginnings in GROUPS.items() if self.key.startswith(beginnings)), "rollouts")
 
     @property
     def basic(self) -> bool:

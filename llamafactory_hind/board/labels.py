@@ -130,6 +130,11 @@ def group_name(group: str, basic: bool) -> str:
     return f"hind_group_{group}_{'basic' if basic else 'more'}"
 
 
+def box_name(group: str, basic: bool) -> str:
+    """Return the name of the part of the page that a group's heading and fields are in."""
+    return f"hind_box_{group}_{'basic' if basic else 'more'}"
+
+
 def group_heading(group: str, language: str) -> str:
     """Return a group's heading as HTML."""
     return f"<b>{GROUP_TITLES[group][language == 'zh']}</b>"

@@ -17,7 +17,7 @@ from ..config.problem import ConfigError
 from ..config.registry import STAGES
 from ..rewards.registry import REWARDS
 from .fields import GROUPS, Field, board_fields, fields_of
-from .labels import BUTTONS, PRESET_HELP, TITLES, advanced_title, group_heading, group_name, info, label
+from .labels import BUTTONS, PRESET_HELP, TITLES, advanced_title, box_name, group_heading, group_name, info, label
 from .presets import form_of, presets_for, read_preset
 from .values import changed, is_changed, read, shown
 
@@ -50,11 +50,13 @@ def build_fields() -> dict[str, Block]:
 
 def _grouped(basic: bool, elements: dict[str, Block]) -> None:
     """Create the fields of one half, each group below its heading."""
-    for group, _ in GROUPS:
+    for group in GROUPS:
         some = [field for field in board_fields() if field.basic == basic and field.group == group]
         if some:
-            elements[group_name(group, basic)] = gr.HTML(group_heading(group, "en"), visible=False)
-            _rows(some, elements)
+            with gr.Column(visible=False) as box:
+                elements[group_name(group, basic)] = gr.HTML(group_heading(group, "en"))
+                _rows(some, elements)
+            elements[box_name(group, basic)] = box
 
 
 def _rows(some: list[Field], elements: dict[str, Block]) -> None:
@@ -80,8 +82,8 @@ def visibility(stage: str, elements: Mapping[str, Block]) -> dict[Block, Any]:
     """Return the updates that show the fields of a stage and hide all others."""
     there = {field.name for field in fields_of(stage)}
     updates = {elements[field.name]: gr.update(visible=field.name in there) for field in board_fields()}
-    headed = {group_name(field.group, field.basic) for field in fields_of(stage)}
-    updates |= {elements[name]: gr.update(visible=name in headed) for name in headings()}
+    there = {box_name(field.group, field.basic) for field in fields_of(stage)}
+    updates |= {elements[name]: gr.update(visible=name in there) for name in boxes()}
     return {
         **updates,
         elements["hind_tab"]: gr.update(visible=stage in STAGES),
@@ -90,9 +92,9 @@ def visibility(stage: str, elements: Mapping[str, Block]) -> dict[Block, Any]:
     }
 
 
-def headings() -> list[str]:
-    """Return the names of the headings of groups."""
-    return list(dict.fromkeys(group_name(field.group, field.basic) for field in board_fields()))
+def boxes() -> list[str]:
+    """Return the names of the parts that groups are in."""
+    return list(dict.fromkeys(box_name(field.group, field.basic) for field in board_fields()))
 
 
 def hidden_changes(values: Mapping[str, Any], stage: str) -> int:
@@ -198,7 +200,7 @@ def bind(runner: Any, ours: Mapping[str, Block], host: Mapping[str, Block], stag
         host: those of the Train tab.
         stages: entries of the stage menu -> stages.
     """
-    outputs = [ours[name] for name in (*(field.name for field in board_fields()), *headings())]
+    outputs = [ours[name] for name in (*(field.name for field in board_fields()), *boxes())]
     outputs += [ours["hind_tab"], ours["hind_status"], ours["hind_preset"], host["rlhf_tab"]]
     lang = runner.manager.get_elem_by_id("top.lang")
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from .page import curves_page, status_line
 from .reading import RunLog
-from .runs import find_runs, open_runs
+from .runs import RunList
 
 
 KEPT = 16  # [ours] logs in memory
 NOTHING = (
-    "Nothing here yet. Start a run in Train, or name folders of other runs in "
-    "<code>LLAMAFACTORY_HIND_BOARD_FOLDERS</code> before the Board starts."
+    "Nothing here yet. Start a run in Train, or start the Board where your runs are: it looks into that folder, or into those "
+    "of <code>LLAMAFACTORY_HIND_ROOTS</code>."
 )
 CHOOSE = "Choose a run."
 View = tuple[object, ...]  # what a drawing depends on; equal views are drawn once
@@ -28,13 +28,9 @@ class LiveCurves:
 
     def __init__(self, roots: Sequence[Path]) -> None:
         """Read nothing yet."""
-        self.roots = list(roots)
+        self.runs = RunList(roots)
         self._logs: OrderedDict[Path, RunLog] = OrderedDict()
         self._lock = threading.Lock()
-
-    def names(self) -> list[str]:
-        """Return the names of all runs, the newest first."""
-        return list(find_runs(self.roots))
 
     def draw(
         self, runs: Sequence[str], *, smoothing: float, axis: str, tables: bool, before: View = ()
@@ -49,13 +45,13 @@ class LiveCurves:
             before: what the last drawing depended on.
         """
         with self._lock:
-            logs = self._read(open_runs(runs, self.roots))
+            logs = self._read(self.runs.open(runs))
             status = status_line(logs)
             view = (status, tuple((name, log.version) for name, log in logs.items()), smoothing, axis, tables)
             if view == before:
                 return None
             if not logs:
-                return "", f"<p>{CHOOSE if self.names() else NOTHING}</p>", view
+                return "", f"<p>{CHOOSE if self.runs.names() else NOTHING}</p>", view
             page = curves_page(logs, smoothing=smoothing, axis=axis, tables=tables)
             return status, page, view
 

@@ -1,21 +1,27 @@
-"""Runs that may be shown: a run is a name from a list that is made here, and looked up again before it is opened."""
+"""Runs that may be shown: a run is a name from a list that is made here, and looked at again before it is opened."""
 
+import math
 import os
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 
-VARIABLE = "LLAMAFACTORY_HIND_BOARD_FOLDERS"  # more folders whose runs may be shown, separated like PATH
+VARIABLE = (
+    "LLAMAFACTORY_HIND_ROOTS"  # folders whose runs may be shown, separated like PATH; else where the Board was started
+)
 TRAINER_LOG = "trainer_log.jsonl"
 DEEPEST = 6  # [ours] folders below a root
 MOST = 500  # [ours] runs in the list
-INSIDE_RUNS = ("checkpoint-", "completions", ".")  # beginnings of names of folders that hold no run of their own
+MOST_FOLDERS = 20_000  # [ours] looked into; a root with more is cut there
+FRESH = 3.0  # [ours] seconds for which a list holds
+INSIDE_RUNS = ("checkpoint-", "completions", ".", "node_modules")  # beginnings of names of folders without runs
 
 
-def roots_of(saves: str, environ: Mapping[str, str]) -> list[Path]:
-    """Return the folders under which runs are looked for, links resolved: the Board's own and those of the variable."""
-    named = [saves, *environ.get(VARIABLE, "").split(os.pathsep)]
-    return list(dict.fromkeys(Path(os.path.realpath(name)) for name in named if name.strip()))
+def roots_of(environ: Mapping[str, str]) -> list[Path]:
+    """Return the folders under which runs are looked for, links resolved."""
+    named = [name for name in environ.get(VARIABLE, "").split(os.pathsep) if name.strip()] or [os.curdir]
+    return list(dict.fromkeys(Path(os.path.realpath(os.path.expanduser(name))) for name in named))
 
 
 def find_runs(roots: Sequence[Path], file: str = TRAINER_LOG) -> dict[str, Path]:
@@ -26,21 +32,30 @@ def find_runs(roots: Sequence[Path], file: str = TRAINER_LOG) -> dict[str, Path]
         file: that a run's folder holds. One that leads out of the roots by a link is left out.
 
     Returns:
-        the name is the root's last part and the path below it; where two roots end alike, the later one has a number.
+        the name is the path below the root, or the root's own name; where two are alike, the later one has the root before it.
     """
-    found: list[tuple[float, str, Path]] = []
-    taken: dict[str, int] = {}
+    found: dict[str, tuple[float, Path]] = {}
     for root in roots:
-        taken[root.name] = taken.get(root.name, 0) + 1
-        title = root.name if taken[root.name] == 1 else f"{root.name} ({taken[root.name]})"
-        for folder, below, files in os.walk(root):  # does not follow links
-            path = Path(folder)
-            deep = len(path.relative_to(root).parts)
-            below[:] = [] if deep >= DEEPEST else [name for name in below if not name.startswith(INSIDE_RUNS)]
-            if file in files and is_inside(path / file, roots):
-                name = "/".join([title, *path.relative_to(root).parts])
-                found.append((os.stat(path / file).st_mtime, name, path / file))
-    return {name: path for _, name, path in sorted(found, key=lambda entry: (-entry[0], entry[1]))[:MOST]}
+        for folder in _folders(root, file):
+            path = folder / file
+            below = folder.relative_to(root).as_posix()
+            name = root.name if below == "." else below
+            name = f"{root.name}/{name}" if name in found else name
+            if name not in found and is_inside(path, roots):
+                found[name] = path.stat().st_mtime, path
+    latest = sorted(found.items(), key=lambda entry: (-entry[1][0], entry[0]))[:MOST]
+    return {name: path for name, (_, path) in latest}
+
+
+def _folders(root: Path, file: str) -> Iterator[Path]:
+    """Yield the folders below a root that hold a file of this name; links are not followed."""
+    for number, (folder, below, files) in enumerate(os.walk(root)):
+        deep = len(Path(folder).relative_to(root).parts)
+        below[:] = [] if deep >= DEEPEST else sorted(name for name in below if not name.startswith(INSIDE_RUNS))
+        if file in files:
+            yield Path(folder)
+        if number >= MOST_FOLDERS:
+            return
 
 
 def is_inside(path: Path, roots: Sequence[Path]) -> bool:
@@ -49,7 +64,29 @@ def is_inside(path: Path, roots: Sequence[Path]) -> bool:
     return real.is_file() and any(real.is_relative_to(root) for root in roots)
 
 
-def open_runs(names: Sequence[str], roots: Sequence[Path], file: str = TRAINER_LOG) -> dict[str, Path]:
-    """Return name -> file of the named runs that are in the list now; other names, whatever they say, are left out."""
-    known = find_runs(roots, file)
-    return {name: known[name] for name in dict.fromkeys(names) if name in known}
+class RunList:
+    """The runs under some folders; the disk is looked at every few seconds.
+
+    Args:
+        roots: resolved.
+        file: that a run's folder holds.
+    """
+
+    def __init__(self, roots: Sequence[Path], file: str = TRAINER_LOG) -> None:
+        """Look at nothing yet."""
+        self.roots, self.file = list(roots), file
+        self._known: dict[str, Path] = {}
+        self._looked = -math.inf
+
+    def names(self, *, anew: bool = False) -> list[str]:
+        """Return the names of all runs, the newest first; `anew` looks at the disk now."""
+        if anew or time.monotonic() - self._looked > FRESH:
+            self._known, self._looked = find_runs(self.roots, self.file), time.monotonic()
+        return list(self._known)
+
+    def open(self, names: Sequence[str]) -> dict[str, Path]:
+        """Return name -> file of the named runs; names that are not in the list, whatever they say, are left out."""
+        if any(name not in self._known for name in names):
+            self.names()
+        known = {name: self._known[name] for name in dict.fromkeys(names) if name in self._known}
+        return {name: path for name, path in known.items() if is_inside(path, self.roots)}

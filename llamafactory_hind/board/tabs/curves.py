@@ -26,11 +26,9 @@ LABELS = {
 
 def build(engine: Any) -> dict[str, Any]:
     """Make the elements of the tab, and a timer that looks at the logs."""
-    from llamafactory.webui.common import DEFAULT_SAVE_DIR
-
-    live = LiveCurves(roots_of(DEFAULT_SAVE_DIR, os.environ))
+    live = LiveCurves(roots_of(os.environ))
     said = {name: words["label"][0] for name, words in LABELS.items() if "label" in words}
-    names = live.names()
+    names = live.runs.names()
     with gr.Row():
         run = gr.Dropdown(names, value=names[0] if names else None, label=said["hind_curves_run"], scale=3)
         compare = gr.Dropdown(names, multiselect=True, label=said["hind_curves_compare"], scale=3)
@@ -51,14 +49,14 @@ def build(engine: Any) -> dict[str, Any]:
         return (gr.skip(), gr.skip(), gr.skip()) if found is None else found
 
     def tick(one: Any, *rest: Any) -> tuple[Any, ...]:
-        names = [] if one else live.names()
+        names = [] if one else live.runs.names()
         if not names:
             return gr.skip(), gr.skip(), *draw(one, *rest)
         first = names[0]
         return gr.update(choices=names, value=first), gr.update(choices=names), *draw(first, *rest)
 
     def relist() -> tuple[Any, Any]:
-        names = live.names()
+        names = live.runs.names(anew=True)
         return gr.update(choices=names), gr.update(choices=names)
 
     quiet = {"show_progress": "hidden", "api_name": False, "queue": False}

@@ -15,7 +15,7 @@ from ...pipelines import get_pipeline, pipeline_names
 from ...pipelines.runner.command import build_arguments
 from ...pipelines.runner.pipeline import row_formats
 from ...storage.dataset_info import read_info
-from ..curves.runs import find_runs, open_runs, roots_of
+from ..curves.runs import RunList, roots_of
 from ..fields import Field
 from ..jobs.store import FOLDER, Jobs, titles
 from ..presets import presets_for, read_preset
@@ -67,9 +67,7 @@ LABELS: dict[str, Mapping[str, tuple[str, str]]] = {
 
 def build(engine: Any) -> dict[str, Any]:
     """Make the elements of the tab and bind their events."""
-    from llamafactory.webui.common import DEFAULT_SAVE_DIR
-
-    page = Page(engine, Jobs(Path(FOLDER)), DEFAULT_SAVE_DIR)
+    page = Page(engine, Jobs(Path(FOLDER)))
     page.build_synth()
     page.build_score()
     page.build_jobs()
@@ -83,13 +81,12 @@ class Page:
     Args:
         engine: of the Board.
         jobs: that are shown and started.
-        saves: folder of the Board's runs.
     """
 
-    def __init__(self, engine: Any, jobs: Jobs, saves: str) -> None:
+    def __init__(self, engine: Any, jobs: Jobs) -> None:
         """Create nothing yet."""
         self.engine, self.jobs = engine, jobs
-        self.roots = roots_of(saves, os.environ)
+        self.predicted = RunList(roots_of(os.environ), PREDICTIONS)
         self.elements: dict[str, Any] = {}
         self.fields: dict[str, Any] = {}  # those of `elements` that hold keys
         self.own: dict[str, Any] = {}  # pipeline -> the part of the form that is its own
@@ -129,7 +126,7 @@ class Page:
             self._fields(SCORE, basic=False)
             self._button("hind_score_start", variant="primary")
             with gr.Row():
-                runs = list(find_runs(self.roots, PREDICTIONS))
+                runs = self.predicted.names()
                 found = gr.Dropdown(runs, value=runs[0] if runs else None, label=self._word("hind_score_run"), scale=3)
                 self._add("hind_score_run", found)
                 self._button("hind_score_evaluated")
@@ -224,7 +221,7 @@ class Page:
     def score_run(self, data: dict[Any, Any], request: gr.Request) -> tuple[Any, ...]:
         """Score what a run of Evaluate & Predict wrote, with the datasets that it read."""
         name = data[self.elements["hind_score_run"]]
-        found = open_runs([name] if name else [], self.roots, PREDICTIONS)
+        found = self.predicted.open([name] if name else [])
         if not found:
             return ("- Choose a run that predicted.", *[gr.skip()] * 4)
         return self.score(data, settings_of_run(found[name]), request)
@@ -257,7 +254,7 @@ class Page:
 
     def look(self, name: str | None, run: str | None, before: Any) -> tuple[Any, ...]:
         """Return what changed since the last look; where no job is chosen, the newest one is."""
-        runs = gr.skip() if run else gr.update(choices=list(find_runs(self.roots, PREDICTIONS)))
+        runs = gr.skip() if run else gr.update(choices=self.predicted.names())
         names = [] if name else self.jobs.names()
         page, result, seen = self.show(names[0] if names else name)
         menu = gr.update(choices=titles(self.jobs, names), value=names[0]) if names else gr.skip()
