@@ -71,6 +71,7 @@ test-host-%:
 	@grep -E '^(torch|torchvision|torchaudio)==' constraints.txt > .venvs/torch.txt
 	$(call install,.venvs/$*,-c .venvs/torch.txt llamafactory==$* -e . pytest)
 	@.venvs/$*/bin/python -m pytest -q tests/attach/test_contract.py tests/config/test_host_keys.py
+	@.venvs/$*/bin/python tests/hosts/board.py
 	@.venvs/$*/bin/python tests/hosts/smoke.py
 
 quality: .venv/.dev  ## lint, format and types
