@@ -105,6 +105,8 @@ NAMES = {  # key -> English, Chinese; a key without an entry is its own name
     "critic_pooling": ("State that is scored", "评分所用状态"),
     "control_tokens": ("Control tokens in texts", "文本中的控制符"),
     "media_as_host": ("Media as the host sees them", "按宿主方式读取媒体"),
+    "reason_weight": ("Weight of reasoning", "推理损失权重"),
+    "evaluate_answers": ("Evaluate written answers", "评估生成的答案"),
     "media_dir": ("Media folder", "媒体文件夹"),
     "eval_dataset": ("Evaluation datasets", "评估数据集"),
     "max_steps": ("Steps", "最大步数"),
