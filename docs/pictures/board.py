@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from llamafactory_hind.toyworld.build import build
-from shared.board import add_to, block, choose, open_tab, running_board, running_browser, type_in, until
+from shared.board import add_to, block, choose, loaded, open_tab, running_board, running_browser, type_in, until
 
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -147,8 +147,7 @@ def main() -> None:
     with running_board(HOME) as address, running_browser() as browser:
         page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
         page.goto(address)
-        block(page, "Stage").wait_for(timeout=60000)
-        page.wait_for_timeout(3000)
+        loaded(page)
         for show in (train_tab, curves_tab, completions_tab, synth_tab):
             show(page)
 

@@ -11,7 +11,7 @@ import pytest
 from llamafactory_hind.board.fields import board_fields, fields_of
 from llamafactory_hind.board.labels import label
 from llamafactory_hind.config import LABELS, STAGES
-from shared.board import add_to, block, choose, open_tab, type_in, until
+from shared.board import add_to, block, choose, choose_model, loaded, open_tab, type_in, until
 
 
 pytestmark = pytest.mark.browser
@@ -27,13 +27,6 @@ def visible_keys(page: Any) -> set[str]:
         advanced.click()
     shown = page.locator("[data-testid=block-info]:visible, label:has(input[type=checkbox]):visible").all_inner_texts()
     return {field.key for field in board_fields() if any(label(field, "en") in text for text in shown)}
-
-
-def choose_model(page: Any) -> None:
-    choose(page, "Model name", "Custom")
-    until(lambda: not block(page, "Model path").locator("textarea, input").first.input_value())
-    type_in(page, "Model path", "world/tiny")
-    choose(page, "Chat template", "qwen2_vl")
 
 
 def test_fields_follow_the_stage(page: Any) -> None:
@@ -73,8 +66,8 @@ def test_the_check_names_what_is_missing(page: Any) -> None:
     assert "--num_generations 4" in text
     assert "--hint_tags False" in text
     assert "kl_beta" not in text
-    page.get_by_role("button", name="Reset").click()
-    page.get_by_role("button", name="Advanced", exact=True).first.wait_for()
+    page.get_by_role("button", name="Reset", exact=True).click()
+    page.get_by_role("button", name="Advanced · 1 changed").wait_for(state="hidden")
 
 
 def test_a_preset_fills_the_form(page: Any) -> None:
@@ -114,8 +107,7 @@ def test_saved_arguments_bring_back_fields_and_dataset(page: Any, home: Path) ->
     with (home / "llamaboard_config" / name).open("a") as file:
         file.write("train.hind_gone: 1\n")
     page.reload()
-    block(page, "Stage").wait_for(timeout=60000)
-    page.wait_for_load_state("networkidle")
+    loaded(page)
     field = block(page, "Config path").locator("input").first
     field.fill(name)
     field.press("Enter")

@@ -12,27 +12,30 @@ from shared.board import EVIL, block, choose, open_tab, until
 pytestmark = pytest.mark.browser
 
 
-def figures(page: Any) -> dict[str, Any]:
-    """Panels by their title."""
-    found = page.locator("#hind_curves_page figure")
-    return {
-        found.nth(place).locator("svg > title").first.text_content(): found.nth(place)
-        for place in range(found.count())
-    }
+def panel(page: Any, title: str) -> Any:
+    """The panel of a title."""
+    return page.locator("#hind_curves_page figure").filter(has=page.locator("svg > title", has_text=title)).first
+
+
+def titles(page: Any) -> list[str]:
+    """What the panels are called."""
+    return page.evaluate(
+        "[...document.querySelectorAll('#hind_curves_page figure > svg > title')].map(e => e.textContent)"
+    )
 
 
 def test_late_series_and_a_loss_of_0_are_drawn_and_new_lines_come_by_themselves(page: Any, home: Path) -> None:
     open_tab(page, "Curves")
     choose(page, "Run", "runs/late")
-    until(lambda: "KL and clipping" in figures(page))
-    kl = figures(page)["KL and clipping"].locator("polyline")
+    until(lambda: "KL and clipping" in titles(page))
+    kl = panel(page, "KL and clipping").locator("polyline")
     assert kl.get_attribute("stroke").startswith("#")
     assert len(kl.get_attribute("points").split()) == 4
-    assert len(figures(page)["loss"].locator("polyline").get_attribute("points").split()) == 8
+    assert len(panel(page, "loss").locator("polyline").get_attribute("points").split()) == 8
     assert "step 8 of 9" in page.locator("#hind_curves_status").inner_text()
     with (home / "runs" / "late" / "trainer_log.jsonl").open("a") as file:
         file.write(json.dumps({"current_steps": 9, "total_steps": 9, "loss": 0.0, "entropy": 1.5}) + "\n")
-    until(lambda: "entropy" in figures(page))
+    until(lambda: "entropy" in titles(page))
     assert "finished" in page.locator("#hind_curves_status").inner_text()
 
 
@@ -41,8 +44,8 @@ def test_runs_are_overlaid_with_tables(page: Any) -> None:
     choose(page, "Run", "runs/late")
     choose(page, "Compare with", f"runs/{EVIL}")
     page.get_by_label("Tables").check()
-    until(lambda: "loss" in figures(page) and figures(page)["loss"].locator("polyline").count() == 2)
-    table = figures(page)["loss"].locator("table")
+    until(lambda: "loss" in titles(page) and panel(page, "loss").locator("polyline").count() == 2)
+    table = panel(page, "loss").locator("table")
     assert table.locator("th[scope=col]").count() == 3
     assert "–" in table.inner_text()  # a step that one of the runs does not have
 
@@ -56,7 +59,7 @@ def test_names_that_are_markup_stay_text(page: Any, browser: Any) -> None:
     page.left.clear()
     open_tab(page, "Curves")
     choose(page, "Run", f"runs/{EVIL}")
-    until(lambda: EVIL in figures(page))
+    until(lambda: EVIL in titles(page))
     page.get_by_text("nothing is learnt").first.wait_for()
     assert page.evaluate("window.PWNED") is None
     assert page.locator("img[src=x]").count() == 0

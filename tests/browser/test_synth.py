@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from shared.board import add_to, block, choose, open_tab, type_in, until
+from shared.board import add_to, block, choose, loaded, open_tab, type_in, until
 
 
 pytestmark = pytest.mark.browser
@@ -64,6 +64,7 @@ def test_a_run_is_stopped_goes_on_is_registered_and_scored(page: Any, home: Path
     assert kept < 8
     until(lambda: f"{kept} rows are kept" in job_text(page))
     page.reload()
+    loaded(page)
     open_tab(page, "Synth & Score")
     until(lambda: "stopped" in job_text(page))
     page.get_by_role("button", name="Resume").click()

@@ -9,7 +9,7 @@ import pytest
 from llamafactory_hind.board.fields import board_fields
 from llamafactory_hind.board.labels import label
 from llamafactory_hind.config import LABELS
-from shared.board import add_to, block, choose, open_tab, type_in, until
+from shared.board import add_to, block, choose, choose_model, loaded, open_tab, type_in, until
 
 
 pytestmark = pytest.mark.browser
@@ -23,10 +23,7 @@ def field(key: str) -> str:
 def fill_train(page: Any, **values: str) -> None:
     choose(page, "Stage", LABELS["grpo"])
     block(page, field("num_generations")).wait_for()
-    choose(page, "Model name", "Custom")
-    until(lambda: not block(page, "Model path").locator("textarea, input").first.input_value())
-    type_in(page, "Model path", "world/tiny")
-    choose(page, "Chat template", "qwen2_vl")
+    choose_model(page)
     choose(page, "Finetuning method", "full")
     choose(page, "Compute type", "fp32")
     type_in(page, "Data dir", "world")
@@ -43,7 +40,7 @@ def test_a_run_is_seen_while_it_trains_after_a_reload_and_is_aborted(page: Any, 
     log = home / "saves" / "Custom" / "full" / name / "trainer_log.jsonl"
     until(lambda: log.exists() and log.read_text().count("\n") >= 2, LONG)
     page.reload()
-    block(page, "Stage").wait_for(timeout=60000)
+    loaded(page)
     until(lambda: "color_train" in block(page, "Dataset").inner_text())
     assert block(page, "Stage").locator("input").first.input_value() == LABELS["grpo"]
     box = page.locator("#hind_log")

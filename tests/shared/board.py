@@ -77,11 +77,17 @@ def block(page: Any, title: str) -> Any:
     return name.locator("xpath=ancestor::div[contains(concat(' ', @class, ' '), ' block ')][1]")
 
 
+def loaded(page: Any) -> None:
+    """Wait until the host has filled its first values in; its timers never let the network rest."""
+    block(page, "Stage").wait_for(timeout=60000)
+    until(lambda: block(page, "Output dir").locator("input").first.input_value())
+
+
 def choose(page: Any, title: str, option: str) -> None:
     """Choose an entry of a menu."""
     field = block(page, title).locator("input").first
     field.click()
-    page.get_by_role("option", name=option, exact=True).click()
+    block(page, title).get_by_role("option", name=option, exact=True).click()
     if block(page, title).locator(".token").count():
         field.press("Escape")
 
@@ -100,6 +106,20 @@ def add_to(page: Any, title: str, *words: str) -> None:
         field.fill(word)
         field.press("Enter")
     field.press("Escape")
+
+
+def choose_model(page: Any, path: str = "world/tiny", template: str = "qwen2_vl") -> None:
+    """Choose a model of one's own; the host fills in what it remembers of the name a moment later."""
+    choose(page, "Model name", "Custom")
+    field = block(page, "Model path").locator("textarea, input").first
+
+    def stays() -> bool:
+        type_in(page, "Model path", path)
+        page.wait_for_timeout(1000)
+        return bool(field.input_value() == path)
+
+    until(stays)
+    choose(page, "Chat template", template)
 
 
 def open_tab(page: Any, title: str) -> None:
