@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "stages": {"config", "engines", "evaluation", "formats", "losses", "methods", "rewards", "trainers"},
     "pipelines": {"config", "engines", "evaluation", "formats", "regions", "rewards", "storage"},
     "toyworld": {"config", "engines", "evaluation", "formats", "pipelines", "regions", "rewards"},
-    "board": {"config", "formats", "regions", "rewards", "storage"},
+    "board": {"config", "evaluation", "formats", "pipelines", "regions", "rewards", "storage"},
     "check": {"config", "engines", "evaluation", "formats", "pipelines", "rewards", "storage", "trainers"},
     "attach": {"board", "check", "config", "formats", "pipelines", "stages", "trainers"},
 }
