@@ -16,6 +16,7 @@ from transformers.trainer_utils import EvalLoopOutput
 from ...engines.local.scoring import base_model
 from ...engines.local.towers import TowerCache, share_frozen
 from ...losses.reduce import masked_sum
+from ...storage.completion_files import FOLDER
 from ..host import HostTrainer, dropout_off
 from ..row_guard import NOT_OF_A_ROW, RowGuard
 from ..sharding import refuse_sharding
@@ -23,6 +24,8 @@ from .annotator import Annotator
 from .batch import RolloutBatch, batch_of, prompt_of
 from .checkpoint import choose_best_by_reward, load_batches, save_batches
 from .completions import CompletionLog
+from .description import RunDescription
+from .entries import EntryMaker
 from .kl_reward import KLReward
 from .log import RolloutLog
 from .metrics import evaluation_metrics
@@ -68,6 +71,7 @@ class RolloutTrainer(HostTrainer):
         reference: torch.nn.Module | None,
         finetuning_args: "FinetuningArguments",
         guard: RowGuard | None = None,
+        described: RunDescription | None = None,
         **kwargs: Any,
     ) -> None:
         """Build the trainer; dropout is off, so that what is scored is what has written.
@@ -80,6 +84,7 @@ class RolloutTrainer(HostTrainer):
             reference: another model that KL holds the policy to; None is the policy with its adapter off.
             finetuning_args: the host's.
             guard: names prompts that cannot be read, or puts others in their place; None lets their errors through.
+            described: what readers of its completions must know of the run; None tells them nothing.
             kwargs: of `transformers.Trainer`.
         """
         dropout_off(loaded.model)
@@ -119,7 +124,15 @@ class RolloutTrainer(HostTrainer):
         self._block_rows: list[list[str]] = []
         prompts = self.args.train_batch_size * self.args.gradient_accumulation_steps
         completions = CompletionLog(
-            Path(self.args.output_dir) / "completions", tokenizer=loaded.tokenizer, process=self.args.process_index
+            Path(self.args.output_dir) / FOLDER,
+            EntryMaker(
+                loaded.tokenizer,
+                self.args.process_index,
+                None if described is None else described.media_dir,
+                None if described is None else described.boxes,
+            ),
+            self.args.process_index,
+            {} if described is None else {**described.record, **annotator.record},
         )
         self.rollout_log = RolloutLog(self.args, completions, WritingProgress(prompts * options.num_generations))
         self.add_callback(CloseRollouts(self.close_rollouts))
@@ -367,11 +380,16 @@ class RolloutTrainer(HostTrainer):
             self._forget_media()
             with self.precision():
                 rollouts = self._write(batch.features, stream="evaluation", greedy_first=True)
-            metrics = evaluation_metrics(rollouts, self.annotator.score(rollouts))
+            scores = self.annotator.score(rollouts)
+            self.rollout_log.completions.evaluated(rollouts, scores)
+            metrics = evaluation_metrics(rollouts, scores)
             names = sorted(metrics)
             values = torch.stack([metrics[name].float() for name in names], 1).to(self.args.device)  # (N, M)
             found.append(self.accelerator.gather_for_metrics(values).cpu())
             self.control = self.callback_handler.on_prediction_step(self.args, self.state, self.control)
+        self.rollout_log.completions.put_evaluation(
+            metric_key_prefix, step=self.state.global_step, epoch=float(self.state.epoch or 0.0)
+        )
         rows = torch.cat(found) if found else torch.zeros(0, 0)
         means = dict(zip(names, rows.nanmean(0).tolist(), strict=True))
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in means.items()}
@@ -380,9 +398,15 @@ class RolloutTrainer(HostTrainer):
     # checkpoints
 
     def save_parts(self, folder: Path) -> None:
-        """Write the rollouts that are still to be learnt from."""
+        """Write the rollouts that are still to be learnt from, and all completions."""
+        self.rollout_log.completions.flush()
         if self.state.global_step % self.options.num_iterations:
             save_batches(folder, self._block, self._block_rows, process=self.args.process_index)
+
+    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        super()._save_checkpoint(*args, **kwargs)
+        if self.is_world_process_zero():  # each process has flushed, and waited for the others
+            self.rollout_log.completions.join(self.state.global_step)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
