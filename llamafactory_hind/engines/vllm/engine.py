@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -150,6 +150,8 @@ class VllmEngine:
         self._thread.stop()
         if is_first():
             remove(self._folder())
+            with suppress(OSError):  # others may use it
+                self.options.folder.rmdir()
 
     # writing
 

@@ -131,7 +131,7 @@ def read_answer(answer: Any, asked: Asked, weights: Weights) -> list[Choice]:
     try:
         choices = sorted(answer["choices"], key=lambda choice: choice["index"])
         shown = answer["prompt_token_ids"]
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise WrongAnswer(f"an answer without {error}: is it a vLLM server of version 0.32 or newer?") from None
     _check_prompt(shown, asked)
     if answer.get("model") not in (None, weights.model):
