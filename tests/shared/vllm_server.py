@@ -100,6 +100,7 @@ class VllmServer:
         """Take all adapters out of the model and return it."""
         if self.loaded.adapters:
             self.loaded.model = self.loaded.model.unload()
+            del self.loaded.model.peft_config  # peft would take the next adapters for these
             self.loaded.adapters.clear()
         return self.loaded.model
 
