@@ -20,6 +20,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from peak import peak_kib
+
 
 ENDINGS = {"lines": ".jsonl", "list": ".json", "csv": ".csv", "parquet": ".parquet"}
 GOAL_TIME, GOAL_MEMORY = 1.5, 1.2
@@ -71,12 +73,6 @@ def write_rows(path: Path, form: str, count: int) -> None:
             file.write("]")
         else:
             file.writelines(json.dumps(row) + "\n" for row in rows)
-
-
-def peak_kib() -> int:
-    """Return the peak of this process's resident set; `getrusage` would count that of the process that started it."""
-    status = Path("/proc/self/status").read_text()
-    return int(status.split("VmHWM:")[1].split()[0])
 
 
 def measure(reader: str, path: str, folder: str) -> None:

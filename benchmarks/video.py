@@ -11,7 +11,6 @@ decode whose time lies in the span, at the place where the host's rule takes it.
 import argparse
 import json
 import random
-import resource
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,7 @@ from typing import Any
 
 import av
 import numpy as np
+from peak import peak_kib
 
 
 FPS = 25
@@ -74,12 +74,12 @@ def measure(way: str, kind: str, spans: list[dict[str, Any]]) -> dict[str, float
         if span["kind"] == kind
     ]
     plugin.hind_media_as_host = way == "host"
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_kib()
     began, frames = time.process_time(), 0
     for name in names:
         frames += len(plugin._regularize_videos([name], **KEYS)["videos"][0])
     seconds = time.process_time() - began
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    peak = peak_kib() - before
     return {"clips": len(names), "seconds": seconds, "mebibytes": peak / 1024, "frames": frames}
 
 

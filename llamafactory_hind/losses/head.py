@@ -1,6 +1,6 @@
 """An output head as something that gives its logits tile by tile, a few rows by a few words at a time."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -110,6 +110,75 @@ def kept_tile(head: Head, store: Tensor | None, words: slice) -> Tensor | None:
     start = words.start * max(head.rows, store.shape[1])
     stop = start + head.rows * width
     return store.view(-1)[start:stop].view(head.rows, width) if stop <= store.numel() else None
+
+
+def factors(
+    rows: Tensor, weight: Tensor, lora: tuple[Tensor, Tensor, float] | None
+) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """Return the left factors (N, K) and right factors (V, K) of a head for hidden states `rows` (N, H)."""
+    if lora is None:
+        return (rows,), (weight,)
+    down, up, scaling = lora
+    return (rows, rows @ down.to(rows.dtype).T * scaling), (weight, up)  # (N, r), (V, r)
+
+
+def head_gradients(
+    head: Head,
+    slope: Callable[[Tensor, slice, slice], None],
+    *,
+    needed: Sequence[bool],
+    store: Tensor | None = None,
+) -> list[Tensor | None]:
+    """Gradients of bias, left factors and right factors, None where not needed.
+
+    Words outside, rows inside: a word's gradient is summed over all rows in the wide dtype and written to its place once.
+
+    Args:
+        head: its logits are computed again, tile by tile.
+        slope: turns a tile of logits (n, v), given with its rows and words, in place into d loss / d logit as if nothing capped it.
+        needed: for the bias, each left factor, each right factor.
+        store: memory (V, H) of the weight's gradient, in which some tiles of logits are kept; see `kept_tile`.
+    """
+    half = len(head.lefts)
+    buffer = head.buffer()
+    bias_grad = torch.empty_like(head.bias) if head.bias is not None and needed[0] else None
+    left_grads = [
+        left.new_zeros(left.shape, dtype=head.wide) if wanted else None
+        for left, wanted in zip(head.lefts, needed[1 : 1 + half], strict=True)
+    ]
+    right_grads = [
+        right.new_empty(right.shape) if wanted else None
+        for right, wanted in zip(head.rights, needed[1 + half :], strict=True)
+    ]
+    if store is not None:
+        right_grads[0] = store
+    for words in head.word_chunks():
+        kept = kept_tile(head, store, words)
+        bias_sum = buffer.new_zeros(words.stop - words.start)  # (v,)
+        # Apart from its place, which may still hold this chunk's logits.
+        right_sums = [None if g is None else g.new_zeros(g[words].shape, dtype=head.wide) for g in right_grads]
+        for rows in head.row_chunks():
+            tile = shaped(buffer, rows, words) if kept is None else kept[rows]
+            if kept is None:
+                head.write_logits(tile, rows, words)
+            cap_slope = head.cap_slope(tile)
+            slope(tile, rows, words)
+            if cap_slope is not None:
+                tile.mul_(cap_slope)
+            if bias_grad is not None:
+                bias_sum += tile.sum(0)
+            for index, left in enumerate(head.lefts):
+                narrow = tile.to(left.dtype)
+                left_grad, right_sum = left_grads[index], right_sums[index]
+                if left_grad is not None:
+                    add_product(left_grad[rows], narrow, head.right(index, words))
+                if right_sum is not None:
+                    add_product(right_sum, narrow.T, left[rows])
+        for place, finished in zip((bias_grad, *right_grads), (bias_sum, *right_sums), strict=True):
+            if place is not None and finished is not None:
+                place[words] = finished
+    lefts = [None if g is None else g.to(left.dtype) for g, left in zip(left_grads, head.lefts, strict=True)]
+    return [bias_grad, *lefts, *right_grads]
 
 
 def product_dtype(hidden: Tensor, weight: Tensor) -> torch.dtype:

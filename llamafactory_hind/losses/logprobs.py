@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .head import Head, add_product, kept_tile, product_dtype, shaped
+from .head import Head, add_product, factors, head_gradients, kept_tile, product_dtype, shaped
 
 
 IGNORE_INDEX = -100
@@ -57,12 +57,7 @@ def linear_logprobs(
     _check_ids(ids, len(weight))
     dtype = product_dtype(hidden, weight)
     with torch.autocast(hidden.device.type, enabled=False):
-        rows = hidden.flatten(0, 1)[scored].to(dtype)  # (N, H)
-        lefts: tuple[Tensor, ...] = (rows,)
-        rights: tuple[Tensor, ...] = (weight,)
-        if lora is not None:
-            down, up, scaling = lora
-            lefts, rights = (rows, rows @ down.to(dtype).T * scaling), (weight, up)  # (N, r), (V, r)
+        lefts, rights = factors(hidden.flatten(0, 1)[scored].to(dtype), weight, lora)
         settings = (temperature, softcap, chunk_tokens)
         inputs = (bias, *lefts, *rights)
         if torch.is_grad_enabled() and any(value is not None and value.requires_grad for value in inputs):
@@ -159,52 +154,15 @@ def _forward(head: Head, ids: Tensor, *, slopes: list[Tensor | None], store: Ten
 def _backward(
     head: Head, ids: Tensor, normalisers: Tensor, grad: Tensor, *, needed: tuple[bool, ...], store: Tensor | None
 ) -> list[Tensor | None]:
-    """Gradients of bias, left factors and right factors, None where not needed.
+    """Gradients of bias, left factors and right factors, None where not needed."""
+    upstream = grad / head.temperature  # (N,)
 
-    Words outside, rows inside: a word's gradient is summed over all rows in the wide dtype and written to its place once.
-    """
-    half = len(head.lefts)
-    buffer, upstream = head.buffer(), grad / head.temperature  # (N,)
-    bias_grad = torch.empty_like(head.bias) if head.bias is not None and needed[0] else None
-    left_grads = [
-        left.new_zeros(left.shape, dtype=head.wide) if wanted else None
-        for left, wanted in zip(head.lefts, needed[1 : 1 + half], strict=True)
-    ]
-    right_grads = [
-        right.new_empty(right.shape) if wanted else None
-        for right, wanted in zip(head.rights, needed[1 + half :], strict=True)
-    ]
-    if store is not None:
-        right_grads[0] = store
-    for words in head.word_chunks():
-        kept = kept_tile(head, store, words)
-        bias_sum = normalisers.new_zeros(words.stop - words.start)  # (v,)
-        # Apart from its place, which may still hold this chunk's logits.
-        right_sums = [None if g is None else g.new_zeros(g[words].shape, dtype=head.wide) for g in right_grads]
-        for rows in head.row_chunks():
-            tile = shaped(buffer, rows, words) if kept is None else kept[rows]
-            if kept is None:
-                head.write_logits(tile, rows, words)
-            cap_slope = head.cap_slope(tile)
-            tile.sub_(normalisers[rows, None]).exp_().mul_(-upstream[rows, None])
-            inside, column = _locate(ids[rows], words)
-            tile.scatter_add_(1, column, (upstream[rows] * inside)[:, None])  # (n, v) d loss / d logit
-            if cap_slope is not None:
-                tile.mul_(cap_slope)
-            if bias_grad is not None:
-                bias_sum += tile.sum(0)
-            for index, left in enumerate(head.lefts):
-                narrow = tile.to(left.dtype)
-                left_grad, right_sum = left_grads[index], right_sums[index]
-                if left_grad is not None:
-                    add_product(left_grad[rows], narrow, head.right(index, words))
-                if right_sum is not None:
-                    add_product(right_sum, narrow.T, left[rows])
-        for place, finished in zip((bias_grad, *right_grads), (bias_sum, *right_sums), strict=True):
-            if place is not None and finished is not None:
-                place[words] = finished
-    lefts = zip(left_grads, head.lefts, strict=True)
-    return [bias_grad, *(None if g is None else g.to(left.dtype) for g, left in lefts), *right_grads]
+    def slope(tile: Tensor, rows: slice, words: slice) -> None:
+        tile.sub_(normalisers[rows, None]).exp_().mul_(-upstream[rows, None])
+        inside, column = _locate(ids[rows], words)
+        tile.scatter_add_(1, column, (upstream[rows] * inside)[:, None])
+
+    return head_gradients(head, slope, needed=needed, store=store)
 
 
 def _locate(ids: Tensor, words: slice) -> tuple[Tensor, Tensor]:

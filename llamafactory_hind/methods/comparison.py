@@ -12,7 +12,9 @@ from ..engines.interface import FinishReason
 from ..losses.advantages import batch_scaled_advantages, summed_advantages, whitened
 from ..losses.policy import group_advantages
 from ..trainers.rollouts.batch import RolloutBatch
+from ..trainers.rollouts.kl_reward import KL_PENALTY
 from ..trainers.rollouts.records import Annotation, Rollout, Scores, padded
+from .reward_schedule import RewardSchedule
 from .temporal_contrast import BONUS as TEMPORAL
 
 
@@ -29,20 +31,30 @@ class GroupComparison:
 
     Args:
         finetuning_args: with the keys of the online stages.
-        weights: of the rewards, in their order.
+        weights: of the rewards, in their order; `at` changes this list, which is also that of the rewards.
         max_new_tokens: length at which a completion is cut; `overlong_buffer` needs it.
     """
 
     def __init__(
-        self, finetuning_args: "FinetuningArguments", weights: Sequence[float] = (), max_new_tokens: int | None = None
+        self,
+        finetuning_args: "FinetuningArguments",
+        weights: list[float] | None = None,
+        max_new_tokens: int | None = None,
     ) -> None:
         """Take the keys."""
         keys = finetuning_args
         self.scale, self.each = keys.advantage_scale, keys.reward_normalization == "each"
         self.mask_truncated, self.range = keys.mask_truncated, keys.group_reward_range
         self.buffer, self.penalty = keys.overlong_buffer, keys.overlong_penalty
-        self.weights, self.max_new_tokens = list(weights), max_new_tokens
-        self.own_weights = {OVERLONG: 1.0, TEMPORAL: keys.temporal_weight}  # of what is added to the rewards
+        self.weights, self.max_new_tokens = [] if weights is None else weights, max_new_tokens
+        self.schedule = RewardSchedule.of(keys, self.weights)
+        # of what is added to the rewards
+        self.own_weights = {OVERLONG: 1.0, KL_PENALTY: 1.0, TEMPORAL: keys.temporal_weight}
+
+    def at(self, share: float) -> None:
+        """Weigh the rewards as when this share of the training is done."""
+        if self.schedule is not None:
+            self.weights[:] = self.schedule.weights(share)
 
     def penalised(self, scores: Scores, rollouts: Sequence[Rollout]) -> Scores:
         """Return the scores with the penalty of long completions, as one more reward (DAPO, arXiv 2503.14476, eq. 13).
@@ -72,6 +84,10 @@ class GroupComparison:
 
     def teaching(self, annotation: Annotation) -> Annotation:
         """Return the annotation with a stream that says which completions teach, where a key leaves some out."""
+        if self.schedule is not None:
+            weights = zip(annotation.scores.each, self.weights, strict=False)  # penalties stand behind the rewards
+            found = {f"reward_weight/{name}": torch.tensor([weight]) for name, weight in weights}
+            annotation = replace(annotation, metrics={**annotation.metrics, **found})
         if not filters(self.mask_truncated, self.range):
             return annotation
         total, rollouts = annotation.scores.total, annotation.rollouts

@@ -85,8 +85,8 @@ def policy_component(finetuning_args: "FinetuningArguments") -> Component:
 
 
 def kl_components(finetuning_args: "FinetuningArguments") -> list[Component]:
-    """Return the KL divergence from the reference; nothing where `kl_beta` is 0, so that no reference is computed."""
-    if not finetuning_args.kl_beta:
+    """Return the KL divergence from the reference; nothing where `kl_beta` is 0 or the rewards hold it."""
+    if not finetuning_args.kl_beta or finetuning_args.kl_in_reward:
         return []
     return [
         Component(

@@ -13,6 +13,7 @@ from llamafactory.extras import logging
 
 from ..engines.teachers.run import TeacherRun
 from ..methods.comparison import GroupComparison
+from ..methods.entropy import entropy_components, with_entropy
 from ..methods.external.actions import ActionReader, check_rows
 from ..methods.external.live import LiveActions, failed
 from ..methods.external.metrics import source_metrics
@@ -75,7 +76,16 @@ class ExternalGroups(Annotator):
             seed,
             finetuning_args.external_ratio,
         )
-        self.components = [ExternalRatio(finetuning_args).component(), *kl_components(finetuning_args)]
+        self.objective = with_entropy(finetuning_args)
+        self.components = [
+            ExternalRatio(finetuning_args).component(),
+            *kl_components(finetuning_args),
+            *entropy_components(finetuning_args),
+        ]
+
+    def at(self, share: float) -> None:
+        """Weigh the rewards as when this share of the training is done."""
+        self.comparison.at(share)
 
     def score(self, rollouts: list[Rollout]) -> Scores:
         """Reward every completion."""

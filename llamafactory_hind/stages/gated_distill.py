@@ -14,6 +14,7 @@ from ..methods.comparison import GroupComparison
 from ..methods.distillation.divergence import Distillation
 from ..methods.distillation.gate import GATE, MONITORED, Gate, distill_component
 from ..methods.distillation.steps import LineSegments
+from ..methods.entropy import entropy_components, with_entropy
 from ..methods.external.metrics import source_metrics
 from ..methods.external.ratio import ExternalRatio
 from ..methods.external.selection import SelectionRule, select_groups
@@ -80,10 +81,10 @@ class GatedDistillation(Annotator):
         self.choice = SelectionRule(
             "replace_worst", "policy_first", finetuning_args.hint_samples, seed, finetuning_args.external_ratio
         )
-        self.objective: Distillation | None = None
+        self.distillation: Distillation | None = None
         self.components = [ExternalRatio(finetuning_args).component(finetuning_args.rl_weight)]
         if teachers is not None:
-            self.objective = Distillation(
+            self.distillation = Distillation(
                 teachers,
                 rows=lambda batch: (batch.streams[GATE] + batch.streams[MONITORED]) > 0,
                 beta=finetuning_args.distill_beta,
@@ -92,7 +93,12 @@ class GatedDistillation(Annotator):
                 share_prefix=finetuning_args.share_prefix,
             )
             self.components.append(distill_component(finetuning_args.distill_weight, segments))
-        self.components += kl_components(finetuning_args)
+        self.objective = with_entropy(finetuning_args, self.distillation)
+        self.components += [*kl_components(finetuning_args), *entropy_components(finetuning_args)]
+
+    def at(self, share: float) -> None:
+        """Weigh the rewards as when this share of the training is done."""
+        self.comparison.at(share)
 
     def score(self, rollouts: list[Rollout]) -> Scores:
         """Reward every completion."""
@@ -105,8 +111,8 @@ class GatedDistillation(Annotator):
             kept = self._explored(self.explorer, kept)
         kept = self.comparison.teaching(replace(kept, advantages=self.comparison.advantages(kept.scores)))
         streams, metrics = self.gate.streams(kept)
-        if self.objective is not None:
-            streams |= self.objective.streams(kept.rollouts)
+        if self.distillation is not None:
+            streams |= self.distillation.streams(kept.rollouts)
         return replace(kept, streams={**kept.streams, **streams}, metrics={**kept.metrics, **metrics})
 
     def _explored(self, explorer: HintExplorer, written: Annotation) -> Annotation:

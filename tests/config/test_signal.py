@@ -32,6 +32,11 @@ def test_good_settings_pass() -> None:
             group_reward_range=[0, 0.9],
             dynamic_sampling=True,
             curriculum_column="level",
+            entropy_coef=0.01,
+            reward_weights_end=[0.5],
+            reward_weights_span=0.5,
+            kl_beta=0.01,
+            kl_in_reward=True,
         )
         == {}
     )
@@ -50,6 +55,12 @@ def test_good_settings_pass() -> None:
         ({"curriculum_column": "level", "disable_shuffling": True}, "curriculum_column", "disable_shuffling"),
         ({"dynamic_sampling": True, "num_iterations": 2}, "num_iterations", "1 with `dynamic_sampling`"),
         ({"dynamic_sampling": True, "max_resample_times": 0}, "max_resample_times", "1 or more"),
+        ({"entropy_coef": -0.1}, "entropy_coef", "0 or more"),
+        ({"reward_weights_end": [1.0, 2.0]}, "reward_weights_end", "1 numbers"),
+        ({"reward_weights_end": [0.0]}, "reward_weights_end", "other than 0"),
+        ({"reward_weights_span": 0}, "reward_weights_span", "above 0"),
+        ({"reward_weights_span": 1.5}, "reward_weights_span", "at most 1"),
+        ({"kl_in_reward": True}, "kl_in_reward", "`kl_beta` above 0"),
         ({"policy_loss": "ppo"}, "policy_loss", "`clipped` or `cispo`"),
     ],
 )
@@ -59,5 +70,6 @@ def test_each_mistake_is_named(changes: dict[str, Any], key: str, says: str) -> 
 
 def test_dynamic_sampling_belongs_to_grpo() -> None:
     assert "dynamic_sampling" in problems(stage="external_grpo", dynamic_sampling=True)
+    assert "kl_in_reward" in problems(stage="gated_distill", kl_in_reward=True)
     assert problems(stage="external_grpo", mask_truncated=True) == {}
     assert problems(stage="gated_distill", ratio_level="sequence") == {}

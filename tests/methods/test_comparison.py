@@ -22,6 +22,7 @@ OFF = {
     "overlong_buffer": 0,
     "overlong_penalty": 1.0,
     "temporal_weight": 0.0,
+    "reward_weights_end": None,
 }
 
 

@@ -117,7 +117,7 @@ def test_the_bonus_has_its_own_weight_where_rewards_are_compared_one_by_one() ->
             "mask_truncated": False,
             "group_reward_range": None,
         },
-        **{"overlong_buffer": 0, "overlong_penalty": 1.0, "temporal_weight": 0.3},
+        **{"overlong_buffer": 0, "overlong_penalty": 1.0, "temporal_weight": 0.3, "reward_weights_end": None},
     )
     method, _ = contrast(["right", "wrong"])
     rollouts = [rollout(["right", "right", "wrong", "wrong"], ["v.mp4#t=0,4"])]

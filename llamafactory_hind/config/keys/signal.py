@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from ..limits import out_of_range
 from ..problem import Problem
+from ..types import as_list
 
 
 @dataclass
@@ -67,6 +68,33 @@ class SignalArguments:
             )
         },
     )
+    entropy_coef: float = field(
+        default=0.0,
+        metadata={
+            "help": (
+                "Online stages: weight of an entropy bonus: the mean entropy of the policy at the tokens it wrote, times this, "
+                "is taken off the loss; 0 is off [ours]."
+            )
+        },
+    )
+    reward_weights_end: list[float] | None = field(
+        default=None,
+        metadata={
+            "help": (
+                "Online stages: weights of `reward_funcs` at the end; they move there from `reward_weights` in a straight line. "
+                "Null keeps `reward_weights` [ours]."
+            )
+        },
+    )
+    reward_weights_span: float = field(
+        default=1.0,
+        metadata={
+            "help": (
+                "Online stages: share of the training, above 0 and at most 1, in which the weights reach "
+                "`reward_weights_end` [ours]."
+            )
+        },
+    )
     curriculum_column: str | None = field(
         default=None,
         metadata={
@@ -76,8 +104,20 @@ class SignalArguments:
         },
     )
 
+    def __post_init__(self) -> None:
+        """Take one number for a list of one, then let the host's class do its own."""
+        self.reward_weights_end = as_list(self.reward_weights_end)
+        next_in_line = getattr(super(), "__post_init__", None)
+        if next_in_line is not None:
+            next_in_line()
 
-LOWEST = {"overlong_buffer": (0, True), "overlong_penalty": (0, True)}
+
+LOWEST = {
+    "overlong_buffer": (0, True),
+    "overlong_penalty": (0, True),
+    "entropy_coef": (0, True),
+    "reward_weights_span": (0, False),
+}
 
 
 def signal_problems(settings: Mapping[str, Any]) -> Iterator[Problem]:
@@ -95,6 +135,22 @@ def signal_problems(settings: Mapping[str, Any]) -> Iterator[Problem]:
         yield Problem(
             "advantage_scale", settings["advantage_scale"], "`std` with `reward_normalization: each`", remedy
         )
+    yield from _weights(settings)
     if settings["curriculum_column"] is not None and settings.get("disable_shuffling"):
         remedy = "`disable_shuffling` keeps the order of the file; remove one of the two."
         yield Problem("curriculum_column", settings["curriculum_column"], "null with `disable_shuffling`", remedy)
+
+
+def _weights(settings: Mapping[str, Any]) -> Iterator[Problem]:
+    names, end = as_list(settings["reward_funcs"]) or [], as_list(settings["reward_weights_end"])
+    span = settings["reward_weights_span"]
+    if span > 1:
+        yield Problem("reward_weights_span", span, "at most 1", "1.0 is the whole training.")
+    if end is None:
+        return
+    if names and len(end) != len(names):
+        yield Problem(
+            "reward_weights_end", end, f"{len(names)} numbers", "Give one for each of `reward_funcs`, or null."
+        )
+    elif not any(end):
+        yield Problem("reward_weights_end", end, "at least one other than 0", "With 0 alone every reward is the same.")

@@ -30,6 +30,15 @@ class Arguments:
             )
         },
     )
+    kl_in_reward: bool = field(
+        default=False,
+        metadata={
+            "help": (
+                "grpo: take `kl_beta` times the KL of a completion, the sum of log pi - log pi_ref over its tokens, off its "
+                "reward, in place of a part of the loss [ours]."
+            )
+        },
+    )
     max_resample_times: int = field(
         default=3,
         metadata={"help": "grpo: prompts that `dynamic_sampling` tries in the place of one, 1 or more [ours]."},
@@ -42,6 +51,8 @@ def problems(settings: Mapping[str, Any]) -> Iterator[Problem]:
     yield from temporal_problems(settings)
     yield from signal_problems(settings)
     yield from out_of_range(settings, {"max_resample_times": (1, True)})
+    if settings["kl_in_reward"] and settings["kl_beta"] == 0:
+        yield Problem("kl_in_reward", True, "`kl_beta` above 0 beside it", "Set `kl_beta`, for example 0.01.")
     if settings["dynamic_sampling"] and settings["num_iterations"] > 1:
         remedy = "A prompt that takes another's place is not kept for a second pass; remove one of the two."
         yield Problem("num_iterations", settings["num_iterations"], "1 with `dynamic_sampling`", remedy)

@@ -21,11 +21,16 @@ class Annotator(Protocol):
         components: of the loss.
         resampling: finds other prompts in the place of those that teach nothing; None keeps every prompt.
         objective: numbers a token that need the policy's hidden states; None where there are none.
+        kl_in_reward: weight of the KL that is taken off the rewards before `annotate`, which then gets the scores; 0 is off.
     """
 
     components: "Sequence[Component]"
     objective: "TokenObjective | None" = None
     resampling: "DynamicSampling | None" = None
+    kl_in_reward: float = 0.0
+
+    def at(self, share: float) -> None:
+        """Take what changes with time as it is when this share of the training is done, 0 to 1; evaluation asks for 1."""
 
     def score(self, rollouts: list[Rollout]) -> Scores:
         """Return the rewards of groups of equal size; used as it is while evaluating."""
@@ -35,7 +40,7 @@ class Annotator(Protocol):
 
         Args:
             rollouts: of the step.
-            scores: of these rollouts where dynamic sampling has asked for them; None where not.
+            scores: of these rollouts where dynamic sampling or `kl_in_reward` needed them; None where not.
         """
 
     def close(self) -> None:

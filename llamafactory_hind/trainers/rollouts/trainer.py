@@ -15,7 +15,7 @@ from transformers.trainer_utils import EvalLoopOutput
 
 from ...engines.local.scoring import base_model, computes_in_half
 from ...engines.local.towers import TowerCache, share_frozen
-from ...engines.vllm.agreement import check_difference
+from ...engines.vllm.agreement import ServersFailed, check_difference
 from ...losses.reduce import masked_sum
 from ..host import HostTrainer, dropout_off
 from ..row_guard import NOT_OF_A_ROW, RowGuard
@@ -24,6 +24,7 @@ from .annotator import Annotator
 from .batch import RolloutBatch, batch_of, prompt_of
 from .checkpoint import choose_best_by_reward, load_batches, save_batches
 from .completions import CompletionLog
+from .kl_reward import KLReward
 from .log import RolloutLog
 from .metrics import evaluation_metrics
 from .modes import ModeSelection
@@ -89,9 +90,10 @@ class RolloutTrainer(HostTrainer):
         self.objective = annotator.objective
         self.components = [component for component in annotator.components if component.weight]
         self.needs_reference = any(component.needs_reference for component in self.components)
+        holds = self.needs_reference or annotator.kl_in_reward > 0
         if not self.components:
             raise ValueError("Every component of the loss has weight 0: there is nothing to learn.")
-        self.reference = Reference(self.model, reference) if self.needs_reference else None
+        self.reference = Reference(self.model, reference) if holds else None
         self.finetuning_args, self.guard = finetuning_args, guard
         self.model_accepts_loss_kwargs = True  # components normalise over the whole step themselves
         if reference is not None and not self.is_deepspeed_enabled:  # DeepSpeed changes the dtype of what it wraps
@@ -112,6 +114,11 @@ class RolloutTrainer(HostTrainer):
         # another model may have another head, or not take what the policy takes
         self.reference_scorer = self.scorer if self.reference is None or reference is None else self._scorer()
         self.modes = ModeSelection(self.args, self.accelerator, self.scorer, self.reference, self.reference_scorer)
+        self.kl_reward = None
+        if annotator.kl_in_reward:
+            self.kl_reward = KLReward(
+                annotator.kl_in_reward, self._policy_logps, self._reference_logps, self.args.device
+            )
         choose_best_by_reward(self.args, self.eval_dataset)
         self._on_policy = False  # a server's rollouts are of the weights as they are now
         self._block: list[RolloutBatch] = []
@@ -177,11 +184,14 @@ class RolloutTrainer(HostTrainer):
     def _generate_rollouts(self, prompts: list[list[dict[str, Any]]]) -> list[RolloutBatch]:
         """Write, reward and prepare the groups of all micro-batches of a step."""
         features = [feature for some in prompts for feature in some]
+        self.annotator.at(self.state.global_step / max(self.state.max_steps - 1, 1))
         self._forget_media()
         self._sync_engines()
         with self.rollout_log.timed("rollout"), self.precision(), self.media.active():
             rollouts = self._write(features, stream=str(self.state.global_step), on_generated=self._report_progress)
         rollouts, scores = self._replace_without_signal(rollouts)
+        if self.kl_reward is not None:
+            scores = [self._less_kl(self.kl_reward, rollouts, scores, [len(some) for some in prompts])]
         with self.rollout_log.timed("reward"):
             annotation = self.annotator.annotate(rollouts, *scores)
         self.rollout_log.add(annotation, self.state)
@@ -211,7 +221,7 @@ class RolloutTrainer(HostTrainer):
         """Write a group for each row; a row that cannot be read is named, or another one takes its place."""
         try:
             return self.generator.generate(features, **options)
-        except NOT_OF_A_ROW:
+        except (*NOT_OF_A_ROW, ServersFailed):
             raise
         except Exception as error:
             if self.guard is None:
@@ -237,6 +247,18 @@ class RolloutTrainer(HostTrainer):
             self.rollout_log.averages.add_values(name, values)
         return found.rollouts, [found.scores]
 
+    def _less_kl(self, kl: KLReward, rollouts: list[Rollout], scores: list[Scores], sizes: list[int]) -> Scores:
+        """Take the KL from the reference off the rewards."""
+        if not scores:
+            with self.rollout_log.timed("reward"):
+                scores = [self.annotator.score(rollouts)]
+        batches = kl.batches(rollouts, sizes)
+        self.modes.repeat(self.model, batches)
+        with self.rollout_log.timed("reference"):
+            penalised, strays = kl.penalised(rollouts, scores[0], batches)
+        self.rollout_log.averages.add_values("kl", strays)
+        return penalised
+
     def _normalise(self, batches: list[RolloutBatch]) -> None:
         """Count what each component's sum is divided by, over all micro-batches and processes."""
         length = self.options.max_new_tokens
@@ -253,6 +275,10 @@ class RolloutTrainer(HostTrainer):
         self.media.clear()
         if self.objective is not None:
             self.objective.clear()
+
+    def _policy_logps(self, batch: RolloutBatch) -> torch.Tensor:
+        with torch.no_grad(), self.precision(), self.media.active():
+            return self.scorer(self.model, batch)
 
     def _reference_logps(self, batch: RolloutBatch) -> torch.Tensor:
         with self.reference.active(self.args.device) as model, self.precision(), self.media.active():
@@ -362,6 +388,7 @@ class RolloutTrainer(HostTrainer):
         if next(self.model.parameters()).device != self.args.device:
             self.model.to(self.args.device)  # evaluation without training
         self.engines.sync(self.model)  # whatever the step: the best weights may have been loaded
+        self.annotator.at(1.0)  # rewards of all evaluations are weighed alike
         names: list[str] = []
         found = []
         self.callback_handler.eval_dataloader = dataloader
