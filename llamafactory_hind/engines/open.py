@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
+from ..formats.media.view import PIXEL_KEYS
 from .interface import Capabilities, Engine, Prompt, RolloutEngine
 from .server.protocol import CAPABILITIES as SERVER
 
@@ -113,7 +114,7 @@ class EngineOpener:
             self._servers[model] = OpenAIEngine(
                 model=model,
                 **vars(self._server),
-                image_max_pixels=self._settings.get("image_max_pixels"),
+                **{key: self._settings.get(key) for key in PIXEL_KEYS},
                 video_fps=self._settings.get("video_fps"),
                 video_max_frames=self._settings.get("video_maxlen"),
                 media_as_host=bool(self._settings.get("media_as_host")),
