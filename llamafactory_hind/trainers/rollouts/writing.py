@@ -27,6 +27,7 @@ class RolloutOptions:
         max_new_tokens: length at which a completion is cut.
         num_iterations: optimiser steps on the same rollouts.
         share_prefix: `auto`, `on` or `off`.
+        rows_at_once: completions that a pass of the loss computes at a time; None is all of a micro-batch.
     """
 
     num_generations: int
@@ -36,6 +37,7 @@ class RolloutOptions:
     max_new_tokens: int
     num_iterations: int
     share_prefix: str
+    rows_at_once: int | None = None
 
     @classmethod
     def of(cls, args: "HostArguments") -> "RolloutOptions":
@@ -49,6 +51,7 @@ class RolloutOptions:
             max_new_tokens=args.generating.max_new_tokens,
             num_iterations=keys.num_iterations,
             share_prefix=keys.share_prefix,
+            rows_at_once=keys.loss_micro_batch,
         )
 
     def prompts_at_once(self, least: int) -> int:
