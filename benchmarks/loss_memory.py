@@ -54,7 +54,7 @@ def batch_of(loaded: LoadedModel, case: Case, group: int, tokens: int) -> Rollou
     ids, _ = loaded.template.encode_oneturn(loaded.tokenizer, messages)
     chance = torch.Generator().manual_seed(2)
     completions = torch.randint(20, 400, (group, tokens), generator=chance).tolist()
-    return bare_batch([Prompt(ids, [], Request(()), images=images)], [completions], device=torch.device("cpu"))
+    return bare_batch([Prompt(ids, [], Request((), images=images))], [completions], device=torch.device("cpu"))
 
 
 def measure(way: str, group: int, tokens: int, rows: int | None, world: Path) -> dict[str, float]:
