@@ -59,6 +59,7 @@ NAMES = {  # key -> English, Chinese; a key without an entry is its own name
     "num_iterations": ("Steps on the same completions", "同批更新次数"),
     "advantage_scale": ("Advantage scale", "优势缩放"),
     "loss_reduction": ("Loss mean over", "损失归约"),
+    "loss_micro_batch": ("Completions a loss pass", "损失微批大小"),
     "policy_loss": ("Policy loss", "策略损失"),
     "ratio_level": ("Ratio of", "比率粒度"),
     "reward_normalization": ("Rewards are compared", "奖励归一化"),

@@ -32,11 +32,12 @@ from .log import RolloutLog
 from .metrics import evaluation_metrics
 from .modes import ModeSelection
 from .order import BlockSampler, SetEpoch, curriculum_ranks
+from .parts import score_with
 from .progress import CloseRollouts, WritingProgress
 from .proof import proof_batches, representative_rows_of
 from .records import POLICY, Rollout, Scores
 from .reference import Reference
-from .scoring import GroupScorer, PromptInputs, check_objective, score_with
+from .scoring import GroupScorer, PromptInputs, check_objective
 from .writing import RolloutGenerator, RolloutOptions
 
 
@@ -291,11 +292,11 @@ class RolloutTrainer(HostTrainer):
 
     def _policy_logps(self, batch: RolloutBatch) -> torch.Tensor:
         with torch.no_grad(), self.precision(), self.media.active():
-            return self.scorer(self.model, batch)
+            return score_with(None, self.scorer, self.model, batch, rows_at_once=self.options.rows_at_once)[0]
 
     def _reference_logps(self, batch: RolloutBatch) -> torch.Tensor:
         with self.reference.active(self.args.device) as model, self.precision(), self.media.active():
-            return self.reference_scorer(model, batch)
+            return score_with(None, self.reference_scorer, model, batch, rows_at_once=self.options.rows_at_once)[0]
 
     # how log-probs are computed
 
@@ -321,7 +322,9 @@ class RolloutTrainer(HostTrainer):
         """Sum the components of one micro-batch, each divided by its count over the whole optimiser step."""
         batch: RolloutBatch = inputs["batch"]
         with self.precision(), self.media.active():
-            logps, batch.token_streams = score_with(self.objective, self.scorer, model, batch)  # (R, S)
+            logps, batch.token_streams = score_with(  # (R, S)
+                self.objective, self.scorer, model, batch, rows_at_once=self.options.rows_at_once
+            )
         old_logps = logps.detach() if batch.old_logps is None else batch.old_logps
         if batch.old_logps is None:
             self._observe_entropy(batch, old_logps)

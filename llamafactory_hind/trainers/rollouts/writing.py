@@ -30,6 +30,7 @@ class RolloutOptions:
         num_iterations: optimiser steps on the same rollouts.
         share_prefix: `auto`, `on` or `off`.
         correction: of rollouts that a server wrote.
+        rows_at_once: completions that a pass of the loss computes at a time; None is all of a micro-batch.
     """
 
     num_generations: int
@@ -40,6 +41,7 @@ class RolloutOptions:
     num_iterations: int
     share_prefix: str
     correction: RolloutCorrection = UNCHANGED
+    rows_at_once: int | None = None
 
     @classmethod
     def of(cls, args: "HostArguments") -> "RolloutOptions":
@@ -54,6 +56,7 @@ class RolloutOptions:
             num_iterations=keys.num_iterations,
             share_prefix=keys.share_prefix,
             correction=RolloutCorrection(keys.rollout_correction, keys.rollout_correction_cap),
+            rows_at_once=keys.loss_micro_batch,
         )
 
     @property
