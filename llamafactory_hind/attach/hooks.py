@@ -164,7 +164,8 @@ HOOKS = (
     Hook(
         "llamafactory.webui.control",
         "list_datasets",
-        "the menu knows ranking datasets alone; a saved stage that is put back empties the chosen datasets (`change_stage`)",
+        "the menu knows ranking datasets alone; a saved stage that is put back empties the chosen datasets (`change_stage`); "
+        "`gen_loss_plot` leaves out a loss of 0",
         "board:extend_control",
     ),
     Hook(

@@ -97,6 +97,7 @@ def hinted_rollout(rollout: Rollout, completions: Sequence[Completion]) -> Rollo
         texts=[completion.text for completion in completions],
         finish_reasons=[completion.finish_reason for completion in completions],
         sources=[HINTED] * len(completions),
+        sampling_logps=None,
     )
 
 
@@ -123,6 +124,7 @@ def _join(rollout: Rollout, accepted: Sequence[HintedCompletion]) -> Candidates:
         texts=[*rollout.texts, *hinted.texts],
         finish_reasons=[*rollout.finish_reasons, *hinted.finish_reasons],
         sources=[*rollout.sources, *hinted.sources],
+        sampling_logps=rollout.longer_logps(len(accepted)),
     )
     logprobs = [*(0.0 for _ in rollout.texts), *(found.completion.logprob or 0.0 for found in accepted)]
     return Candidates(joined, logprobs)

@@ -25,6 +25,8 @@ class Rollout:
         texts: decoded, without the stop token.
         finish_reasons: `LENGTH` for one that was cut.
         sources: who wrote each: `policy` or the name of another model.
+        sampling_logps: of each token, under the program that wrote it; empty for another model's text. None where the policy
+            in this process has written.
     """
 
     feature: Mapping[str, Any]
@@ -33,6 +35,7 @@ class Rollout:
     texts: list[str]
     finish_reasons: list[FinishReason]
     sources: list[str]
+    sampling_logps: list[tuple[float, ...]] | None = None
 
     @cached_property
     def columns(self) -> dict[str, Any]:
@@ -43,6 +46,10 @@ class Rollout:
     def row_id(self) -> str:
         """Names the row, in seeds and logs."""
         return str(self.feature["row_id"])
+
+    def longer_logps(self, more: int) -> list[tuple[float, ...]] | None:
+        """Return `sampling_logps` with `more` texts of other models behind them."""
+        return None if self.sampling_logps is None else [*self.sampling_logps, *[()] * more]
 
 
 @dataclass(frozen=True)
