@@ -178,7 +178,7 @@ def kills(work: Path, stage: str, count: int, seed: int) -> bool:
             wrong.append(f"{told}: {found[:3]}")
         shutil.rmtree(out)
     print(f"{stage}: {count} starts, each of about {seconds:.0f} s, killed: {dict(killed)}")
-    print(f"  not bit-equal to the run that was never killed: {len(wrong)} {wrong[:5]}")
+    print(f"  not bit-equal to the run that was never killed: {len(wrong)} {wrong[:5]}", flush=True)
     return not wrong
 
 
