@@ -13,6 +13,7 @@ from killed_stages import settings_of, write_all
 
 
 SYNTH = "synth"
+AFTER = 0.3  # seconds at most between an operation and the kill
 COMMAND = "import sys; from llamafactory_hind.pipelines.runner.run import run_synth; run_synth(sys.argv[1:])"
 
 
@@ -166,7 +167,7 @@ def kills(work: Path, stage: str, count: int, seed: int) -> bool:
         out = work / f"k{number}"
         if number % 2 == 0:
             told = kind = "random moments"
-            process = start_and_kill(runs, out, operations, drawn, seconds)
+            process = start_and_kill(runs, out, operations, drawn)
         else:
             name, moment = by_kind(operations, number // 2, drawn), drawn.choice(["before", "middle"])
             told, kind = f"{name}, {moment}", f"writing {kind_of(name)}"
@@ -182,14 +183,14 @@ def kills(work: Path, stage: str, count: int, seed: int) -> bool:
     return not wrong
 
 
-def start_and_kill(runs: Any, out: Path, operations: list[str], drawn: random.Random, seconds: float) -> Any:
+def start_and_kill(runs: Any, out: Path, operations: list[str], drawn: random.Random) -> Any:
     """Start a run, and kill it a random while after a random one of its operations: a busy machine shifts times, not these."""
     from shared.killing import environment
 
     record = out.with_suffix(".operations")
     process, until = runs.start(out, **environment(out, record=record)), drawn.randrange(len(operations))
     wait(process, unless=lambda: record.exists() and record.read_text().count("\n") >= until)
-    time.sleep(drawn.uniform(0.0, 0.1) * seconds)
+    time.sleep(drawn.uniform(0.0, AFTER))
     process.kill()
     return process
 

@@ -84,7 +84,9 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     measurements = ("saves", "kills", "flat", "files", "rows", "keys", "children", "bombs", "disk", "synth")
     parser.add_argument("what", choices=measurements)
-    parser.add_argument("--stage", default="grpo", help="a stage, or `synth`; for `kills` several, separated by commas")
+    parser.add_argument(
+        "--stage", default="grpo", help="a stage, or `synth`; for `kills` several, separated by commas"
+    )
     parser.add_argument("--every", type=int, default=1, help="take every n-th point only")
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
