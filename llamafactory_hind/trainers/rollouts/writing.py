@@ -30,6 +30,7 @@ class RolloutOptions:
         num_iterations: optimiser steps on the same rollouts.
         share_prefix: `auto`, `on` or `off`.
         correction: of rollouts that a server wrote.
+        ahead: steps that a server writes ahead, 0 or 1.
     """
 
     num_generations: int
@@ -40,6 +41,7 @@ class RolloutOptions:
     num_iterations: int
     share_prefix: str
     correction: RolloutCorrection = UNCHANGED
+    ahead: int = 0
 
     @classmethod
     def of(cls, args: "HostArguments") -> "RolloutOptions":
@@ -54,6 +56,7 @@ class RolloutOptions:
             num_iterations=keys.num_iterations,
             share_prefix=keys.share_prefix,
             correction=RolloutCorrection(keys.rollout_correction, keys.rollout_correction_cap),
+            ahead=keys.rollout_ahead,
         )
 
     @property
