@@ -25,6 +25,7 @@ WHOLE_HEADS = "The model is saved without its heads, which needs it whole; use D
 WHY_NOT: dict[str, dict[Sharding, str]] = {  # kind of rows -> what its stages cannot work with -> what to do
     "prompts": dict.fromkeys(NAMES, WHOLE_WRITES),
     "critic": dict.fromkeys(NAMES, WHOLE_HEADS),
+    "matching": dict.fromkeys(NAMES, WHOLE_HEADS),
     "pairs": {kind: WHOLE_SCORES for kind in NAMES if kind != "fsdp_2"},
     "multitask": dict.fromkeys(NAMES, WHOLE_PROOF),
 }

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
+from ..formats.media.view import PIXEL_KEYS
 from .interface import Capabilities, Engine, Prompt, RolloutEngine
 from .server.protocol import CAPABILITIES as SERVER
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from .local.critic import CriticScorer
+    from .local.matching.scorer import MatchScorer
     from .local.weights import LoadedModel
     from .server.engine import CallStore, OpenAIEngine
     from .vllm.engine import VllmEngine
@@ -112,7 +114,7 @@ class EngineOpener:
             self._servers[model] = OpenAIEngine(
                 model=model,
                 **vars(self._server),
-                image_max_pixels=self._settings.get("image_max_pixels"),
+                **{key: self._settings.get(key) for key in PIXEL_KEYS},
                 video_fps=self._settings.get("video_fps"),
                 video_max_frames=self._settings.get("video_maxlen"),
                 media_as_host=bool(self._settings.get("media_as_host")),
@@ -141,6 +143,28 @@ def open_critic(folder: str, *, settings: Mapping[str, Any], batch_size: int) ->
         base = json.loads(adapter.read_text(encoding="utf-8"))["base_model_name_or_path"]
         return CriticScorer(load_weights(base, settings=settings), heads, batch_size=batch_size, adapters=(folder,))
     return CriticScorer(load_weights(folder, settings=settings), heads, batch_size=batch_size)
+
+
+def open_matcher(
+    model: str, adapters: Sequence[str], *, settings: Mapping[str, Any], batch_size: int
+) -> "MatchScorer":
+    """Return what scores texts for pictures with the matcher that `stage: lskd` has saved beside the last adapter, or the model.
+
+    Args:
+        model: folder with a model.
+        adapters: folders of its adapters.
+        settings: the host's keys: template, limits of media, how a model is loaded.
+        batch_size: texts of a picture computed at a time.
+
+    Raises:
+        ValueError: there are no heads in the folder.
+    """
+    from .local.matching.heads import MatchingHeads
+    from .local.matching.scorer import MatchScorer
+    from .local.weights import load_weights
+
+    heads = MatchingHeads.load([model, *adapters][-1])
+    return MatchScorer(load_weights(model, settings=settings), heads, batch_size=batch_size, adapters=adapters)
 
 
 class MakeRolloutEngine(Protocol):

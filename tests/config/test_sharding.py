@@ -15,7 +15,7 @@ from llamafactory_hind.trainers.sharding import refuse_sharding, sharding_of
 KNOWN = {*defaults(), "stage", "fsdp", "fsdp_config", "deepspeed"}
 FSDP2 = {"fsdp": "full_shard", "fsdp_config": {"version": 2}}
 ZERO_3 = {"zero_optimization": {"stage": 3}}
-NEEDED = {"critic": {}, "pairs": {}, "multitask": {}, "prompts": {"reward_funcs": ["accuracy"]}}
+NEEDED = {"critic": {}, "matching": {}, "pairs": {}, "multitask": {}, "prompts": {"reward_funcs": ["accuracy"]}}
 
 
 def problems(stage: str, settings: dict | None = None, environ: dict | None = None) -> dict[str, str]:

@@ -87,6 +87,15 @@ class OnlineArguments(RolloutServerArguments):
             )
         },
     )
+    loss_micro_batch: int | None = field(
+        default=None,
+        metadata={
+            "help": (
+                "Online stages: completions that the loss pass computes at a time. Fewer take less memory and more time: all but "
+                "the prompts is computed twice. Null is the whole micro-batch [ours]."
+            )
+        },
+    )
 
     def __post_init__(self) -> None:
         """Take one name or number for a list of one, as the words of a command line are, then let the host's class do its own."""
@@ -131,6 +140,9 @@ def _too_large(settings: Mapping[str, Any]) -> Iterator[Problem]:
         yield Problem("rollout_top_p", settings["rollout_top_p"], "at most 1", "1.0 is off.")
     if settings["clip_low"] > 1:
         yield Problem("clip_low", settings["clip_low"], "at most 1", "A ratio of probabilities is never below 0.")
+    rows = settings["loss_micro_batch"]
+    if rows is not None and rows < 1:
+        yield Problem("loss_micro_batch", rows, "1 or more, or null", "Null computes the whole micro-batch at a time.")
     length = settings.get("max_new_tokens")
     if length is not None and (not isinstance(length, int) or isinstance(length, bool) or length < 1):
         yield Problem("max_new_tokens", length, "1 or more", "It is the length at which a completion is cut.")

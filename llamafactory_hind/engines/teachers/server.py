@@ -10,6 +10,7 @@ from typing import Any
 
 from llamafactory.extras import logging
 
+from ...formats.media.view import PIXEL_KEYS
 from ..interface import Completion, Request, Sampling
 from ..server.engine import OpenAIEngine
 from ..server.loop import LoopThread
@@ -35,7 +36,7 @@ class ServedTeacher:
     def __init__(self, server: Server, *, name: str, settings: Mapping[str, Any]) -> None:
         """Call nothing yet."""
         self.server, self.name = server, name
-        media = {key: settings.get(key) for key in ("image_max_pixels", "video_fps", "video_maxlen", "media_as_host")}
+        media = {key: settings.get(key) for key in (*PIXEL_KEYS, "video_fps", "video_maxlen", "media_as_host")}
         self.identity = [server.model, dict(server.extra_body), media]
         self._options = {
             "model": server.model,
@@ -45,7 +46,7 @@ class ServedTeacher:
             "timeout": server.timeout,
             "max_retries": server.max_retries,
             "extra_body": server.extra_body,
-            "image_max_pixels": media["image_max_pixels"],
+            **{key: media[key] for key in PIXEL_KEYS},
             "video_fps": media["video_fps"],
             "video_max_frames": media["video_maxlen"],
             "media_as_host": bool(media["media_as_host"]),

@@ -78,6 +78,7 @@ class Annotation:
         streams: more numbers a completion that components read, name -> (N, G).
         metrics: more numbers to log, name -> values of any shape, NaN where there is none.
         discarded: completions that were written and rewarded, but are not learnt from; for the completion log.
+        notes: more about each group for the completion log, such as the `hints` that were tried; empty where there is none.
     """
 
     rollouts: list[Rollout]
@@ -86,6 +87,7 @@ class Annotation:
     streams: Mapping[str, torch.Tensor] = field(default_factory=dict)
     metrics: Mapping[str, torch.Tensor] = field(default_factory=dict)
     discarded: "Annotation | None" = None
+    notes: Sequence[Mapping[str, Any]] = ()
 
     def part(self, rows: slice) -> "Annotation":
         """Return the annotation of some of the groups."""

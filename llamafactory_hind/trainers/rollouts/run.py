@@ -17,6 +17,7 @@ from ..host import HostArguments
 from ..row_guard import RowGuard
 from ..rows import read_rows
 from .batch import prompt_of
+from .description import RunDescription
 from .rewards import check_rewards, tell_golds
 from .trainer import RolloutTrainer
 from .writing import RolloutOptions
@@ -31,6 +32,9 @@ PLOTS = ("loss", "reward", "reward_std", "completion_length", "entropy")
 
 class Checked(Protocol):
     """Rewards that can be tried on a row."""
+
+    names: list[str]
+    weights: list[float]
 
     def check(self, row: Mapping[str, Any], completion: str) -> Any:
         """Raise if a reward does not work."""
@@ -78,6 +82,7 @@ def run_online(
             engines=engines,
             reference=reference,
             guard=_guard(args, loaded, dataset_module),
+            described=RunDescription.of(args, loaded, rewards),
             finetuning_args=args.finetuning,
             args=args.training,
             callbacks=args.callbacks,

@@ -17,6 +17,7 @@ from ...engines.local.scoring import base_model, computes_in_half
 from ...engines.local.towers import TowerCache, share_frozen
 from ...engines.vllm.agreement import ServersFailed, check_difference
 from ...losses.reduce import masked_sum
+from ...storage.completion_files import FOLDER
 from ..host import HostTrainer, dropout_off
 from ..row_guard import NOT_OF_A_ROW, RowGuard
 from ..sharding import refuse_sharding
@@ -25,16 +26,19 @@ from .annotator import Annotator
 from .batch import RolloutBatch, batch_of, prompt_of
 from .checkpoint import choose_best_by_reward, load_batches, save_batches
 from .completions import CompletionLog
+from .description import RunDescription
+from .entries import EntryMaker
 from .kl_reward import KLReward
 from .log import RolloutLog
 from .metrics import evaluation_metrics
 from .modes import ModeSelection
 from .order import BlockSampler, SetEpoch, curriculum_ranks
+from .parts import score_with
 from .progress import CloseRollouts, WritingProgress
 from .proof import proof_batches, representative_rows_of
 from .records import POLICY, Rollout, Scores
 from .reference import Reference
-from .scoring import GroupScorer, PromptInputs, check_objective, score_with
+from .scoring import GroupScorer, PromptInputs, check_objective
 from .writing import RolloutGenerator, RolloutOptions
 
 
@@ -70,6 +74,7 @@ class RolloutTrainer(HostTrainer):
         reference: torch.nn.Module | None,
         finetuning_args: "FinetuningArguments",
         guard: RowGuard | None = None,
+        described: RunDescription | None = None,
         **kwargs: Any,
     ) -> None:
         """Build the trainer; dropout is off, so that what is scored is what has written.
@@ -82,6 +87,7 @@ class RolloutTrainer(HostTrainer):
             reference: another model that KL holds the policy to; None is the policy with its adapter off.
             finetuning_args: the host's.
             guard: names prompts that cannot be read, or puts others in their place; None lets their errors through.
+            described: what readers of its completions must know of the run; None tells them nothing.
             kwargs: of `transformers.Trainer`.
         """
         dropout_off(loaded.model)
@@ -127,7 +133,15 @@ class RolloutTrainer(HostTrainer):
         self._block_rows: list[list[str]] = []
         prompts = self.args.train_batch_size * self.args.gradient_accumulation_steps
         completions = CompletionLog(
-            Path(self.args.output_dir) / "completions", tokenizer=loaded.tokenizer, process=self.args.process_index
+            Path(self.args.output_dir) / FOLDER,
+            EntryMaker(
+                loaded.tokenizer,
+                self.args.process_index,
+                None if described is None else described.media_dir,
+                None if described is None else described.boxes,
+            ),
+            self.args.process_index,
+            {} if described is None else {**described.record, **annotator.record},
         )
         self.rollout_log = RolloutLog(self.args, completions, WritingProgress(prompts * options.num_generations))
         self.add_callback(CloseRollouts(self.close_rollouts))
@@ -301,11 +315,11 @@ class RolloutTrainer(HostTrainer):
 
     def _policy_logps(self, batch: RolloutBatch) -> torch.Tensor:
         with torch.no_grad(), self.precision(), self.media.active():
-            return self.scorer(self.model, batch)
+            return score_with(None, self.scorer, self.model, batch, rows_at_once=self.options.rows_at_once)[0]
 
     def _reference_logps(self, batch: RolloutBatch) -> torch.Tensor:
         with self.reference.active(self.args.device) as model, self.precision(), self.media.active():
-            return self.reference_scorer(model, batch)
+            return score_with(None, self.reference_scorer, model, batch, rows_at_once=self.options.rows_at_once)[0]
 
     # how log-probs are computed
 
@@ -331,7 +345,9 @@ class RolloutTrainer(HostTrainer):
         """Sum the components of one micro-batch, each divided by its count over the whole optimiser step."""
         batch: RolloutBatch = inputs["batch"]
         with self.precision(), self.media.active():
-            logps, batch.token_streams = score_with(self.objective, self.scorer, model, batch)  # (R, S)
+            logps, batch.token_streams = score_with(  # (R, S)
+                self.objective, self.scorer, model, batch, rows_at_once=self.options.rows_at_once
+            )
         old_logps = logps.detach() if batch.old_logps is None else batch.old_logps
         if batch.old_logps is None:
             self._observe_entropy(batch, old_logps)
@@ -421,11 +437,16 @@ class RolloutTrainer(HostTrainer):
             self._forget_media()
             with self.precision():
                 rollouts = self._write(batch.features, stream="evaluation", greedy_first=True)
-            metrics = evaluation_metrics(rollouts, self.annotator.score(rollouts))
+            scores = self.annotator.score(rollouts)
+            self.rollout_log.completions.evaluated(rollouts, scores)
+            metrics = evaluation_metrics(rollouts, scores)
             names = sorted(metrics)
             values = torch.stack([metrics[name].float() for name in names], 1).to(self.args.device)  # (N, M)
             found.append(self.accelerator.gather_for_metrics(values).cpu())
             self.control = self.callback_handler.on_prediction_step(self.args, self.state, self.control)
+        self.rollout_log.completions.put_evaluation(
+            metric_key_prefix, step=self.state.global_step, epoch=float(self.state.epoch or 0.0)
+        )
         rows = torch.cat(found) if found else torch.zeros(0, 0)
         means = dict(zip(names, rows.nanmean(0).tolist(), strict=True))
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in means.items()}
@@ -434,11 +455,17 @@ class RolloutTrainer(HostTrainer):
     # checkpoints
 
     def save_parts(self, folder: Path) -> None:
-        """Write the rollouts that are still to be learnt from."""
+        """Write the rollouts that are still to be learnt from, and all completions."""
+        self.rollout_log.completions.flush()
         if self.ahead is not None:
             self.ahead.save(folder)
         if self.state.global_step % self.options.num_iterations:
             save_batches(folder, self._block, self._block_rows, process=self.args.process_index)
+
+    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        super()._save_checkpoint(*args, **kwargs)
+        if self.is_world_process_zero():  # each process has flushed, and waited for the others
+            self.rollout_log.completions.join(self.state.global_step)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)

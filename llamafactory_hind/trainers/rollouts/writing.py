@@ -31,6 +31,7 @@ class RolloutOptions:
         share_prefix: `auto`, `on` or `off`.
         correction: of rollouts that a server wrote.
         ahead: steps that a server writes ahead, 0 or 1.
+        rows_at_once: completions that a pass of the loss computes at a time; None is all of a micro-batch.
     """
 
     num_generations: int
@@ -42,6 +43,7 @@ class RolloutOptions:
     share_prefix: str
     correction: RolloutCorrection = UNCHANGED
     ahead: int = 0
+    rows_at_once: int | None = None
 
     @classmethod
     def of(cls, args: "HostArguments") -> "RolloutOptions":
@@ -57,6 +59,7 @@ class RolloutOptions:
             share_prefix=keys.share_prefix,
             correction=RolloutCorrection(keys.rollout_correction, keys.rollout_correction_cap),
             ahead=keys.rollout_ahead,
+            rows_at_once=keys.loss_micro_batch,
         )
 
     @property
