@@ -17,10 +17,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
 
 from llamafactory_hind.engines.vllm.engine import VllmEngine
 from shared.rollouts import RolloutSetup
 from shared.served_rollouts import FULL, HOW, LORA, difference, nudge, prompts, served
+from shared.stages import history, run
 
 
 pytestmark = [pytest.mark.vllm, pytest.mark.slow, pytest.mark.train]
@@ -133,10 +135,45 @@ def ask(server: Any, path: str, body: Any = None) -> Any:
         return json.loads(answer.read())
 
 
+def test_five_steps_earn_what_hf_earns(world: Path, server: Any, tmp_path: Path) -> None:
+    """GRPO on the trained model of the offline world: 64 completions a step, mean rewards of both engines within 0.1."""
+    toyworld = (world / "tiny").resolve().parent
+    if not (toyworld / "rows").is_dir():
+        pytest.skip("build/toyworld is not there; `make demo` makes it")
+    settings = yaml.safe_load((ROOT / "yaml_configs" / "toyworld" / "grpo.yaml").read_text())
+    for key in ("load_best_model_at_end", "eval_dataset", "eval_steps", "save_steps", "save_total_limit"):
+        settings.pop(key)
+    settings |= {
+        "model_name_or_path": str(world / "tiny"),
+        "dataset_dir": str(toyworld),
+        "media_dir": str(toyworld),
+        "max_samples": 64,
+        "finetuning_type": "lora",
+        "lora_rank": 8,
+        "learning_rate": 2.0e-3,
+        "max_steps": 5,
+        "logging_steps": 1,
+        "save_strategy": "no",
+        "eval_strategy": "no",
+        "plot_loss": False,
+        "rollout_engine": None,
+    }
+    keys = {"rollout_engine": "vllm", "rollout_server": server.url}
+    rewards = {}
+    for name, more in (("hf", {}), ("vllm", keys)):
+        out = run({**settings, **more}, output_dir=str(tmp_path / name))
+        rewards[name] = history(out, "reward")
+        print(f"\n{name}: rewards {rewards[name]}, seconds to write {history(out, 'timing/rollout')}")
+    print("difference a token", history(out, "rollout/logp_diff_mean"), "ratio", history(out, "rollout/ratio_mean"))
+    assert sum(rewards["vllm"]) / 5 == pytest.approx(sum(rewards["hf"]) / 5, abs=0.1)
+    assert max(history(out, "rollout/logp_diff_mean")) < 0.01
+
+
 @pytest.mark.parametrize("sync", ["lora", "full"])
 def test_prompts_log_probs_and_weights_are_the_trainers(sync: str, opened: Any, server: Any) -> None:
     """Text, one picture, two: ids are checked in every answer; log-probs follow each change of the weights; seeds hold."""
     setup, engine = opened(sync)
+    banned, engine.banned_ids = engine.banned_ids, []  # a ban changes the server's numbers by what it takes away
     asked = prompts(setup)
     groups: list[Any] = []
     for seed in range(2):
@@ -149,6 +186,9 @@ def test_prompts_log_probs_and_weights_are_the_trainers(sync: str, opened: Any, 
         print(f"\n{sync}: difference {found:.2e}, sync {seconds:.2f} s")
         assert found < 1e-3
     assert engine.generate_prompts(asked[1:2], KEYS[1:2], HOW)[0] == groups[1]
+    engine.banned_ids = banned
+    without = engine.generate_prompts(asked, KEYS, HOW)
+    print(f"{sync}: with media ids banned {difference(setup, asked, without):.2e}")
     if sync == "lora" and os.environ.get("RECORD"):
         record(server, engine, asked)
     nudge(setup.model, 2)
@@ -176,7 +216,7 @@ def test_a_full_sync_waits_for_what_is_under_way(opened: Any, server: Any) -> No
     assert len(choice["token_ids"]) == 300
     assert [span["version"] for span in choice["weight_versions"]] == [before]
     assert ask(server, "/weight_info")["weight_version"] == engine.fleet.weights.version != before
-    asked = prompts(setup)
+    asked, engine.banned_ids = prompts(setup), []
     assert difference(setup, asked, engine.generate_prompts(asked, KEYS, HOW)) < 1e-3
 
 
