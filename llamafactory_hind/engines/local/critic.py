@@ -17,7 +17,7 @@ from torch import nn
 from ...storage.atomic import write_by
 from ..interface import Prompt, Request
 from .encoding import collate, encode
-from .scoring import head_replaced, output_head
+from .scoring import base_model, head_replaced, output_head
 
 
 if TYPE_CHECKING:
@@ -105,6 +105,15 @@ class Critic(nn.Module):
     def generation_config(self) -> Any:
         """That of the model."""
         return getattr(self.body, "generation_config", None)
+
+    @property
+    def _no_split_modules(self) -> Any:
+        """The blocks that FSDP2 splits apart."""
+        return getattr(self.body, "_no_split_modules", None)
+
+    def get_base_model(self) -> nn.Module:
+        """Return the transformers model inside, as a model with an adapter does."""
+        return base_model(self.body)
 
     def forward(self, **inputs: Any) -> CriticOutput:
         """Score the N texts of a batch as the host's collator makes it, without `labels`."""
