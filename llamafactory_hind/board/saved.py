@@ -19,7 +19,7 @@ def only_changed(saved: Mapping[str, Any], stage: str) -> dict[str, Any]:
     return {
         name: value
         for name, value in saved.items()
-        if name not in untouched or (untouched[name] is not None and value != untouched[name])
+        if not name.startswith(IDS) or (untouched.get(name) is not None and value != untouched[name])
     }
 
 

@@ -44,6 +44,27 @@ def read(field: Field, value: Any) -> Any:
     return text
 
 
+def typed(field: Field, value: Any) -> Any:
+    """Return what a form holds for a YAML value: `read` gives it back."""
+    if value == field.default:
+        return shown(field)
+    if value is None:
+        return NULL if field.default is not None else shown(field)
+    if field.kind == "list":
+        return [part.strip() for part in value.split(",")] if isinstance(value, str) else list(map(str, value))
+    if field.kind == "numbers":
+        return ", ".join(map(str, value if isinstance(value, list) else [value]))
+    return value if field.kind in ("flag", "choice") else str(value)
+
+
+def is_changed(field: Field, value: Any) -> bool:
+    """Say whether a form holds something else than an untouched field; a text that is no number counts."""
+    try:
+        return bool(read(field, value) != field.default)
+    except ValueError:
+        return True
+
+
 def changed(values: Mapping[str, Any], stage: str) -> dict[str, Any]:
     """Return the keys of a stage whose field differs from its default, as YAML values; `values` has what the fields hold."""
     found = {field.key: (field, read(field, values[field.key])) for field in fields_of(stage) if field.key in values}

@@ -22,6 +22,7 @@ WHOLE_WRITES = "Completions are written by the whole model; use DDP, a ZeRO-2 co
 WHOLE_SCORES = "Reference log-probs are computed by the whole model; use DDP, a ZeRO-2 configuration, or FSDP2."
 WHOLE_PROOF = "Shared prompts are proved with the whole model; use DDP, a ZeRO-2 configuration, or FSDP2."
 WHOLE_HEADS = "The model is saved without its heads; use DDP, a ZeRO-2 configuration, or FSDP2."
+WHOLE_MATCHING = "The model is saved without its heads, which needs it whole; use DDP or a ZeRO-2 configuration."
 OWN_COPY = "The policy's weights are split while it learns; with a path, a copy of its own is loaded."
 EVERY_READS = "Every process computes with the weights before they are split: without it, all of them read the file."
 WHOLE_TOWERS = (
@@ -30,12 +31,19 @@ WHOLE_TOWERS = (
 WHY_NOT: dict[str, dict[Sharding, str]] = {  # kind of rows -> what its stages cannot work with -> what to do
     "prompts": {kind: WHOLE_WRITES for kind in NAMES if kind != "fsdp_2"},
     "critic": {kind: WHOLE_HEADS for kind in NAMES if kind != "fsdp_2"},
+    "matching": dict.fromkeys(NAMES, WHOLE_MATCHING),
     "pairs": {kind: WHOLE_SCORES for kind in NAMES if kind != "fsdp_2"},
     "multitask": {kind: WHOLE_PROOF for kind in NAMES if kind != "fsdp_2"},
 }
 
 ON = ("1", "true", "yes", "on", "y", "t")
-FROZEN = ("freeze_vision_tower", "freeze_multi_modal_projector")
+# key, its value (... is any) -> what is expected, what to do
+PROMPTS_AND_FSDP2: tuple[tuple[str, Any, str, str], ...] = (
+    ("freeze_vision_tower", False, "true", WHOLE_TOWERS),
+    ("freeze_multi_modal_projector", False, "true", WHOLE_TOWERS),
+    ("loss_micro_batch", ..., "null", "Processes would take other numbers of passes. Lower the batch size instead."),
+    ("rollout_engine", "vllm", "hf", "Weights are not sent to a server yet; use DDP or a ZeRO-2 configuration."),
+)
 
 
 def sharding_problem(sharding: Sharding, rows: str, key: str, value: object) -> Problem | None:
@@ -65,9 +73,9 @@ def sharding_problems(settings: Mapping[str, Any], environ: Mapping[str, str], r
 
 
 def _fsdp2_problems(settings: Mapping[str, Any], environ: Mapping[str, str], rows: str) -> Iterator[Problem]:
-    for key in FROZEN if rows == "prompts" else ():
-        if settings.get(key) is False:
-            yield Problem(key, False, "true with FSDP2", WHOLE_TOWERS)
+    for key, value, expected, remedy in PROMPTS_AND_FSDP2 if rows == "prompts" else ():
+        if settings.get(key) is not None and (settings[key] == value or value is ...):
+            yield Problem(key, settings[key], f"{expected} with FSDP2", remedy)
     if settings.get("teacher") == "base" and settings.get("finetuning_type", "lora") == "lora":
         yield Problem("teacher", "base", "the base's path with FSDP2 and an adapter", OWN_COPY)
     config = read_json(settings.get("fsdp_config")) or {}

@@ -81,6 +81,15 @@ class ScoreArguments:
             )
         },
     )
+    box_gold: Literal["dataset", "label"] = field(
+        default="dataset",
+        metadata={
+            "help": (
+                "box_iou. dataset: gold boxes are in pixels of the picture; label: they are in the column `label` of the host's file "
+                "of predictions, in the model's own numbers, as the predictions are [ours]."
+            )
+        },
+    )
     group_by: str | None = field(
         default=None, metadata={"help": "Column, such as `question_type`: gives the mean for each of its values, too."}
     )

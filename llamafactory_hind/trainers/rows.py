@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from llamafactory.data import get_dataset
 from llamafactory.extras import logging
 
+from ..config.problem import ConfigError, Problem
 from ..engines.local.fingerprint import digest_settings, processor_settings, versions
 from ..storage.atomic import put_aside, write_json
 from ..storage.digests import digest_path
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 logger = logging.get_logger("llamafactory.hind.trainers.rows")
 FILE = "made_from.json"
+SAVED = ("dataset_dict.json", "state.json")  # of `datasets`, in a folder that it has saved
 # Keys of the host's data arguments that say where things are or how fast they are made, not what the rows are.
 ELSEWHERE = {
     "tokenized_path",
@@ -54,9 +56,16 @@ def read_rows(args: "HostArguments", template: Any, tokenizer_module: dict[str, 
 
 
 def _set_aside_if_stale(folder: Path, made_from: dict[str, str]) -> None:
-    """Move a tokenised copy that was made from something else out of the way, with one line."""
+    """Move a tokenised copy that was made from something else out of the way, with one line.
+
+    Raises:
+        ConfigError: what is there is no tokenised copy, and so not ours to move.
+    """
     if not folder.is_dir() or not any(folder.iterdir()):
         return
+    if not any((folder / name).is_file() for name in (FILE, *SAVED)):
+        expected = "a new or empty folder, or one with tokenised rows"
+        raise ConfigError([Problem("tokenized_path", str(folder), expected, "It holds something else; give another.")])
     try:
         before = json.loads((folder / FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):

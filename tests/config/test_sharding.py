@@ -16,7 +16,7 @@ TOWERS = ("freeze_vision_tower", "freeze_multi_modal_projector")
 KNOWN = {*defaults(), *TOWERS, "stage", "fsdp", "fsdp_config", "deepspeed"}
 FSDP2 = {"fsdp": "full_shard", "fsdp_config": {"version": 2}}
 ZERO_3 = {"zero_optimization": {"stage": 3}}
-NEEDED = {"critic": {}, "pairs": {}, "multitask": {}, "prompts": {"reward_funcs": ["accuracy"]}}
+NEEDED = {"critic": {}, "matching": {}, "pairs": {}, "multitask": {}, "prompts": {"reward_funcs": ["accuracy"]}}
 
 
 def problems(stage: str, settings: dict | None = None, environ: dict | None = None) -> dict[str, str]:
@@ -100,6 +100,7 @@ def test_fsdp_config_alone_does_nothing_and_is_said() -> None:
 
 def test_what_fsdp2_cannot_do_with_these_rows_is_said() -> None:
     """Towers in training, of which processes call other numbers; weights that one process alone has read."""
+    assert set(problems("grpo", {**FSDP2, "loss_micro_batch": 2})) == {"loss_micro_batch"}
     for key in TOWERS:
         assert set(problems("grpo", {**FSDP2, key: False})) == {key}
         assert problems("kepo", {**FSDP2, key: False}) == {}

@@ -272,6 +272,18 @@ def test_box_iou_by_hand(tmp_path: Path) -> None:
     assert found["remarks"] == {"no box could be read, scored 0": 1}
 
 
+def test_gold_boxes_of_the_label_need_no_convention(tmp_path: Path) -> None:
+    """A model's grid of 1000 over 50 x 100 pixels: IoU is 1/2 in both; the dataset's pixels beside the model's numbers give 0."""
+    row = {"box": [0, 0, 10, 10], "label": "[0, 0, 200, 100]", "prediction": "[0, 0, 100, 100]"}
+    assert score(tmp_path, [row], "box_iou")["box_iou"]["parts"]["mean_iou"]["score"] == pytest.approx(0.01)
+    found = score(tmp_path, [row], "box_iou", box_gold="label")["box_iou"]
+    assert (found["score"], found["parts"]["mean_iou"]["score"]) == (1.0, 0.5)
+    for path in tmp_path.glob("*.score.*"):
+        path.unlink()
+    says = "label: got 'left', expected a text with a box"
+    assert says in refusal(tmp_path, [row | {"label": "left"}], "box_iou", box_gold="label")
+
+
 def test_box_iou_agrees_with_the_reward(tmp_path: Path) -> None:
     from llamafactory_hind.rewards import get_reward
 

@@ -197,7 +197,8 @@ def test_two_processes_equal_one(settings: dict[str, Any], tmp_path: Path) -> No
     """DDP over two processes of one prompt each is one process of two prompts; ZeRO-2 on the CPU gives the same."""
     settings = {**settings, "max_steps": 3, "kl_beta": 0.05, **PLAIN_STEPS}
     one = run(settings, output_dir=str(tmp_path / "one"))
-    settings = {**settings, "per_device_train_batch_size": 1, "ddp_find_unused_parameters": False}
+    changes = {"per_device_train_batch_size": 1, "ddp_find_unused_parameters": False, "loss_micro_batch": 3}
+    settings = {**settings, **changes}  # parts of a group: wrappers see one pass all the same
     warm(settings, tmp_path / "ddp", ranks=2).finish()
     out = Path(settings["output_dir"])
     same(out, one, atol=3e-5)
@@ -222,8 +223,14 @@ def test_fsdp2_equals_one_process(settings: dict[str, Any], tuning: str, tmp_pat
     one = run(settings, output_dir=str(tmp_path / "one"))
     fsdp2(settings | {"per_device_train_batch_size": 1}, tmp_path / "fsdp")
     out = Path(settings["output_dir"])
-    same(out, one, atol=1e-5)
-    for key in ("reward", "entropy", "completion_length", "kl", "zero_variance_share", "eval_reward"):
+    if tuning == "full":
+        same(out, one, atol=1e-5)
+    else:
+        first, second = (load_file(folder / "adapter_model.safetensors") for folder in (out, one))
+        assert first.keys() == second.keys()
+        for name, tensor in first.items():
+            torch.testing.assert_close(tensor, second[name], atol=1e-5, rtol=1e-3, msg=name)
+    for key in ("loss", "reward", "entropy", "completion_length", "kl", "zero_variance_share", "eval_reward"):
         assert history(out, key) == pytest.approx(history(one, key), abs=1e-5), key
 
 

@@ -5,9 +5,7 @@ left alone for a while, then asked once.
 """
 
 import asyncio
-import threading
-from collections.abc import Coroutine, Mapping, Sequence
-from concurrent.futures import TimeoutError as FutureTimeoutError
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from llamafactory.extras import logging
@@ -15,6 +13,7 @@ from llamafactory.extras import logging
 from ...formats.media.view import PIXEL_KEYS
 from ..interface import Completion, Request, Sampling
 from ..server.engine import OpenAIEngine
+from ..server.loop import LoopThread
 from ..server.retrying import CallFailed
 from .interface import Failure
 from .plan import Server
@@ -23,40 +22,6 @@ from .plan import Server
 logger = logging.get_logger("llamafactory.hind.engines.teachers.server")
 SKIPPED_CALLS = 10  # [ours] calls of `write` that a server which answered nothing is left alone
 GRACE = 10.0  # [ours] seconds beyond the deadline after which the loop itself counts as dead
-
-
-class LoopThread:
-    """An event loop in a thread of its own, which ends with the process."""
-
-    def __init__(self) -> None:
-        """Start it."""
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="teacher", daemon=True)
-        self._thread.start()
-
-    def run(self, work: Coroutine[Any, Any, Any], timeout: float) -> Any:
-        """Return what a coroutine returns.
-
-        Raises:
-            TimeoutError: it did not end in time.
-        """
-        try:
-            future = asyncio.run_coroutine_threadsafe(work, self._loop)
-        except RuntimeError:  # the loop is closed
-            work.close()
-            raise
-        try:
-            return future.result(timeout)
-        except FutureTimeoutError:
-            future.cancel()
-            raise TimeoutError(f"no result within {timeout:g} s") from None
-
-    def stop(self) -> None:
-        """End the loop and wait a little for its thread."""
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(GRACE)
-        if not self._thread.is_alive():
-            self._loop.close()
 
 
 class ServedTeacher:

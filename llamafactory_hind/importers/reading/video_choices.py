@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from ...storage.rows import RowsError, iterate
-from .entries import Entry, ImportRefused, Reader, read_json
+from .entries import Entry, Reader, read_json
+from .released import Released, Unreadable
 
 
 OPTIONS = ("a0", "a1", "a2", "a3", "a4")
@@ -34,12 +34,12 @@ def read_choice_csv(
     """
     paths = {} if video_map is None else read_json(video_map, dict)
     reader, entries = Reader(), []
-    try:
-        rows = list(iterate([str(path)]))
-    except (RowsError, OSError) as error:
-        raise ImportRefused("A file cannot be read.", [str(error)], "Correct the path or the file.") from None
-    for row in rows:
-        entries.append(_read_entry(row.values, f"{path}, row {row.number}", reader, family, more, paths, answers))
+    for number, record in enumerate(Released(path), start=1):
+        place = f"{path}, row {number}"
+        if isinstance(record, Unreadable):
+            reader.problems.append(record.noted_at(place))
+        else:
+            entries.append(_read_entry(record, place, reader, family, more, paths, answers))
     reader.refuse_twins([(entry.row["id"], entry.place) for entry in entries], "qid")
     reader.finish()
     return entries
