@@ -62,7 +62,7 @@ def sharding_problem(sharding: Sharding, rows: str, key: str, value: object) -> 
 def sharding_problems(settings: Mapping[str, Any], environ: Mapping[str, str], rows: str) -> Iterator[Problem]:
     """Find what a configuration and a launcher's environment ask for that a stage with such rows cannot do."""
     asked = [*_asked_by_settings(settings), *_asked_by_environment(environ)]
-    if any(sharding == "fsdp_2" for sharding, _, _ in asked):
+    if "fsdp_2" not in WHY_NOT[rows] and any(sharding == "fsdp_2" for sharding, _, _ in asked):
         yield from _fsdp2_problems(settings, environ, rows)
     for sharding, key, value in asked:
         problem = sharding_problem(sharding, rows, key, value)

@@ -40,22 +40,20 @@ def ends_together(*, grace: float = GRACE) -> Iterator[None]:
     if store is None:
         yield
         return
-    done = threading.Event()
-    watch = threading.Thread(target=_watch, args=(store, done, grace), daemon=True)
+    watch = _Watch(store, grace)
     watch.start()
     try:
         yield
     except KeyboardInterrupt:  # Ctrl-C and SIGTERM mostly reach all, and each has its own way to end
-        with suppress(Exception):
-            store.compare_set(KEY, "", f"{dist.get_rank()}|it was stopped by a signal")
+        watch.tell("it was stopped by a signal")
         raise
     except Exception as error:
-        first = _first_failure(store, error)
+        first = watch.first_failure(error)
         if first is not None:
             raise OtherProcessFailed(f"{first}\nThis process, {dist.get_rank()}, ends with it.") from None
         raise
     finally:
-        done.set()
+        watch.done.set()
 
 
 def _store() -> Any:
@@ -68,45 +66,70 @@ def _store() -> Any:
     return store
 
 
-def _first_failure(store: Any, error: BaseException) -> str | None:
-    """Tell the others of a failure; return the message of another process where that one failed first."""
-    own = f"{dist.get_rank()}|{type(error).__name__}: {error}"
-    try:
-        # an error of a collective comes from another process, whose message may still be on its way
-        if _is_of_a_collective(error):
-            _wait_for(store, HEARD)
-        first = store.compare_set(KEY, "", own).decode(errors="replace")
-    except Exception:  # the process that holds it is gone
-        return None
-    rank, _, message = first.partition("|")
-    if rank != str(dist.get_rank()):
-        return f"Process {rank} failed: {message}"
-    time.sleep(HEARD)  # this process may hold what the others read
-    return None
+class _Watch(threading.Thread):
+    """Looks for the failure of another process, and ends this one where it does not end by itself.
+
+    Args:
+        store: shared by the processes.
+        grace: seconds that this one has.
+
+    Attributes:
+        done: set when this process has ended its block.
+    """
+
+    def __init__(self, store: Any, grace: float) -> None:
+        """Nothing has failed."""
+        super().__init__(daemon=True)
+        self.store, self.grace = store, grace
+        self.rank = dist.get_rank()
+        self.done = threading.Event()
+        self._heard: str | None = None
+
+    def run(self) -> None:
+        """Look every second."""
+        while not self.done.wait(EVERY):
+            try:
+                self._look()
+            except Exception:  # the process that holds the store is gone; nothing more can be heard
+                return
+            if self._heard is not None:
+                break
+        if self._heard is None or self.done.wait(self.grace):
+            return
+        print(f"{self._heard}\nProcess {self.rank} waited for it and is ended.", file=sys.stderr, flush=True)
+        os._exit(1)
+
+    def tell(self, message: str) -> None:
+        """Let the others know why this process ends, if it is the first one."""
+        with suppress(Exception):
+            self.store.compare_set(KEY, "", f"{self.rank}|{message}")
+
+    def first_failure(self, error: Exception) -> str | None:
+        """Tell the others of a failure; return what another process said that failed before, None where this one is the first."""
+        if _is_of_a_collective(error):  # it comes from another process, whose message may still be on its way
+            self._await_message()
+        self.tell(f"{type(error).__name__}: {error}")
+        with suppress(Exception):
+            self._look()
+        self.done.set()
+        if self._heard is None:
+            time.sleep(HEARD)  # this process may hold what the others read
+        return self._heard
+
+    def _look(self) -> None:
+        if self._heard is None and self.store.check([KEY]):
+            rank, _, message = self.store.get(KEY).decode(errors="replace").partition("|")
+            if rank != str(self.rank):
+                self._heard = f"Process {rank} failed: {message}"
+
+    def _await_message(self) -> None:
+        end = time.monotonic() + HEARD
+        with suppress(Exception):
+            while time.monotonic() < end and self._heard is None:
+                self._look()
+                time.sleep(EVERY / 4)
 
 
-def _is_of_a_collective(error: BaseException) -> bool:
+def _is_of_a_collective(error: Exception) -> bool:
     text = str(error)
     return isinstance(error, dist.DistError) or any(word in text for word in ("gloo", "NCCL", "Connection closed"))
-
-
-def _wait_for(store: Any, seconds: float) -> None:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end and not store.check([KEY]):
-        time.sleep(EVERY / 4)
-
-
-def _watch(store: Any, done: threading.Event, grace: float) -> None:
-    """Look for the failure of another process; end this one where it does not end by itself."""
-    while not done.wait(EVERY):
-        try:
-            if not store.check([KEY]):
-                continue
-            rank, _, message = store.get(KEY).decode(errors="replace").partition("|")
-        except Exception:  # the process that holds it is gone; nothing more can be heard
-            return
-        if done.wait(grace):
-            return
-        print(f"Process {rank} failed: {message}\nProcess {os.getpid()} waited for it and is ended.", file=sys.stderr)
-        sys.stderr.flush()
-        os._exit(1)

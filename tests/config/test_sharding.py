@@ -107,7 +107,7 @@ def test_what_fsdp2_cannot_do_with_these_rows_is_said() -> None:
         assert problems("grpo", {key: False}) == {}
     lean = {"fsdp": "full_shard", "fsdp_config": {"version": 2, "cpu_ram_efficient_loading": True}}
     environment = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2", "FSDP_CPU_RAM_EFFICIENT_LOADING": "true"}
-    for stage in ROWS:
+    for stage in (stage for stage, rows in ROWS.items() if "fsdp_2" not in WHY_NOT[rows]):
         assert set(problems(stage, lean)) == {"fsdp_config.cpu_ram_efficient_loading"}
         assert set(problems(stage, environ=environment)) == {"FSDP_CPU_RAM_EFFICIENT_LOADING"}
 
