@@ -4,9 +4,9 @@
     python benchmarks/reliability.py kills [--stage STAGE,STAGE] [--kills 20] [--seed 0]
     python benchmarks/reliability.py flat [--steps 2000]
     python benchmarks/reliability.py files [--files 10000]
-    python benchmarks/reliability.py rows [--rows 10000] [--seed 0] [--format NAME]
+    python benchmarks/reliability.py rows [--rows 10000] [--seed 0] [--only FORMAT]
     python benchmarks/reliability.py keys
-    python benchmarks/reliability.py children
+    python benchmarks/reliability.py children [--only killed]
     python benchmarks/reliability.py bombs
     python benchmarks/reliability.py disk
     python benchmarks/reliability.py synth [--rows 20000] [--kills 20]
@@ -93,7 +93,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--files", type=int, default=10_000)
     parser.add_argument("--rows", type=int, default=None, help="20,000 for `synth`, 10,000 for `rows`")
-    parser.add_argument("--format", default=None, help="rows of this format alone")
+    parser.add_argument(
+        "--only", default=None, help="`rows` of this format; `children` of runs that are `ended`, `failed` or `killed`"
+    )
     return parser.parse_args()
 
 
@@ -112,7 +114,7 @@ def measure(given: argparse.Namespace, work: Path) -> bool:
     if given.what == "rows":
         from malformed_rows import malformed_rows
 
-        return malformed_rows(work, given.rows or 10_000, given.seed, given.format)
+        return malformed_rows(work, given.rows or 10_000, given.seed, given.only)
     if given.what in ("flat", "files"):
         return flat(work, given.steps) if given.what == "flat" else damaged_files(work, given.files)
     if given.what == "keys":
@@ -122,7 +124,7 @@ def measure(given: argparse.Namespace, work: Path) -> bool:
     if given.what == "children":
         from child_processes import child_processes
 
-        return child_processes(work)
+        return child_processes(work, given.only)
     if given.what == "bombs":
         from bombs import bombs
 
