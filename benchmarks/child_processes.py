@@ -14,7 +14,7 @@ from killed_stages import base_settings, write_all
 
 
 MARK = "HIND_BENCH_MARK"
-GRACE = 5.0  # seconds in which a child must notice that its parent is gone
+GRACE = 45.0  # seconds in which a child must notice that its parent is gone; torchrun waits 30 for its processes
 
 
 def marked(mark: str) -> dict[int, str]:
