@@ -51,6 +51,7 @@ NAMES = {  # key -> English, Chinese; a key without an entry is its own name
     "rollout_sync_dir": ("Folder of weights", "权重共享目录"),
     "rollout_correction": ("Correct the server's samples", "采样偏差修正"),
     "rollout_correction_cap": ("Largest correction", "修正上限"),
+    "rollout_ahead": ("Steps written ahead", "提前采样步数"),
     "rollout_timeout": ("Seconds a request", "请求超时（秒）"),
     "rollout_max_retries": ("Retries of a request", "请求重试次数"),
     "kl_beta": ("KL weight", "KL 权重"),

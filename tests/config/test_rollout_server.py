@@ -46,6 +46,9 @@ def test_a_server_needs_no_more_than_its_address() -> None:
         ({"rollout_correction_cap": 0.0}, "rollout_correction_cap", "above 0"),
         ({"rollout_timeout": 0}, "rollout_timeout", "above 0"),
         ({"rollout_max_retries": -1}, "rollout_max_retries", "0 or more"),
+        ({"rollout_ahead": 2}, "rollout_ahead", "0 or 1"),
+        ({"rollout_ahead": 1, "rollout_correction": "none"}, "rollout_correction", "token_truncate"),
+        ({"rollout_ahead": 1, "num_iterations": 2}, "num_iterations", "remove one"),
         ({"temporal_weight": 0.3}, "temporal_weight", "rollout_engine: hf"),
     ],
 )

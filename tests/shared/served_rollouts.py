@@ -6,19 +6,24 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import torch
+
 from llamafactory_hind.config.keys.rollout_server import OWN
 from llamafactory_hind.engines.interface import Capabilities, Completion, Prompt, Sampling
 from llamafactory_hind.engines.open import RolloutEngines
 from llamafactory_hind.engines.vllm.engine import VllmEngine
+from llamafactory_hind.engines.vllm.probe import own_logps
+from llamafactory_hind.trainers.rollouts.batch import prompt_of
 from shared.rollouts import RolloutSetup
-from shared.vllm_server import VllmServer
 
 
 LORA = {"finetuning_type": "lora", "lora_rank": 4, "lora_target": "all"}
 FULL = {"finetuning_type": "full", "freeze_vision_tower": False}
+HOW = Sampling(n=3, temperature=0.9, top_p=1.0, top_k=0, max_new_tokens=6, seed=2)
+KINDS = ("image", "two_images", "text")
 
 
-def served(setup: RolloutSetup, out: Path, *servers: VllmServer, **keys: Any) -> RolloutEngines:
+def served(setup: RolloutSetup, out: Path, *servers: Any, **keys: Any) -> RolloutEngines:
     """Open the engine of a run whose servers these are."""
     given = {
         **OWN,
@@ -31,6 +36,31 @@ def served(setup: RolloutSetup, out: Path, *servers: VllmServer, **keys: Any) ->
         **keys,
     }
     return RolloutEngines.of(SimpleNamespace(**given), setup.loaded, output_dir=str(out))
+
+
+def prompts(setup: RolloutSetup) -> list[Prompt]:
+    return [prompt_of(feature) for feature in setup.features(KINDS)]
+
+
+def difference(setup: RolloutSetup, asked: list[Prompt], groups: list[list[Any]]) -> float:
+    """The largest difference between the server's log-probs and those of the policy."""
+    rows = [
+        (replace(prompt, answer_ids=list(each.token_ids)), each.sampling_logps)
+        for prompt, group in zip(asked, groups, strict=True)
+        for each in group
+    ]
+    ours = own_logps(setup.loaded, [row for row, _ in rows], temperature=0.9, precision=torch.no_grad())
+    pairs = zip(ours, (logps for _, logps in rows), strict=True)
+    return max(abs(one - two) for own, theirs in pairs for one, two in zip(own, theirs, strict=True))
+
+
+def nudge(model: torch.nn.Module, seed: int) -> None:
+    """Move the trained weights far enough to be seen."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter += 0.05 * torch.randn(parameter.shape, generator=generator)
 
 
 class Recorder:

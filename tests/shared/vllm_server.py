@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from copy import deepcopy
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Self
 
@@ -239,7 +240,7 @@ class VllmServer:
                 "weight_versions": [{"version": self.label, "start": 0, "end": len(choice.token_ids)}],
                 "logprobs": {
                     "content": [
-                        {"token_id": token, "logprob": logp, "rank": 1, "top_logprobs": []}
+                        {"token_id": token, "logprob": logp, "rank": 1, "top_logprobs": [ranked(token, logp)]}
                         for token, logp in zip(choice.token_ids, own, strict=True)
                     ]
                 },
@@ -251,9 +252,17 @@ class VllmServer:
             "request_id": "generate-tokens-0",
             "model": body["model"],
             "created": int(time.time()),
-            "usage": {"prompt_tokens": len(ids), "total_tokens": len(ids) + written, "completion_tokens": written},
+            "usage": {"prompt_tokens": len(ids), "total_tokens": len(ids) + written, "completion_tokens": written}
+            | {"prompt_tokens_details": None, "completion_tokens_details": None},
             "prompt_logprobs": None,
+            "prompt_token_id_logprobs": None,
             "prompt_token_ids": shown if body.get("return_token_ids") else None,
+            "mm_placeholders": {"image": [{"offset": place, "length": size} for place, size in runs(ids, body)]}
+            if images
+            else None,
+            "metrics": None,
+            "kv_transfer_params": None,
+            "ec_transfer_params": None,
             "output_mode": "tokens",
             "choices": choices,
         }
@@ -331,6 +340,17 @@ def expand(loaded: LoadedModel, ids: list[int], images: list[Image.Image]) -> li
     for token in ids:
         found += [pad] * counts.pop(0) if token == pad and counts else [token]
     return found
+
+
+def runs(ids: list[int], body: dict[str, Any]) -> list[tuple[int, int]]:
+    """Where pads of pictures stand, and how many: those of each run of one banned id that comes more than once."""
+    banned = set(map(int, body["sampling_params"]["logit_bias"]))
+    groups = [(token, list(places)) for token, places in groupby(range(len(ids)), key=ids.__getitem__)]
+    return [(places[0], len(places)) for token, places in groups if token in banned and len(places) > 1]
+
+
+def ranked(token: int, logp: float) -> dict[str, Any]:
+    return {"token_id": token, "logprob": logp, "rank": 1}
 
 
 def decode(url: str) -> Image.Image:

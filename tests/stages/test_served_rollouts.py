@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from shared.stages import BASE, history, lora, places, run, wait_for, warm, write_prompts
+from shared.stages import BASE, PLAIN_STEPS, history, lora, places, run, wait_for, warm, write_prompts
 from shared.vllm_server import VllmServer
 
 
@@ -29,19 +29,25 @@ def prompts(small_world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     for row in rows:
         row["hint"] = "It is green."
         row["external"] = [{"text": "<think>It is soft.</think><answer>moss</answer>", "source": "other"}]
+    (folder / "few.json").write_text(json.dumps(rows[:3]))
     (folder / "more.json").write_text(json.dumps(rows))
     info = json.loads((folder / "dataset_info.json").read_text())
-    info["more"] = {"file_name": "more.json", "formatting": "rollout"}
+    for name in ("more", "few"):
+        info[name] = {"file_name": f"{name}.json", "formatting": "rollout"}
     (folder / "dataset_info.json").write_text(json.dumps(info))
     return folder
 
 
+def served_settings(world: Path, prompts: Path, server: VllmServer, out: Path) -> dict[str, Any]:
+    """An adapter, trained for four steps of two prompts."""
+    served = {"rollout_engine": "vllm", "rollout_server": server.url, "rollout_timeout": 120}
+    return lora({**BASE, **places(world, prompts, out), **served})
+
+
 @pytest.fixture
 def settings(small_world: Path, prompts: Path, server: VllmServer, tmp_path: Path) -> dict[str, Any]:
-    """An adapter, trained for four steps of two prompts."""
     server.forget()
-    served = {"rollout_engine": "vllm", "rollout_server": server.url, "rollout_timeout": 120}
-    return lora({**BASE, **places(small_world, prompts, tmp_path / "out"), **served})
+    return served_settings(small_world, prompts, server, tmp_path / "out")
 
 
 def completions(out: Path) -> list[dict[str, Any]]:
@@ -50,26 +56,49 @@ def completions(out: Path) -> list[dict[str, Any]]:
 
 def texts(out: Path) -> list[tuple[Any, ...]]:
     names = ("step", "row_id", "sample", "completion", "tokens", "finish_reason", "reward")
-    return [tuple(entry[name] for name in names) for entry in completions(out)]
+    return sorted(tuple(entry[name] for name in names) for entry in completions(out))
+
+
+STEPS = {**PLAIN_STEPS, "max_steps": 3, "save_strategy": "steps", "save_steps": 1, "save_total_limit": 1}
+
+
+@pytest.fixture(scope="module")
+def plain_run(small_world: Path, prompts: Path, server: VllmServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run that others must equal."""
+    server.forget()
+    out = tmp_path_factory.mktemp("plain") / "out"
+    return run(served_settings(small_world, prompts, server, out), **STEPS)
+
+
+def equal(out: Path, expected: Path) -> None:
+    """Two runs wrote, lost and learnt the same."""
+    assert history(out) == pytest.approx(history(expected), abs=1e-5)
+    ours, theirs = (load_file(folder / "adapter_model.safetensors") for folder in (out, expected))
+    for name, tensor in theirs.items():
+        torch.testing.assert_close(ours[name], tensor, atol=1e-5, rtol=1e-3, msg=name)
+    assert texts(out) == texts(expected)
+    assert max(history(out, "rollout/logp_diff_max")) < 1e-3
 
 
 @pytest.mark.slow
-def test_killed_and_resumed_equals_never_killed(settings: dict[str, Any], tmp_path: Path) -> None:
+def test_killed_and_resumed_equals_never_killed(settings: dict[str, Any], plain_run: Path, tmp_path: Path) -> None:
     """SIGKILL once the checkpoint of step 1 is whole: the same completions, losses and weights as without."""
-    settings = {**settings, "save_strategy": "steps", "save_steps": 1, "save_total_limit": 1, "max_steps": 3}
-    whole = run(settings, output_dir=str(tmp_path / "whole"))
+    settings = {**settings, **STEPS}
     out, file = Path(settings["output_dir"]), tmp_path / "killed"
     process = warm(settings, file)
     wait_for(out / "checkpoint-1" / "trainer_state.json", process)
     process.kill()
     assert not (out / "adapter_model.safetensors").exists()
     run(settings)
-    assert history(out) == pytest.approx(history(whole), abs=1e-5)
-    ours, theirs = (load_file(folder / "adapter_model.safetensors") for folder in (out, whole))
-    for name, tensor in theirs.items():
-        torch.testing.assert_close(ours[name], tensor, atol=1e-5, rtol=1e-4, msg=name)
-    assert texts(out) == texts(whole)
-    assert max(history(out, "rollout/logp_diff_max")) < 1e-3
+    equal(out, plain_run)
+
+
+@pytest.mark.slow
+def test_two_processes_equal_one(settings: dict[str, Any], plain_run: Path, tmp_path: Path) -> None:
+    """The first process hands the weights over, both write with them."""
+    settings = {**settings, **STEPS, "per_device_train_batch_size": 1, "ddp_find_unused_parameters": False}
+    warm(settings, tmp_path / "ddp", ranks=2).finish()
+    equal(Path(settings["output_dir"]), plain_run)
 
 
 def test_external_actions_stand_beside_what_a_server_wrote(settings: dict[str, Any]) -> None:
@@ -100,11 +129,11 @@ def test_evaluation_asks_for_a_greedy_completion_beside_the_samples(
     settings: dict[str, Any], server: VllmServer
 ) -> None:
     server.bodies.clear()
-    out = run(settings, max_steps=1, do_eval=True, eval_dataset="prompts", per_device_eval_batch_size=9)
+    out = run(settings, max_steps=1, do_eval=True, eval_dataset="few", per_device_eval_batch_size=3)
     found = json.loads((out / "all_results.json").read_text())
     assert "eval_reward_mean@4" in found
     greedy = [body for body in server.bodies if body["sampling_params"]["temperature"] == 0]
-    assert len(greedy) == 9
+    assert len(greedy) == 3
 
 
 def test_rows_with_videos_are_refused_before_the_model_is_loaded(settings: dict[str, Any]) -> None:

@@ -62,6 +62,15 @@ class RolloutServerArguments:
     rollout_correction_cap: float = field(
         default=2.0, metadata={"help": "vllm: largest weight of `rollout_correction`; 2.0 as TRL and ms-swift [ours]."}
     )
+    rollout_ahead: int = field(
+        default=0,
+        metadata={
+            "help": (
+                "vllm: 1 writes the next step's completions while this step is learnt from, with weights that are one step old; "
+                "0 is off [ours]."
+            )
+        },
+    )
     rollout_timeout: float = field(
         default=600.0,
         metadata={"help": "vllm: seconds that one request, or one sync, may take; a lost server gets as long [ours]."},
@@ -73,6 +82,7 @@ class RolloutServerArguments:
 
 LOWEST = {
     "rollout_sync_every": (1, True),
+    "rollout_ahead": (0, True),
     "rollout_correction_cap": (0, False),
     "rollout_timeout": (0, False),
     "rollout_max_retries": (0, True),
@@ -94,6 +104,7 @@ def rollout_server_problems(settings: Mapping[str, Any]) -> Iterator[Problem]:
         yield Problem("rollout_server", settings["rollout_server"], "an address with `rollout_engine: vllm`", remedy)
     yield from _uncorrectable(settings)
     yield from _sync(settings)
+    yield from _ahead(settings)
     if settings.get("temporal_weight"):
         remedy = "It shuffles the frames of videos, which a server samples by itself; set `rollout_engine: hf`."
         yield Problem("temporal_weight", settings["temporal_weight"], "0 with `rollout_engine: vllm`", remedy)
@@ -107,6 +118,19 @@ def _uncorrectable(settings: Mapping[str, Any]) -> Iterator[Problem]:
         if settings[key] != off:
             remedy = f"The server's log-probs are then not those of the policy. Set `{key}: {off}`, or `rollout_correction: none`."
             yield Problem(key, settings[key], f"{off} with `rollout_correction`", remedy)
+
+
+def _ahead(settings: Mapping[str, Any]) -> Iterator[Problem]:
+    if not settings["rollout_ahead"]:
+        return
+    if settings["rollout_ahead"] > 1:
+        yield Problem("rollout_ahead", settings["rollout_ahead"], "0 or 1", "Older weights are not corrected well.")
+    if settings["rollout_correction"] == "none":
+        remedy = "Completions of older weights need it; the default is `token_truncate`."
+        yield Problem("rollout_correction", "none", "another value with `rollout_ahead: 1`", remedy)
+    if settings.get("num_iterations", 1) > 1:
+        remedy = "Both learn from older completions; remove one of the two."
+        yield Problem("num_iterations", settings["num_iterations"], "1 with `rollout_ahead: 1`", remedy)
 
 
 def _sync(settings: Mapping[str, Any]) -> Iterator[Problem]:

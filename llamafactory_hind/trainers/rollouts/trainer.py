@@ -22,6 +22,7 @@ from ...storage.completion_files import FOLDER
 from ..host import HostTrainer, dropout_off
 from ..row_guard import NOT_OF_A_ROW, RowGuard
 from ..sharding import refuse_sharding
+from .ahead import AheadWriter
 from .annotator import Annotator
 from .batch import RolloutBatch, batch_of, prompt_of
 from .checkpoint import choose_best_by_reward, load_batches, save_batches
@@ -128,6 +129,7 @@ class RolloutTrainer(HostTrainer):
                 annotator.kl_in_reward, self._policy_logps, self._reference_logps, self.args.device
             )
         choose_best_by_reward(self.args, self.eval_dataset)
+        self.ahead = AheadWriter(self._write_ahead, process=self.args.process_index) if options.ahead else None
         self._on_policy = False  # a server's rollouts are of the weights as they are now
         self._block: list[RolloutBatch] = []
         self._block_rows: list[list[str]] = []
@@ -179,7 +181,10 @@ class RolloutTrainer(HostTrainer):
     def _batch_samples(
         self, epoch_iterator: Iterator[PromptRows], num_batches: int, device: torch.device
     ) -> tuple[list[dict[str, Any]], torch.Tensor | None]:
-        prompts = [batch.features for _, batch in zip(range(num_batches), epoch_iterator, strict=False)]
+        if self.ahead is None:
+            prompts = [batch.features for _, batch in zip(range(num_batches), epoch_iterator, strict=False)]
+        else:
+            prompts = self.ahead.pull(epoch_iterator, num_batches)
         if not prompts:
             return [], None
         if (
@@ -208,9 +213,7 @@ class RolloutTrainer(HostTrainer):
         features = [feature for some in prompts for feature in some]
         self.annotator.at(self.state.global_step / max(self.state.max_steps - 1, 1))
         self._forget_media()
-        self._sync_engines()
-        with self.rollout_log.timed("rollout"), self.precision(), self.media.active():
-            rollouts = self._write(features, stream=str(self.state.global_step), on_generated=self._report_progress)
+        rollouts = self._written(features)
         rollouts, scores = self._replace_without_signal(rollouts)
         if self.kl_reward is not None:
             scores = [self._less_kl(self.kl_reward, rollouts, scores, [len(some) for some in prompts])]
@@ -231,6 +234,25 @@ class RolloutTrainer(HostTrainer):
                     batch.ref_logps = self._reference_logps(batch)
         return batches
 
+    def _written(self, features: list[dict[str, Any]]) -> list[Rollout]:
+        """Return the groups of this step, from the weights of now or, where they were written ahead, of the step before."""
+        step, rollouts = self.state.global_step, None
+        if self.ahead is not None and self.ahead.has(step, features):
+            with self.rollout_log.timed("rollout"):
+                rollouts = self.ahead.take(features)
+        self._sync_engines()
+        self._on_policy = self._on_policy and rollouts is None
+        if rollouts is None:
+            with self.rollout_log.timed("rollout"), self.precision(), self.media.active():
+                rollouts = self._write(features, stream=str(step), on_generated=self._report_progress)
+        if self.ahead is not None and step + 1 < self.state.max_steps:
+            self.ahead.start(step + 1)
+        return rollouts
+
+    def _write_ahead(self, features: list[Any], step: int) -> list[Rollout]:
+        """Write for a step to come, in another thread: no model is touched."""
+        return self._write(features, stream=str(step), on_generated=self._report_progress)
+
     def _sync_engines(self) -> None:
         """Give a server the weights of this step."""
         report = self.engines.sync(self.model, step=self.state.global_step)
@@ -249,7 +271,8 @@ class RolloutTrainer(HostTrainer):
             if self.guard is None:
                 raise
             good = self.guard.replace(features, error)
-        self._forget_media()
+        if self.engines.served is None:
+            self._forget_media()
         return self.generator.generate(good, **options)
 
     def _replace_without_signal(self, rollouts: list[Rollout]) -> tuple[list[Rollout], list[Scores]]:
@@ -415,6 +438,8 @@ class RolloutTrainer(HostTrainer):
     def _evaluation_loop(self, dataloader: Any, metric_key_prefix: str) -> EvalLoopOutput:
         if next(self.model.parameters()).device != self.args.device:
             self.model.to(self.args.device)  # evaluation without training
+        if self.ahead is not None:
+            self.ahead.settle()
         self.engines.sync(self.model)  # whatever the step: the best weights may have been loaded
         self.annotator.at(1.0)  # rewards of all evaluations are weighed alike
         names: list[str] = []
@@ -444,6 +469,8 @@ class RolloutTrainer(HostTrainer):
     def save_parts(self, folder: Path) -> None:
         """Write the rollouts that are still to be learnt from, and all completions."""
         self.rollout_log.completions.flush()
+        if self.ahead is not None:
+            self.ahead.save(folder)
         if self.state.global_step % self.options.num_iterations:
             save_batches(folder, self._block, self._block_rows, process=self.args.process_index)
 
@@ -454,6 +481,8 @@ class RolloutTrainer(HostTrainer):
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is not None and self.ahead is not None:
+            self.ahead.restore(Path(checkpoint))
         if checkpoint is not None and self.state.global_step % self.options.num_iterations:
             self._block, self._block_rows = load_batches(
                 Path(checkpoint), process=self.args.process_index, device=self.args.device

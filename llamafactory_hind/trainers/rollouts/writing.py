@@ -30,6 +30,7 @@ class RolloutOptions:
         num_iterations: optimiser steps on the same rollouts.
         share_prefix: `auto`, `on` or `off`.
         correction: of rollouts that a server wrote.
+        ahead: steps that a server writes ahead, 0 or 1.
         rows_at_once: completions that a pass of the loss computes at a time; None is all of a micro-batch.
     """
 
@@ -41,6 +42,7 @@ class RolloutOptions:
     num_iterations: int
     share_prefix: str
     correction: RolloutCorrection = UNCHANGED
+    ahead: int = 0
     rows_at_once: int | None = None
 
     @classmethod
@@ -56,6 +58,7 @@ class RolloutOptions:
             num_iterations=keys.num_iterations,
             share_prefix=keys.share_prefix,
             correction=RolloutCorrection(keys.rollout_correction, keys.rollout_correction_cap),
+            ahead=keys.rollout_ahead,
             rows_at_once=keys.loss_micro_batch,
         )
 

@@ -8,21 +8,17 @@ from typing import Any
 import pytest
 import torch
 
-from llamafactory_hind.engines.interface import Prompt, Sampling
 from llamafactory_hind.engines.vllm import fleet as fleet_module
 from llamafactory_hind.engines.vllm.agreement import ServersFailed
 from llamafactory_hind.engines.vllm.engine import VllmEngine
-from llamafactory_hind.engines.vllm.probe import own_logps
 from llamafactory_hind.engines.vllm.rows import check_served_rows
 from llamafactory_hind.engines.vllm.weights import merged_state, why_not_lora
 from llamafactory_hind.trainers.rollouts.batch import prompt_of
 from shared.rollouts import RolloutSetup
-from shared.served_rollouts import FULL, LORA, served
+from shared.served_rollouts import FULL, HOW, LORA, difference, nudge, prompts, served
 from shared.vllm_server import Faults, VllmServer
 
 
-HOW = Sampling(n=3, temperature=0.9, top_p=1.0, top_k=0, max_new_tokens=6, seed=2)
-KINDS = ("image", "two_images", "text")
 KEYS = ["a", "b", "c"]
 
 
@@ -60,31 +56,6 @@ def opened(setups: dict[str, RolloutSetup], servers: list[VllmServer], tmp_path:
     yield open_
     for engine in engines:
         engine.close()
-
-
-def prompts(setup: RolloutSetup) -> list[Prompt]:
-    return [prompt_of(feature) for feature in setup.features(KINDS)]
-
-
-def difference(setup: RolloutSetup, asked: list[Prompt], groups: list[list[Any]]) -> float:
-    """The largest difference between the server's log-probs and those of the policy."""
-    rows = [
-        (replace(prompt, answer_ids=list(each.token_ids)), each.sampling_logps)
-        for prompt, group in zip(asked, groups, strict=True)
-        for each in group
-    ]
-    ours = own_logps(setup.loaded, [row for row, _ in rows], temperature=0.9, precision=torch.no_grad())
-    pairs = zip(ours, (logps for _, logps in rows), strict=True)
-    return max(abs(one - two) for own, theirs in pairs for one, two in zip(own, theirs, strict=True))
-
-
-def nudge(model: torch.nn.Module, seed: int) -> None:
-    """Move the trained weights far enough to be seen."""
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.requires_grad:
-                parameter += 0.05 * torch.randn(parameter.shape, generator=generator)
 
 
 @pytest.mark.parametrize("sync", ["lora", "full"])

@@ -1,6 +1,8 @@
 """Training on rollouts of the stand-in server is training on the same completions of `hf`; what differs is weighted or refused."""
 
 import math
+import time
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import TrainerCallback
 
 from llamafactory_hind.engines.interface import Completion
 from llamafactory_hind.engines.open import RolloutEngines
@@ -43,19 +46,21 @@ def policy_component(annotator: GroupRelative) -> GroupRelative:
     return annotator
 
 
-def trained(setup: RolloutSetup, out: Path, engines: RolloutEngines, **arguments: Any) -> Any:
+def trained(
+    setup: RolloutSetup, out: Path, engines: RolloutEngines, *, resume: str | None = None, **changes: Any
+) -> Any:
     """Train from the setup's weights, put them back, return how far each went and the log."""
     before = deepcopy(setup.model.state_dict())
-    trainer = setup.trainer(
-        out,
-        annotator=policy_component(GroupRelative(even_share)),
-        engines=engines,
-        features=setup.features(KINDS),
-        options={"correction": RolloutCorrection("token_truncate", 2.0)},
-        **{**STEPS, **arguments},
-    )
+    given = {
+        "annotator": policy_component(GroupRelative(even_share)),
+        "features": setup.features(KINDS),
+        "options": {"correction": RolloutCorrection("token_truncate", 2.0)},
+        **STEPS,
+        **changes,
+    }
+    trainer = setup.trainer(out, engines=engines, **given)
     try:
-        trainer.train()
+        trainer.train(resume_from_checkpoint=resume)
     finally:
         engines.close()
         after = deepcopy(setup.model.state_dict())
@@ -149,3 +154,67 @@ def test_a_server_with_other_log_probs_is_found_before_a_weight_moves(
     server.faults.raw, server.faults.ignores_weights = False, True
     with pytest.raises(ServersFailed, match="differ from the trainer's"):
         trained(setup, tmp_path / "stale", served(setup, tmp_path / "stale", server), learning_rate=20.0)
+
+
+class Patient(TrainerCallback):
+    """Learning that goes on only when the server was asked for so many groups in all; it waits a minute for them."""
+
+    def __init__(self, server: VllmServer, groups: Sequence[int]) -> None:
+        self.server, self.groups, self.asked = server, list(groups), []
+
+    def on_optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        end = time.monotonic() + 60
+        while len(self.server.bodies) < self.groups[len(self.asked)] and time.monotonic() < end:
+            time.sleep(0.01)
+        self.asked.append(len(self.server.bodies))
+
+
+def test_the_next_step_is_written_while_this_one_is_learnt(
+    server: VllmServer, small_world: Path, tmp_path: Path
+) -> None:
+    """Three steps of three prompts: before the first weight moves, all requests of the second step are there; none of a fourth.
+
+    The second step is written with the first weights, the third with the second; the last weights write nothing.
+    """
+    setup = RolloutSetup(small_world, tuning=LORA)
+    engines = served(setup, tmp_path, server)
+    probe = 2
+    patient = Patient(server, [probe + 6, probe + 9, probe + 9])
+    features = [
+        {**feature, "row_id": f"{feature['row_id']}/{part}"} for part in range(3) for feature in setup.features(KINDS)
+    ]
+    _, log = trained(
+        setup,
+        tmp_path,
+        engines,
+        features=features,
+        callbacks=[patient],
+        options={"correction": RolloutCorrection("token_truncate", 2.0), "ahead": 1},
+        max_steps=3,
+    )
+    assert patient.asked == patient.groups
+    versions = [body["model"].rpartition("-")[2] for body in server.bodies[probe:]]
+    assert versions == ["1"] * 6 + ["2"] * 3
+    ratios = [entry["rollout/logp_diff_max"] for entry in log if "rollout/logp_diff_max" in entry]
+    assert ratios[0] < 1e-4 < min(ratios[1:])  # the first step alone is on-policy
+
+
+def test_a_run_that_writes_ahead_resumes_exactly(server: VllmServer, small_world: Path, tmp_path: Path) -> None:
+    """What was written ahead of a checkpoint came from weights that are gone; the resumed run learns from it all the same."""
+    setup = RolloutSetup(small_world, tuning=LORA)
+    features = [
+        {**feature, "row_id": f"{feature['row_id']}/{part}"} for part in range(4) for feature in setup.features(KINDS)
+    ]
+    options = {"options": {"correction": RolloutCorrection("token_truncate", 2.0), "ahead": 1}, "features": features}
+    saved = {"save_strategy": "steps", "save_steps": 2, "max_steps": 4}
+    whole, log = trained(setup, tmp_path / "a", served(setup, tmp_path / "a", server), **options, **saved)
+    checkpoint = tmp_path / "a" / "checkpoint-2"
+    assert (checkpoint / "rollouts_ahead_0.json").is_file()
+    server.forget()
+    resumed, again = trained(
+        setup, tmp_path / "b", served(setup, tmp_path / "b", server), resume=str(checkpoint), **options, **saved
+    )
+    for name, tensor in whole.items():
+        torch.testing.assert_close(resumed[name], tensor, atol=1e-6, rtol=1e-4, msg=name)
+    losses = [[entry["loss"] for entry in each if "loss" in entry] for each in (log, again)]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-6)
