@@ -48,12 +48,14 @@ def run_steps(steps: Iterable[Step], seed: int) -> None:
     from llamafactory_hind.pipelines.runner.run import run_synth
     from llamafactory_hind.toyworld import __main__ as world
     from llamafactory_hind.toyworld import evaluate
+    from llamafactory_hind.toyworld.localized import __main__ as localized
     from llamafactory_hind.toyworld.video import __main__ as clips
 
     modules = {
         "llamafactory_hind.toyworld": world.main,
         "llamafactory_hind.toyworld.evaluate": evaluate.main,
         "llamafactory_hind.toyworld.video": clips.main,
+        "llamafactory_hind.toyworld.localized": localized.main,
     }
     for step in steps:
         if step.makes.is_file():

@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "engines": {"config", "formats", "losses", "regions", "storage"},
     "evaluation": {"config", "formats", "regions", "storage"},
     "rewards": {"config", "evaluation", "formats", "regions"},
-    "importers": {"config", "formats", "storage"},
+    "importers": {"config", "evaluation", "formats", "regions", "storage"},
     "trainers": {"config", "engines", "formats", "losses", "storage"},
     "methods": {"config", "engines", "formats", "losses", "storage", "trainers"},
     "stages": {"config", "engines", "evaluation", "formats", "losses", "methods", "rewards", "trainers"},

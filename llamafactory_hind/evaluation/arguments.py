@@ -81,6 +81,15 @@ class ScoreArguments:
             )
         },
     )
+    box_gold: Literal["dataset", "label"] = field(
+        default="dataset",
+        metadata={
+            "help": (
+                "box_iou. dataset: gold boxes are in pixels of the picture; label: they are in the column `label` of the host's file "
+                "of predictions, in the model's own numbers, as the predictions are [ours]."
+            )
+        },
+    )
     group_by: str | None = field(
         default=None, metadata={"help": "Column, such as `question_type`: gives the mean for each of its values, too."}
     )
@@ -99,6 +108,16 @@ class ScoreArguments:
             "help": (
                 "JSON file of the numbers; the questions are beside it in `<name>.questions.jsonl`. "
                 "Null is `<predictions>.score.json`."
+            )
+        },
+    )
+
+    submission: str | None = field(
+        default=None,
+        metadata={
+            "help": (
+                "choice_accuracy: JSON file to write for the official scripts of NExT-QA, NExT-GQA and IntentQA; "
+                "rows need `qid`, as their importers write it."
             )
         },
     )
@@ -148,9 +167,20 @@ class ScoreArguments:
             yield Problem("predictions", self.predictions, "a file that ends in .json or .jsonl", "Give such a file.")
         if self.output is not None and (Path(self.output).suffix != ".json" or self.output == self.predictions):
             yield Problem("output", self.output, "another file, that ends in .json", "Give it such a name.")
+        yield from self._submission_problems()
         if self.max_samples is not None and self.max_samples < 1:
             yield Problem("max_samples", self.max_samples, "1 or more", "Choose a larger number, or null.")
         yield from _pattern_problems(self.answer_pattern)
+
+    def _submission_problems(self) -> Iterator[Problem]:
+        if self.submission is None:
+            return
+        taken = {self.predictions, str(self.summary_file)}
+        if Path(self.submission).suffix != ".json" or self.submission in taken:
+            yield Problem("submission", self.submission, "another file, that ends in .json", "Give it such a name.")
+        if "choice_accuracy" not in self.metrics:
+            remedy = "Add the metric, or remove `submission`."
+            yield Problem("submission", self.submission, "`choice_accuracy` among the metrics", remedy)
 
 
 def _pattern_problems(pattern: str | None) -> Iterator[Problem]:

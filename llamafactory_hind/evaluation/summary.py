@@ -96,7 +96,7 @@ def _score_question(question: Question, metric: ModuleType, found: MetricScores,
     if answer is None:
         scored = Scored(0.0, "answer_pattern found no answer, scored 0", nothing)
     else:
-        scored = metric.score(answer, question.fields, arguments)
+        scored = metric.score(answer, question.fields | _beside(question, metric), arguments)
         if not answer:
             found.remarks["empty prediction"] += 1
     if scored.remark:
@@ -115,6 +115,12 @@ def _predicted(question: Question, names: Sequence[str]) -> str | dict[str, Any]
         return question.prediction
     row = question.predicted or {}
     return None if any(is_missing(row.get(name)) for name in names) else {name: row[name] for name in names}
+
+
+def _beside(question: Question, metric: ModuleType) -> dict[str, Any]:
+    """Return what a metric reads of the prediction's row beside the text, as `predicted_…`."""
+    row = question.predicted or {}
+    return {f"predicted_{name}": row.get(name) for name in getattr(metric, "BESIDE", ())}
 
 
 def variance(values: Sequence[float]) -> float:

@@ -74,6 +74,14 @@ class Arguments(SamplingArguments):
     threshold: float = field(
         default=0.8, metadata={"help": "A triple is kept from this score of acceptance on; 0.8 in LSKD's corpus."}
     )
+    region_style: Literal["coordinates", "marks", "both", "crop", "name"] | None = field(
+        default=None,
+        metadata={"help": "How who learns the rows is shown regions: `region_style` of the entry that is registered."},
+    )
+    prefix_cut: bool = field(
+        default=False,
+        metadata={"help": "`prefix_cut` of that entry: LSKD's generative student, see docs/formats/region.md."},
+    )
     labels: str | None = field(
         default=None,
         metadata={
@@ -205,7 +213,9 @@ def finish(
         known = [entry["critic"] for entry in judged if entry["critic"] is not None]
         with written(arguments.beside_output(".critic.png"), by=arguments.written_by) as picture:
             plot_sweep(list(content["sweep"].values()), known, picture)
-    return kept, {"": {"formatting": REGION, "target": "answer_rationale"}}
+    shown = {"region_style": arguments.region_style} if arguments.region_style else {}
+    cut = {"prefix_cut": True} if arguments.prefix_cut else {}
+    return kept, {"": {"formatting": REGION, "target": "answer_rationale"} | shown | cut}
 
 
 def _judged(row_id: str, triple: Mapping[str, Any], threshold: float) -> dict[str, Any]:

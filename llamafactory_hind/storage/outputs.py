@@ -67,9 +67,9 @@ def foreign_problems(key: str, outputs: Sequence[Path], *, by: str) -> Iterator[
 
 
 def is_ours(path: Path, *, by: str) -> bool:
-    """Whether a command wrote a file and nobody has changed it since."""
+    """Whether a command wrote a file and nobody has changed it since; one that was removed holds nothing of anybody's."""
     entry = _read(path).get(_name(path), {})
-    return entry.get("by") == by and _digest(path) in entry.get("digests", ())
+    return entry.get("by") == by and (not path.exists() or _digest(path) in entry.get("digests", ()))
 
 
 def is_noted(path: Path) -> bool:

@@ -15,7 +15,6 @@ from .datasets import dataset_info
 from .facts import KnowledgeBase
 from .pointing import pointing_rows
 from .questions import hindsight_row
-from .rated import rated_rows
 from .scenes import STANDARD, STYLES, draw
 from .styles import student_rows, styles_rows, teacher_rows
 from .transformations import counting_row, region_row, transform, transformation_row
@@ -129,8 +128,6 @@ def build(out: Path, *, seed: int, size: str, only_styles: bool = False) -> dict
     files |= _counting_rows(corpus, counts)
     for name in ("region_train", "region_test"):
         files[name] = pointing_rows(corpus(name), name, getattr(counts, name))
-        rated = name.replace("region", "rated")
-        files[rated] = rated_rows(corpus(rated).rng, files[name])
     clips = files.get("video_reasoning") or json.loads((out / "rows" / "video_reasoning.json").read_text())
     files["video_counting"] = clip_rows(clips)
     for name, rows in files.items():

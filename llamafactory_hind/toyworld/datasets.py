@@ -29,9 +29,6 @@ def dataset_info() -> dict[str, dict]:
         # on these pictures a plate with a number would hide a thing
         drawn = {"region_style": "marks", "region_marks": "boxes", "region_shuffle": name == "region_train"}
         info[name.replace("region", "region_marks")] = info[name] | drawn
-    for name in ("rated_train", "rated_test"):
-        shown = {"target": "answer_rationale", "region_style": "both"}
-        info[name] = _rows(name) | {"formatting": "region"} | shown
     # the same prompts for `stage: sft`, which learns the column `answer`: here with its thought
     info["styles_worked"] = _rows("styles_train") | {"formatting": "rollout", "columns": {"answer": "worked"}}
     for name in ("student_rows", "teacher_rows", "color_start"):

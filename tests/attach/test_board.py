@@ -198,4 +198,6 @@ def test_a_preset_says_what_its_yaml_says(engine: Any) -> None:
             got = args.get(key)
             got = ",".join(got).split(",") if isinstance(got, list) and key == "eval_dataset" else got
             got = got.split(",") if key == "dataset" else got
+            if isinstance(got, list) and not isinstance(wanted, list):
+                wanted = [wanted]  # one name stands for a list of one
             assert got == wanted, (name, key)

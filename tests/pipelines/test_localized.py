@@ -79,9 +79,14 @@ def test_rows_reasons_and_what_is_paid_again(folder: Path) -> None:
         other.write_text("Say it otherwise: {{ described | length }} regions.\nQuestion, Answer, Rationale:")
         run_synth(words(folder, server.url, triples_prompt=other))
         assert server.calls == 16
+        assert "region_style" not in json.loads((folder / "dataset_info.json").read_text())["o"]
+        run_synth(words(folder, server.url, triples_prompt=other, region_style="marks", prefix_cut=True))
+        assert server.calls == 16  # how learners are shown the rows costs nothing
+        run_synth(words(folder, server.url, region_style="marks", prefix_cut=True))
     (dataset,), problems = open_datasets(["o"], dataset_dir=str(folder))
     assert not problems
     assert dataset.options.target == "answer_rationale"
+    assert (dataset.options.region_style, dataset.options.prefix_cut) == ("marks", True)
     for row in dataset.rows():
         assert list(dataset.format.find_problems(dataset.fields(row), dataset.options)) == []
 

@@ -182,6 +182,17 @@ def test_a_file_is_ours_until_somebody_changes_it(tmp_path: Path) -> None:
     assert "It is a folder" in found("score")[0]
 
 
+def test_a_file_that_was_removed_may_be_written_again_and_its_entry_too(tmp_path: Path) -> None:
+    file = tmp_path / "rows.json"
+    write_rows(file, ROWS, by="importers")
+    file.unlink()
+    assert is_ours(file, by="importers")
+    assert not is_ours(file, by="synth")
+    (tmp_path / "dataset_info.json").write_text("{}")
+    register(tmp_path, "d", {"formatting": "region"}, file, by="importers")
+    assert not list(entry_problems("--name", tmp_path, ["d"], [file], by="importers", own=True))
+
+
 def test_entries_of_others_stay(tmp_path: Path) -> None:
     info = {"mine": {"file_name": "mine.json"}, "hub": {"hf_hub_url": "a/b"}, "out": {"file_name": "./out.json"}}
     (tmp_path / "dataset_info.json").write_bytes(b"\xef\xbb\xbf" + json.dumps(info).encode())

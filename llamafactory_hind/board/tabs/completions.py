@@ -1,19 +1,22 @@
-"""The tab that shows what models wrote."""
+"""The tab that shows what models wrote: the page of `board.completions` over the runs below the Board's folder."""
 
 from typing import Any
 
-import gradio as gr
+from ..completions.page import Browser
+from ..completions.places import board_roots
+from ..completions.widgets import build as build_widgets
+from ..completions.widgets import labels, start
 
 
 TITLE = ("Completions", "回答浏览")
 ORDER = 20
-NOTHING = (
-    "Nothing here yet. Start a run in Train.",
-    "这里还没有内容。请先在 Train 页启动一次训练。",
-)
-LABELS = {"hind_completions_state": {"value": NOTHING}}
+LABELS = labels()
 
 
 def build(engine: Any) -> dict[str, Any]:
-    """Make the elements of the tab."""
-    return {"hind_completions_state": gr.HTML(NOTHING[0], elem_id="hind_completions_state")}
+    """Make the elements of the tab; it reads nothing before it is chosen."""
+    from gradio.context import Context
+
+    widgets = build_widgets(Browser(board_roots()))
+    start(widgets, Context.block.select)  # the tab that is being built
+    return widgets.named()

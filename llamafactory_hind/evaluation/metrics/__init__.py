@@ -4,6 +4,7 @@ A metric's file defines `SUMMARY`, `SOURCE`, `FIELDS` (of a question, without wh
 two), `dropped` and `score`. It may define
 
 - `PREDICTED`: fields of a prediction's row that it scores in place of the text; `score` then gets them as a mapping;
+- `BESIDE`: fields of a prediction's row that it reads beside the text; `score` finds them as `predicted_<name>`;
 - `PARTS`: names of further scores of a question, in their order, and `parts(fields)`: those that a question has, where they differ;
 - `averaged(part)`: whether the mean over the parts takes in this one; without it there is no such mean;
 - `LOWEST`: the lowest score, where that is not 0.
