@@ -15,6 +15,7 @@ from llamafactory_hind.board.synth.results import kept_rows, registered, scores_
 from llamafactory_hind.board.synth.servers import calls_a_server, listens_beyond_loopback, servers_allowed
 from llamafactory_hind.board.synth.thumbnails import thumbnails
 from llamafactory_hind.board.synth.trial import dry_run
+from llamafactory_hind.board.values import shown
 from llamafactory_hind.config.problem import ConfigError
 from llamafactory_hind.evaluation.arguments import build_arguments as build_score
 from llamafactory_hind.pipelines import get_pipeline, pipeline_names
@@ -187,3 +188,11 @@ def test_predictions_of_the_host_know_their_datasets(tmp_path: Path) -> None:
         "dataset_dir": "d",
         "max_samples": 100,
     }
+
+
+def test_an_untouched_menu_holds_one_of_its_choices_or_nothing() -> None:
+    """gradio refuses a form in which a menu holds any other text, "" among them."""
+    for form in forms().values():
+        for field in form.fields:
+            if field.kind == "choice":
+                assert shown(field) is None or shown(field) in field.choices
