@@ -2,6 +2,7 @@
 
 import random
 import shutil
+import signal
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from killed_stages import settings_of, write_all
 
 
 SYNTH = "synth"
+AFTER = 0.3  # seconds at most between an operation and the kill
 COMMAND = "import sys; from llamafactory_hind.pipelines.runner.run import run_synth; run_synth(sys.argv[1:])"
 
 
@@ -148,7 +150,7 @@ def saves(work: Path, stage: str, every: int) -> bool:
 
 
 def kills(work: Path, stage: str, count: int, seed: int) -> bool:
-    """Kill at random: every second time at a moment, else at an operation on any file; report, return whether all ended alike."""
+    """Kill at random: every second time at a moment, else at an operation on a file; report, return whether all ended alike."""
     from shared.killing import environment
 
     runs, drawn, record = runs_of(work, stage), random.Random(seed), work / "operations"
@@ -160,31 +162,37 @@ def kills(work: Path, stage: str, count: int, seed: int) -> bool:
         print(f"{stage}: two runs that were not killed differ: {wrong[:3]}")
         return False
     operations = record.read_text().splitlines()
-    kinds: Counter[str] = Counter()
-    moments, ended = [], 0
+    killed: Counter[str] = Counter()
     for number in range(count):
         out = work / f"k{number}"
         if number % 2 == 0:
-            moments.append(drawn.uniform(0.1, 1.0) * seconds)
-            process, until, told = runs.start(out), time.perf_counter() + moments[-1], f"{moments[-1]:.2f} s"
-            wait(process, unless=lambda until=until: time.perf_counter() >= until)
+            told = kind = "random moments"
+            process = start_and_kill(runs, out, operations, drawn)
         else:
-            name, moment = drawn.choice(by_kind(operations, drawn)), drawn.choice(["before", "middle"])
-            process, told = runs.start(out, **environment(out, at=name, moment=moment)), f"{name}, {moment}"
+            name, moment = by_kind(operations, number // 2, drawn), drawn.choice(["before", "middle"])
+            told, kind = f"{name}, {moment}", f"writing {kind_of(name)}"
+            process = runs.start(out, **environment(out, at=name, moment=moment))
             wait(process)
-            kinds[kind_of(name)] += 1
-        process.kill()
-        ended += process.ended_well()
+        killed[kind if process.wait() == [-signal.SIGKILL] else "ended before"] += 1
         runs.start(out).finish()
         if found := runs.differences(out):
             wrong.append(f"{told}: {found[:3]}")
         shutil.rmtree(out)
-    print(
-        f"{stage}: {count} starts killed, {len(moments)} of them at random from {min(moments):.1f} to {max(moments):.1f} s of "
-        f"{seconds:.1f}, the others while files were written: {dict(kinds)}; {ended} had ended before"
-    )
-    print(f"  not bit-equal to the run that was never killed: {len(wrong)} {wrong[:5]}")
+    print(f"{stage}: {count} starts, each of about {seconds:.0f} s, killed: {dict(killed)}")
+    print(f"  not bit-equal to the run that was never killed: {len(wrong)} {wrong[:5]}", flush=True)
     return not wrong
+
+
+def start_and_kill(runs: Any, out: Path, operations: list[str], drawn: random.Random) -> Any:
+    """Start a run, and kill it a random while after a random one of its operations: a busy machine shifts times, not these."""
+    from shared.killing import environment
+
+    record = out.with_suffix(".operations")
+    process, until = runs.start(out, **environment(out, record=record)), drawn.randrange(len(operations))
+    wait(process, unless=lambda: record.exists() and record.read_text().count("\n") >= until)
+    time.sleep(drawn.uniform(0.0, AFTER))
+    process.kill()
+    return process
 
 
 KINDS = {
@@ -197,10 +205,10 @@ KINDS = {
 
 def kind_of(operation: str) -> str:
     """Return what an operation writes."""
-    return next((kind for kind, words in KINDS.items() if any(word in operation for word in words)), "other")
+    return next((kind for kind, words in KINDS.items() if any(word in operation for word in words)), "other files")
 
 
-def by_kind(operations: list[str], drawn: random.Random) -> list[str]:
-    """Return the operations of one kind, each kind as likely: a checkpoint has many more than a cache."""
-    kind = drawn.choice(sorted({kind_of(name) for name in operations}))
-    return [name for name in operations if kind_of(name) == kind]
+def by_kind(operations: list[str], turn: int, drawn: random.Random) -> str:
+    """Return a random operation; kinds take turns, as a checkpoint has many more operations than a cache."""
+    kinds = sorted({kind_of(name) for name in operations})
+    return drawn.choice([name for name in operations if kind_of(name) == kinds[turn % len(kinds)]])

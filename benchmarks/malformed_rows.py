@@ -93,11 +93,15 @@ class Reader:
 def is_named(error: BaseException) -> bool:
     """Whether an error is ours and says file, row and field, or the key that a column takes away."""
     from llamafactory_hind.config.problem import ConfigError
-    from llamafactory_hind.formats.problems import BadRowsError
+    from llamafactory_hind.formats.problems import BadRowsError, NoRowsLeft
     from llamafactory_hind.storage.rows import RowsError
 
     text = str(error)
-    return isinstance(error, ConfigError | BadRowsError | RowsError) and "rows." in text and len(text) < 100_000
+    return (
+        isinstance(error, ConfigError | BadRowsError | NoRowsLeft | RowsError)
+        and "rows." in text
+        and len(text) < 100_000
+    )
 
 
 class Tally:

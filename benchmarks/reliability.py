@@ -1,7 +1,7 @@
 """What is lost when runs are killed, disks are full, and rows are malformed: nothing. Each measurement is one command.
 
     python benchmarks/reliability.py saves [--stage STAGE] [--every 1]
-    python benchmarks/reliability.py kills [--stage STAGE] [--kills 20] [--seed 0]
+    python benchmarks/reliability.py kills [--stage STAGE,STAGE] [--kills 20] [--seed 0]
     python benchmarks/reliability.py flat [--steps 2000]
     python benchmarks/reliability.py files [--files 10000]
     python benchmarks/reliability.py rows [--rows 10000] [--seed 0] [--format NAME]
@@ -84,7 +84,9 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     measurements = ("saves", "kills", "flat", "files", "rows", "keys", "children", "bombs", "disk", "synth")
     parser.add_argument("what", choices=measurements)
-    parser.add_argument("--stage", default="grpo", help="a stage, or `synth`")
+    parser.add_argument(
+        "--stage", default="grpo", help="a stage, or `synth`; for `kills` several, separated by commas"
+    )
     parser.add_argument("--every", type=int, default=1, help="take every n-th point only")
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
@@ -102,7 +104,11 @@ def measure(given: argparse.Namespace, work: Path) -> bool:
 
         if given.what == "saves":
             return killed_runs.saves(work, given.stage, given.every)
-        return killed_runs.kills(work, given.stage, given.kills, given.seed)
+        good = True
+        for stage in given.stage.split(","):
+            (work / stage).mkdir()
+            good = killed_runs.kills(work / stage, stage, given.kills, given.seed) and good
+        return good
     if given.what == "rows":
         from malformed_rows import malformed_rows
 

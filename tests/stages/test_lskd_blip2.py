@@ -1,5 +1,7 @@
 """`stage: lskd` on BLIP-2: transformers' own `Blip2ForImageTextRetrieval` is the twin of its Q-Former's side."""
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from llamafactory_hind.engines.local.weights import LoadedModel, load_weights
 from llamafactory_hind.trainers.lskd.collator import MatchingCollator
 from shared.blip2 import QUERIES, write_blip2
 from shared.lskd import ANSWERS, BASE, numbers, write_rows
-from shared.stages import history, loaded, run
+from shared.stages import PLAIN_STEPS, history, loaded, lora, run, same, warm
 from shared.store import kept
 
 
@@ -125,8 +127,9 @@ def test_the_picture_goes_through_the_tower_once(weights: LoadedModel, prompts: 
     assert len(calls) == 1
 
 
-@pytest.mark.train
-def test_trains_saves_and_is_evaluated_again(blip2: Path, small_world: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def settings(blip2: Path, small_world: Path, tmp_path: Path) -> dict[str, Any]:
+    """Four steps of four rows."""
     (tmp_path / "rows").mkdir()
     folder = write_rows(tmp_path / "rows", small_world, region_style="marks")  # no form of boxes is published
     places = {
@@ -135,23 +138,53 @@ def test_trains_saves_and_is_evaluated_again(blip2: Path, small_world: Path, tmp
         "media_dir": small_world,
         "output_dir": tmp_path / "out",
     }
-    settings = {
-        **BASE,
-        "template": "blip2_region",
-        "flash_attn": "auto",  # a Q-Former has an attention of its own
-        "eval_dataset": "held_out",
-        **{name: str(path) for name, path in places.items()},
-    }
-    out = run(settings, max_steps=8, learning_rate=3.0e-3, do_eval=True)
+    own = {"template": "blip2_region", "flash_attn": "auto"}  # a Q-Former has an attention of its own
+    return {**BASE, **own, **{name: str(path) for name, path in places.items()}}
+
+
+@pytest.mark.train
+def test_trains_saves_and_is_evaluated_again(settings: dict[str, Any], tmp_path: Path) -> None:
+    settings |= {"eval_dataset": "held_out", "do_eval": True}
+    out = run(settings, max_steps=8, learning_rate=3.0e-3)
     losses = history(out)
     assert losses[-1] < losses[0]
     assert "embeddings.word_embeddings.weight" in load_file(out / FILE)
     assert not any("heads" in name for name in loaded(out))
     again = run(
-        settings, do_train=False, do_eval=True, max_steps=None, dataset=None, model_name_or_path=str(out),
+        settings, do_train=False, max_steps=None, dataset=None, model_name_or_path=str(out),
         output_dir=str(tmp_path / "again"),
     )  # fmt: skip
     assert numbers(again) == pytest.approx(numbers(out), abs=1e-5)
+
+
+@pytest.mark.train
+def test_lora_resumes_bit_for_bit(settings: dict[str, Any], tmp_path: Path) -> None:
+    settings = lora(settings, save_strategy="steps", save_steps=2)
+    whole = run(settings, output_dir=str(tmp_path / "whole"))
+    part = run(settings, output_dir=str(tmp_path / "part"))
+    shutil.rmtree(part / "checkpoint-4")
+    again = run(settings, output_dir=str(part))
+    assert history(again) == history(whole)
+    for file in ("adapter_model.safetensors", FILE):
+        expected = load_file(whole / file)
+        for name, tensor in load_file(again / file).items():
+            assert torch.equal(tensor, expected[name]), name
+
+
+@pytest.mark.slow
+@pytest.mark.train
+def test_two_processes_equal_one(settings: dict[str, Any], tmp_path: Path) -> None:
+    """Without dropout, which every process draws for itself."""
+    model = Path(shutil.copytree(settings["model_name_or_path"], tmp_path / "model"))
+    config = json.loads((model / "config.json").read_text())
+    config["qformer_config"] |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    (model / "config.json").write_text(json.dumps(config))
+    settings |= {**PLAIN_STEPS, "learning_rate": 0.02, "max_steps": 2, "model_name_or_path": str(model)}
+    one = run(settings, output_dir=str(tmp_path / "one"))
+    settings |= {"per_device_train_batch_size": 2, "ddp_find_unused_parameters": False}
+    out = tmp_path / "ddp-out"
+    warm({**settings, "output_dir": str(out)}, tmp_path / "ddp", ranks=2).finish()
+    same(out, one, atol=3e-5)
 
 
 def test_a_qformer_without_texts_is_refused(small_world: Path, tmp_path: Path) -> None:

@@ -3,13 +3,13 @@
 import argparse
 import os
 import socket
+import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
 from ...config.problem import ConfigError, Problem
-from ...storage.completion_files import FOLDER
-from .page import Browser
 from .places import who_reaches
 
 
@@ -41,48 +41,71 @@ def parser() -> argparse.ArgumentParser:
 
 
 def prepare(argv: Sequence[str]) -> str | None:
-    """Serve the page until it is stopped: nothing of the host is needed, whose import takes long. Return the help if asked for it.
+    """Serve the page before the host is imported, which takes long and of which nothing is needed; return the help if asked for it.
+
+    The page is served by another program in the place of this one: here, Python holds the lock of all imports.
 
     Raises:
         ConfigError: a folder that is not there, a port that is taken.
-        SystemExit: it was stopped.
     """
     if not argv or {"-h", "--help"} & set(argv):
         return parser().format_help()
-    serve(argv)
-    raise SystemExit(0)
+    read(argv)
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, "-P", "-m", __package__, *argv])
 
 
 def run_browse(argv: list[str]) -> None:
     """Do what `prepare` does, where the host was imported already."""
-    told = prepare(argv)
-    if told is not None:
+    told = parser().format_help() if not argv or {"-h", "--help"} & set(argv) else None
+    if told is None:
+        serve(argv)
+    else:
         print(told)
 
 
-def serve(argv: Sequence[str]) -> None:
-    """Check the words, and serve the page until it is stopped."""
+@dataclass(frozen=True)
+class Request:
+    """What is to be served, and where."""
+
+    root: Path
+    media_dir: Path | None
+    host: str
+    port: int
+
+
+def read(argv: Sequence[str]) -> Request:
+    """Read and check the words.
+
+    Raises:
+        ConfigError: a folder that is not there, a port that is taken.
+    """
     given = parser().parse_args(argv)
     root = check_folder("DIR", given.folder)
     media = None if given.media_dir is None else check_folder("--media-dir", given.media_dir)
-    port = free_port(given.host, given.port)
+    return Request(root, media, given.host, free_port(given.host, given.port))
+
+
+def serve(argv: Sequence[str]) -> None:
+    """Serve the page until it is stopped."""
+    request = read(argv)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # it would tell a server elsewhere
     for name in ("no_proxy", "NO_PROXY"):
         os.environ[name] = ",".join(filter(None, [os.environ.get(name), "localhost,127.0.0.1,0.0.0.0"]))
     import gradio as gr
     from starlette.middleware import Middleware
 
+    from .page import Browser
     from .widgets import build, start
 
-    theme = gr.themes.Default(
-        font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
-    )  # no font from elsewhere
-    with gr.Blocks(title=f"Completions: {root.name}", theme=theme, analytics_enabled=False) as page:
-        start(build(Browser([root], media_dir=media)), page.load)
-    print(who_reaches(given.host, port), "Stop with Ctrl+C.", flush=True)
+    # no font from elsewhere
+    theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
+    with gr.Blocks(title=f"Completions: {request.root.name}", theme=theme, analytics_enabled=False) as page:
+        start(build(Browser([request.root], media_dir=request.media_dir)), page.load)
+    print(who_reaches(request.host, request.port), "Stop with Ctrl+C.", flush=True)
     page.launch(
-        server_name=given.host,
-        server_port=port,
+        server_name=request.host,
+        server_port=request.port,
         share=False,
         quiet=True,
         inbrowser=False,
@@ -117,6 +140,8 @@ def check_folder(name: str, folder: Path) -> Path:
     """
     if not folder.exists():
         raise ConfigError([Problem(name, str(folder), "a folder that is there", "Correct the path.")])
+    from ...storage.completion_files import FOLDER  # with pyarrow, which `--help` does without
+
     folder = folder.resolve()
     return folder.parent if folder.is_file() or folder.name == FOLDER else folder
 

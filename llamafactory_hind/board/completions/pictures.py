@@ -139,6 +139,7 @@ class PictureReader:
             drawing = drawing_of(name)
             if drawing is None:
                 image.draft("RGB", (2 * WIDTH, 2 * HEIGHT))  # a JPEG is decoded smaller, which is faster
+            image.load()
             picture = flatten(upright(image))
             if drawing is not None:
                 picture = apply_drawing(picture, drawing)

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from ...storage.atomic import write_by
+from .scoring import base_model
 
 
 class SavedHeads(nn.Module):
@@ -77,6 +78,15 @@ class WithHeads(nn.Module):
     def generation_config(self) -> Any:
         """That of the model."""
         return getattr(self.body, "generation_config", None)
+
+    @property
+    def _no_split_modules(self) -> Any:
+        """The blocks that FSDP2 splits apart."""
+        return getattr(self.body, "_no_split_modules", None)
+
+    def get_base_model(self) -> nn.Module:
+        """Return the transformers model inside, as a model with an adapter does."""
+        return base_model(self.body)
 
 
 def folder_of_heads(kind: type[SavedHeads], folders: "list[str]") -> str | None:

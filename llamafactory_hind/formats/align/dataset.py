@@ -85,9 +85,8 @@ def align_dataset(
     good, numbers = _select_good_rows(dataset, check, is_writer=training_args.should_save)
     convert = RowConversion(
         converter,
-        locator.path,
+        locator.places(numbers),
         check.written_file,
-        numbers,
         check.media.fingerprint(),
         locator.json_columns,
         check.joined,
@@ -145,7 +144,7 @@ def _align_host_rows(
     aligned = host_align(good, dataset_attr, data_args, training_args)
     if not isinstance(aligned, Dataset) or len(aligned) != len(numbers):
         return aligned
-    places = ["{}, row {}".format(*locator.place(int(number))) for number in numbers]
+    places = list(map(locator.places(numbers).source, range(len(numbers))))
     return aligned.add_column("_source", places).add_column(
         "_side_file", [check.written_file] * len(places), feature=Value("string")
     )

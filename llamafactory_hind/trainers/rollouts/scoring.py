@@ -30,6 +30,7 @@ from ...engines.local.scoring import (
     read_tokens,
     token_logprobs,
 )
+from ...engines.local.sharded import is_sharded
 from .annotator import TokenObjective
 from .batch import RolloutBatch
 
@@ -232,7 +233,8 @@ class GroupScorer:
         """
         batches = [batch.longest(completions=2)] if isinstance(batch, RolloutBatch) else list(batch)
         checkpointing = bool(getattr(base_model(model), "is_gradient_checkpointing", False))
-        mode = "packed" if checkpointing else "cache"
+        # the gradient of a prompt comes back through its cache, which no hook of a split model sees
+        mode = "packed" if checkpointing or is_sharded(model) else "cache"
         for some in batches:
             if self.chunked:
                 self._prove_head(model, some, half=half)

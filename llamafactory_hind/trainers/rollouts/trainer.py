@@ -14,6 +14,7 @@ from accelerate.utils import gather_object
 from transformers.trainer_utils import EvalLoopOutput
 
 from ...engines.local.scoring import base_model, computes_in_half
+from ...engines.local.sharded import whole
 from ...engines.local.towers import TowerCache, share_frozen
 from ...engines.vllm.agreement import ServersFailed, check_difference
 from ...losses.reduce import masked_sum
@@ -103,7 +104,8 @@ class RolloutTrainer(HostTrainer):
         self.reference = Reference(self.model, reference) if holds else None
         self.finetuning_args, self.guard = finetuning_args, guard
         self.model_accepts_loss_kwargs = True  # components normalise over the whole step themselves
-        if reference is not None and not self.is_deepspeed_enabled:  # DeepSpeed changes the dtype of what it wraps
+        # DeepSpeed changes the dtype of what it wraps, FSDP splits it
+        if reference is not None and not self.is_deepspeed_enabled and not self.is_fsdp_enabled:
             share_frozen(base_model(self.model), base_model(reference))
         self.prompt_inputs = PromptInputs(loaded)
         self.media = TowerCache(self.model, *([] if reference is None else [reference]))
@@ -173,6 +175,12 @@ class RolloutTrainer(HostTrainer):
         self, epoch_iterator: Iterator[PromptRows], num_batches: int, device: torch.device
     ) -> tuple[list[dict[str, Any]], torch.Tensor | None]:
         """Turn the prompts of one optimiser step into rollouts, or take those of the last step once more."""
+        with whole(self.model):
+            return self._batch_samples(epoch_iterator, num_batches, device)
+
+    def _batch_samples(
+        self, epoch_iterator: Iterator[PromptRows], num_batches: int, device: torch.device
+    ) -> tuple[list[dict[str, Any]], torch.Tensor | None]:
         if self.ahead is None:
             prompts = [batch.features for _, batch in zip(range(num_batches), epoch_iterator, strict=False)]
         else:
@@ -424,6 +432,10 @@ class RolloutTrainer(HostTrainer):
         self, dataloader: Any, description: str, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any
     ) -> EvalLoopOutput:
         """Reward a greedy completion of each prompt, and `num_generations` sampled ones beside it."""
+        with whole(self.model):
+            return self._evaluation_loop(dataloader, metric_key_prefix)
+
+    def _evaluation_loop(self, dataloader: Any, metric_key_prefix: str) -> EvalLoopOutput:
         if next(self.model.parameters()).device != self.args.device:
             self.model.to(self.args.device)  # evaluation without training
         if self.ahead is not None:
