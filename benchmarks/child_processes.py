@@ -14,7 +14,7 @@ from killed_stages import base_settings, write_all
 
 
 MARK = "HIND_BENCH_MARK"
-GRACE = 5.0  # seconds in which a child must notice that its parent is gone
+GRACE = 45.0  # seconds in which a child must notice that its parent is gone; torchrun waits 30 for its processes
 
 
 def marked(mark: str) -> dict[int, str]:
@@ -102,7 +102,7 @@ def cases(
         yield "synth", how, ["synth", *asked], output.with_suffix(".calls.jsonl"), {}
 
 
-def child_processes(work: Path) -> bool:
+def child_processes(work: Path, only: str | None = None) -> bool:
     """Start, end, break and kill runs; report and return whether no process of theirs is left."""
     from conftest import build_small_world
 
@@ -116,13 +116,16 @@ def child_processes(work: Path) -> bool:
     good = True
     with OpenAIServer(Behaviour(latency=0.5)) as server:
         for name, how, words, ready, environment in cases(work, folder, world, server.url):
+            if only not in (None, how):
+                continue
             mark = uuid.uuid4().hex
             process = started(work, words, mark, **environment)
             most = ended_by(process, mark, how, ready)
             alive = left(mark)
             good = good and not alive and most > 0
             print(
-                f"{name}, {how} (status {process.returncode}): had {most} processes, left {len(alive)} {list(alive.values())[:4]}"
+                f"{name}, {how} (status {process.returncode}): had {most} processes, left {len(alive)} {list(alive.values())[:4]}",
+                flush=True,
             )
             if how != "killed" and (process.returncode == 0) != (how == "ended"):
                 print((work / f"{mark}.log").read_text(errors="replace")[-1500:], file=sys.stderr)

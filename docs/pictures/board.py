@@ -13,7 +13,18 @@ from pathlib import Path
 from typing import Any
 
 from llamafactory_hind.toyworld.build import build
-from shared.board import add_to, block, choose, loaded, open_tab, running_board, running_browser, type_in, until
+from shared.board import (
+    add_to,
+    block,
+    choose,
+    choose_model,
+    loaded,
+    open_tab,
+    running_board,
+    running_browser,
+    type_in,
+    until,
+)
 
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -69,13 +80,16 @@ def picture(page: Any, name: str, *, whole: bool = False) -> None:
 
 
 def below_the_tabs(page: Any) -> None:
-    """Scroll so that the row of tabs is at the upper edge."""
-    page.evaluate("document.querySelector('[role=tablist]').scrollIntoView()")
+    """Scroll so that the row of tabs is at the upper edge, also of a page that is short."""
+    page.evaluate(
+        "document.body.style.minHeight = '3000px'; document.querySelector('[role=tablist]').scrollIntoView()"
+    )
     page.wait_for_timeout(500)
 
 
 def train_tab(page: Any) -> None:
     """Show the fields of a stage, filled from a preset, one of them wrong."""
+    choose_model(page, model())
     choose(page, "Stage", "GRPO")
     block(page, "Preset").wait_for()
     choose(page, "Preset", "toyworld/grpo.yaml")
@@ -88,18 +102,27 @@ def train_tab(page: Any) -> None:
 
 
 def curves_tab(page: Any) -> None:
-    """Show two runs overlaid."""
+    """Show KEPO of the demo; without it, two runs of GRPO overlaid."""
     open_tab(page, "Curves")
-    choose(page, "Run", "saves/Custom/full/grpo")
-    choose(page, "Compare with", "saves/Custom/full/grpo_slow")
+    page.get_by_role("button", name="List the runs again").click()
+    page.wait_for_timeout(2000)
+    if (HOME / "world" / "kepo").is_dir():
+        choose(page, "Run", "world/kepo")
+    else:
+        choose(page, "Run", "saves/Custom/full/grpo")
+        choose(page, "Compare with", "saves/Custom/full/grpo_slow")
     until(lambda: page.locator("#hind_curves_page figure").count() > 4)
     below_the_tabs(page)
     picture(page, "curves")
 
 
 def completions_tab(page: Any) -> None:
-    """Show what the policy wrote."""
+    """Show what the policy wrote; before there is a run, what `synth` wrote in the demo."""
     open_tab(page, "Completions")
+    page.get_by_role("button", name="Refresh").click()
+    page.wait_for_timeout(2000)
+    run = "saves/Custom/full/grpo"
+    choose(page, "Run", run if (HOME / run).is_dir() else "world/written.json")
     page.wait_for_timeout(3000)
     below_the_tabs(page)
     picture(page, "completions")
@@ -117,13 +140,22 @@ def synth_tab(page: Any) -> None:
     page.get_by_label("use_cot").uncheck()
     page.get_by_role("button", name="Preview prompts").click()
     until(lambda: page.locator(".hind-trial").count() == 3)
-    below_the_tabs(page)
-    picture(page, "synth", whole=True)
-    page.get_by_role("button", name="Start synth").click()
-    until(lambda: "finished" in page.locator("#hind_job_page").inner_text(), 300)
+    page.locator("#hind_synth_trial").scroll_into_view_if_needed()
+    page.wait_for_timeout(500)
+    picture(page, "synth")
+
+
+def score_tab(page: Any) -> None:
+    """Show the scores of answers: of the demo, else of a job that is started here."""
+    open_tab(page, "Synth & Score")
+    answers = "world/answers_kepo.json"
+    if not (HOME / answers).is_file():
+        answers = "world/said.json"
+        page.get_by_role("button", name="Start synth").click()
+        until(lambda: "finished" in page.locator("#hind_job_page").inner_text(), 300)
     page.get_by_role("button", name="Write rows: synth").click()
     page.get_by_role("button", name="Metrics over predictions: score").click()
-    type_in(page, "· predictions", "world/said.json")
+    type_in(page, "· predictions", answers)
     add_to(page, "· metric", "vqa_accuracy")
     type_in(page, "· group_by", "relation")
     page.get_by_role("button", name="Score", exact=True).click()
@@ -148,7 +180,7 @@ def main() -> None:
         page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
         page.goto(address)
         loaded(page)
-        for show in (train_tab, curves_tab, completions_tab, synth_tab):
+        for show in (train_tab, curves_tab, completions_tab, synth_tab, score_tab):
             show(page)
 
 

@@ -13,7 +13,7 @@ NULL = "null"  # typed into a text field where null differs from the default
 def shown(field: Field) -> Any:
     """Return what an untouched field holds."""
     if field.default is None:
-        return [] if field.kind == "list" else ""
+        return {"list": [], "choice": None}.get(field.kind, "")  # a menu refuses a text that it does not list
     if field.kind in ("flag", "choice", "list"):
         return field.default
     if field.kind == "numbers":

@@ -5,7 +5,6 @@ doc-doc/NExT-GQA `eval_next.py`, JoseponLee/IntentQA `eval_intentqa.py`. The for
 """
 
 from collections.abc import Iterable
-from typing import Any
 
 from .arguments import ScoreArguments
 from .choices import correct_options
@@ -46,9 +45,9 @@ def official_predictions(questions: Iterable[Question], arguments: ScoreArgument
 
 def _entry(question: Question, arguments: ScoreArguments) -> dict[str, int]:
     choices = read_texts(question.fields, "choices")
-    correct: Any = correct_options(choices, question.fields["answer"])
+    correct = correct_options(choices, question.fields["answer"])
     text = None if question.prediction is None else final_answer(question.prediction, arguments.answer_pattern)
     chosen = None if text is None else chosen_option(text, choices, arguments)
     # of two options with one text the official file names one: the right number, where that text was chosen
-    right = chosen if chosen in correct else min(correct)
+    right: int = chosen if chosen is not None and chosen in correct else min(correct)
     return {"prediction": NONE if chosen is None else chosen, "answer": right}

@@ -8,12 +8,13 @@ from xml.etree import ElementTree
 
 import pytest
 
+from llamafactory_hind.board.completions.places import ROOTS
 from llamafactory_hind.board.curves.drawing import draw_panel, padded, ticks
 from llamafactory_hind.board.curves.live import LiveCurves
 from llamafactory_hind.board.curves.page import status_line
 from llamafactory_hind.board.curves.panels import Panel, panels_of
 from llamafactory_hind.board.curves.reading import RunLog, Series, read_clock
-from llamafactory_hind.board.curves.runs import VARIABLE, RunList, find_runs, roots_of
+from llamafactory_hind.board.curves.runs import RunList, find_runs, roots_of
 from llamafactory_hind.board.curves.shaping import along, smooth, thin_out
 from llamafactory_hind.board.curves.small import is_ours, small_plot
 
@@ -201,7 +202,7 @@ def test_runs_are_names_under_the_roots(tmp_path: Path) -> None:
     (second / "m" / "one").mkdir(parents=True)
     other = second / "m" / "one" / "trainer_log.jsonl"
     other.write_text(line(1, loss=1))
-    roots = roots_of({VARIABLE: f"{first}:{second}"})
+    roots = roots_of({ROOTS: f"{first}:{second}"})
     assert find_runs(roots) == {"m/one": one, "two": two, "saves/m/one": other}
     names = ["m/one", "../outside/x", "/etc/passwd", "m/one/../../linked/x", str(secret)]
     runs = RunList(roots)

@@ -100,7 +100,7 @@ def test_saved_arguments_bring_back_fields_and_dataset(page: Any, home: Path) ->
     type_in(page, text_of("num_generations"), "6")
     name = block(page, "Config path").locator("input").first.input_value()
     page.get_by_role("button", name="Save arguments").click()
-    until(lambda: (home / "llamaboard_config" / name).exists())
+    page.locator("#hind_log").get_by_text(name).first.wait_for()
     text = (home / "llamaboard_config" / name).read_text()
     assert "train.hind_num_generations: '6'" in text
     assert "hind_clip_low" not in text

@@ -64,7 +64,10 @@ def running_browser() -> Iterator[Any]:
 
     path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     assert path, "No Chromium is there: `apt-get install chromium`."
-    flags = ["--headless=new", "--no-sandbox", "--disable-gpu"]
+    alone = (
+        "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"  # fonts and scripts of others are not waited for
+    )
+    flags = ["--headless=new", "--no-sandbox", "--disable-gpu", alone]
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=flags)
         yield browser

@@ -24,14 +24,22 @@ with ends_together(grace=float(sys.argv[3])):
     time.sleep(1000)
 """
 REWARD = '''
-import os
+import os, signal
 
 def broken(completions, **columns):
     """Works on process 0, and for the check of all rewards at the start."""
     if os.environ.get("RANK") == "1" and len(completions) > 1:
-        raise RuntimeError("no answer from the judge")
+        if {stopped}:
+            os.kill(os.getpid(), signal.SIGTERM)
+        else:
+            raise RuntimeError("no answer from the judge")
     return [float(len(text)) for text in completions]
 '''
+FULL_DISK = """
+import os, resource
+if os.environ["RANK"] == "0":
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
+"""
 
 
 def codes(processes: Processes) -> list[int | None]:
@@ -56,13 +64,38 @@ def test_the_other_process_ends_with_the_message(failing: int, waiting: str, gra
     assert text.count("\nValueError: the reward broke") + text.count(": ValueError: the reward broke") >= 2
 
 
-@pytest.mark.slow
-def test_a_reward_that_fails_on_one_process_ends_the_run(small_world: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def settings(small_world: Path, tmp_path: Path) -> dict[str, Any]:
+    """Two prompts a step on two processes."""
     write_prompts(small_world, tmp_path)
-    (tmp_path / "broken.py").write_text(REWARD)
-    settings: dict[str, Any] = {**BASE, **places(small_world, tmp_path, tmp_path / "out")}
-    settings |= {"reward_funcs": [f"{tmp_path / 'broken.py'}:broken"], "per_device_train_batch_size": 1}
+    settings = {**BASE, **places(small_world, tmp_path, tmp_path / "out"), "ddp_find_unused_parameters": False}
+    return settings | {"per_device_train_batch_size": 1}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("stopped", "says"), [(False, "no answer from the judge"), (True, "it was stopped by a signal")]
+)
+def test_what_ends_one_process_ends_the_run(
+    settings: dict[str, Any], stopped: bool, says: str, tmp_path: Path
+) -> None:
+    """A reward that fails on process 1, and SIGTERM for process 1 alone."""
+    (tmp_path / "broken.py").write_text(REWARD.replace("{stopped}", str(stopped)))
+    settings |= {"reward_funcs": [f"{tmp_path / 'broken.py'}:broken"]}
     started = Processes(TRAIN, [str(written(settings, tmp_path / "run"))], tmp_path / "log", ranks=2)
     assert all(code not in (0, None) for code in codes(started))
-    assert "Process 1 failed: " in (tmp_path / "log").read_text()
-    assert "no answer from the judge" in (tmp_path / "log").read_text()
+    text = (tmp_path / "log").read_text()
+    assert "Process 1 failed: " in text
+    assert says in text
+
+
+@pytest.mark.slow
+def test_a_full_disk_on_one_process_ends_the_run(settings: dict[str, Any], tmp_path: Path) -> None:
+    """Process 0 alone writes the model; the other one waits until it is saved."""
+    settings |= {"save_strategy": "steps", "save_steps": 1}
+    words = [str(written(settings, tmp_path / "run"))]
+    started = Processes(FULL_DISK + TRAIN, words, tmp_path / "log", ranks=2)
+    assert all(code not in (0, None) for code in codes(started))
+    text = (tmp_path / "log").read_text()
+    assert "Process 0 failed: " in text
+    assert "No checkpoint was saved" in text

@@ -6,10 +6,9 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from ..completions.places import board_roots
 
-VARIABLE = (
-    "LLAMAFACTORY_HIND_ROOTS"  # folders whose runs may be shown, separated like PATH; else where the Board was started
-)
+
 TRAINER_LOG = "trainer_log.jsonl"
 DEEPEST = 6  # [ours] folders below a root
 MOST = 500  # [ours] runs in the list
@@ -20,8 +19,7 @@ INSIDE_RUNS = ("checkpoint-", "completions", ".", "node_modules")  # beginnings 
 
 def roots_of(environ: Mapping[str, str]) -> list[Path]:
     """Return the folders under which runs are looked for, links resolved."""
-    named = [name for name in environ.get(VARIABLE, "").split(os.pathsep) if name.strip()] or [os.curdir]
-    return list(dict.fromkeys(Path(os.path.realpath(os.path.expanduser(name))) for name in named))
+    return list(dict.fromkeys(Path(os.path.realpath(folder)) for folder in board_roots(environ)))
 
 
 def find_runs(roots: Sequence[Path], file: str = TRAINER_LOG) -> dict[str, Path]:

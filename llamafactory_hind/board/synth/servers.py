@@ -1,8 +1,9 @@
 """Whether the Board may start what calls a server: whoever reaches it could send a key of this machine to any address."""
 
-import ipaddress
 from collections.abc import Mapping
 from typing import Any
+
+from ..completions.places import is_loopback
 
 
 ALLOW = "LLAMAFACTORY_HIND_BOARD_SERVERS"  # 1: also when the Board listens beyond loopback
@@ -18,13 +19,7 @@ def listens_beyond_loopback(environ: Mapping[str, str]) -> bool:
     """Say whether the host's Board listens to more than this machine; by itself it listens to all."""
     if environ.get("GRADIO_SHARE", "0").lower() in ON:
         return True
-    name = environ.get("GRADIO_SERVER_NAME", "0.0.0.0").strip("[]")
-    if name == "localhost":
-        return False
-    try:
-        return not ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return True
+    return not is_loopback(environ.get("GRADIO_SERVER_NAME", "0.0.0.0"))
 
 
 def servers_allowed(environ: Mapping[str, str]) -> bool:

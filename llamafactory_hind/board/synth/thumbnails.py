@@ -1,75 +1,37 @@
-"""Pictures as the page gets them: decoded here, made small, and encoded again; a file never leaves the machine as it is."""
+"""The media of a row on the page, as the tab of completions shows them: pixels alone, or a grey box that says why not."""
 
-import base64
-import io
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
-from ...formats.media.frames import read_frames
-from ...formats.media.pictures import see_picture
+from ..completions.pictures import PictureReader, Thumbnail, frames_of
 
 
-SIZE = 160  # [ours] pixels of the longer side
-FRAMES = 4  # [ours] of a video
-LARGEST = 64 * 1024 * 1024  # [ours] bytes of a file that is opened
+HEIGHT = 120  # [ours] pixels on the page
 
 
 def thumbnails(media: Mapping[str, Sequence[Any]], folder: Path) -> str:
-    """Return the pictures and frames of a row as HTML; a box with a reason stands for one that cannot be shown.
+    """Return the pictures and frames of a row as HTML.
 
     Args:
-        media: kind -> names of files.
+        media: kind -> names that can be opened from here.
         folder: that files must lie under, links resolved.
     """
-    parts = []
-    for kind, names in media.items():
-        for name in names:
-            shown = Path(str(name)).name
-            try:
-                for image in _images(kind, str(name), folder):
-                    parts.append(f'<img src="{data_uri(image)}" alt="{escape(shown)}" style="margin:2px">')
-            except Exception as error:  # decoders raise what they like; the page says why there is no picture
-                reason = escape(f"{shown}: {error}"[:200])
-                parts.append(f'<span class="hind-grey" title="{reason}">{reason}</span>')
-    return "".join(parts)
+    whole = {kind: [_absolute(name) for name in names] for kind, names in media.items()}
+    return "".join(_shown(thumbnail) for thumbnail in frames_of(PictureReader(Path(folder).resolve()), whole))
 
 
-def _images(kind: str, name: str, folder: Path) -> Iterator[Image.Image]:
-    path, part = checked(name, folder)
-    if kind == "images":
-        yield see_picture(str(path))
-    elif kind == "videos" and not part:
-        yield from read_frames(str(path), 1.0, FRAMES)
-    else:
-        raise ValueError(f"{kind} are not shown")
+def _absolute(name: Any) -> Any:
+    """The reader takes names as they are in rows, below the folder; a whole path stays one."""
+    if isinstance(name, list):
+        return [_absolute(part) for part in name]
+    return os.path.abspath(name) if isinstance(name, str | os.PathLike) else name
 
 
-def checked(name: str, folder: Path) -> tuple[Path, str]:
-    """Return the file of a medium and the part of it that is named behind `#`.
-
-    Raises:
-        ValueError: it is missing, no regular file, too large, or outside the folder.
-    """
-    file, _, part = name.partition("#")
-    path = Path(os.path.realpath(file))
-    if not path.is_relative_to(os.path.realpath(folder)):
-        raise ValueError("it lies outside the media folder")
-    if not path.is_file():
-        raise ValueError("it is not there")
-    if path.stat().st_size > LARGEST:
-        raise ValueError("it is too large to be shown")
-    return path, part
-
-
-def data_uri(image: Image.Image) -> str:
-    """Return a small copy of a picture as a data URI."""
-    small = image.convert("RGB")
-    small.thumbnail((SIZE, SIZE))
-    buffer = io.BytesIO()
-    small.save(buffer, "JPEG", quality=85)
-    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+def _shown(thumbnail: Thumbnail) -> str:
+    name = escape(thumbnail.name)
+    if thumbnail.why:
+        return f'<span class="hind-grey">{name}: {escape(thumbnail.why)}</span>'
+    return f'<img src="{escape(thumbnail.url)}" alt="{name}" style="height:{HEIGHT}px;margin:2px">'
