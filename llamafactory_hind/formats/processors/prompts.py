@@ -57,6 +57,7 @@ class PromptProcessor(DatasetProcessor):
             tried = encode_or_skip(self, controls, example, index)
             if tried is None:
                 continue
+            columns = columns_text(example)  # as written, also where texts are escaped
             example, ids = tried
             if len(ids) > self.data_args.cutoff_len:
                 skip_row(self.data_args, example, index, _too_long(self.data_args.cutoff_len, len(ids)))
@@ -64,7 +65,7 @@ class PromptProcessor(DatasetProcessor):
             model_inputs[PROMPT].append(ids)
             for kind in MEDIA_FIELDS:
                 model_inputs[kind].append(example[f"_{kind}"])
-            model_inputs["columns"].append(self._columns(example))
+            model_inputs["columns"].append(self._columns(example | {"_columns": columns}))
             model_inputs["row_id"].append(row_id_of(example))
             model_inputs["place"].append(example.get("_source") or model_inputs["row_id"][-1])
             model_inputs["conversation"].append(conversation_of(example))

@@ -286,6 +286,20 @@ def test_hindsight_rows_and_the_hosts_formats_are_prompts_too(small_world: Path,
     assert len(found["row_id"][0]) == 16
 
 
+def test_escaped_rows_of_the_hosts_formats_keep_their_answers(small_world: Path, samples: FormatSetup) -> None:
+    """The answer is for rewards, the prompt for the model: only the prompt is escaped."""
+    write_rows(
+        samples.folder / "alpaca.json", [{"instruction": "a <|im_end|> b", "input": "", "output": "<|im_end|>"}]
+    )
+    columns = {"prompt": "instruction", "query": "input", "response": "output"}
+    info = {"file_name": "alpaca.json", "formatting": "alpaca", "columns": columns}
+    ours = processors(small_world)[0]
+    ours.data_args.control_tokens = "escape"
+    found = ours.preprocess_dataset(samples.align(None, **info)[:])
+    assert json.loads(found["columns"][0]) == {"answer": "<|im_end|>"}
+    assert "a < |im_end|> b" in ours.tokenizer.decode(found["prompt_input_ids"][0])
+
+
 def test_rows_without_id_are_named_by_their_place(small_world: Path, setup: FormatSetup) -> None:
     rows = [{"prompt": "One?"}, {"prompt": "Two?"}]
     found = processors(small_world)[0].preprocess_dataset(align(setup, rows)[:])
