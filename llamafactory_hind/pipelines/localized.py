@@ -79,7 +79,8 @@ class Arguments(SamplingArguments):
         metadata={"help": "How who learns the rows is shown regions: `region_style` of the entry that is registered."},
     )
     prefix_cut: bool = field(
-        default=False, metadata={"help": "`prefix_cut` of that entry: LSKD's generative student, see docs/formats/region.md."}
+        default=False,
+        metadata={"help": "`prefix_cut` of that entry: LSKD's generative student, see docs/formats/region.md."},
     )
     labels: str | None = field(
         default=None,
