@@ -49,6 +49,16 @@ def test_reason_sft_beside_sft(benchmark: ModuleType, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.train
+@pytest.mark.parametrize("benchmark", ["lskd"], indirect=True)
+def test_three_pairs_beside_all(benchmark: ModuleType, small_world: Path) -> None:
+    """Shared and apart: the same gradients."""
+    loaded = benchmark.build_loaded(str(small_world / "tiny"), 64, 1)
+    found = benchmark.measure(loaded, rows=2, side=4, words=5, rounds=1)
+    assert found["all"] > 0
+    assert found["gradient_difference"] < 1e-5
+
+
+@pytest.mark.train
 @pytest.mark.parametrize("benchmark", ["grpo"], indirect=True)
 def test_grpo_beside_trl(benchmark: ModuleType, monkeypatch: pytest.MonkeyPatch, small_world: Path) -> None:
     monkeypatch.setitem(benchmark.CASES, "tiny", benchmark.Case(side=4, words=5, layers=2))

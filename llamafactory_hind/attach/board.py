@@ -9,6 +9,9 @@ from typing import Any
 from .. import config
 
 
+_building: list[Any] = []  # the engine of the Board that is being built, which `create_footer` is not told
+
+
 def extend_stage_menu(constants: ModuleType) -> None:
     """Add our stages to the stage menu."""
     constants.TRAINING_STAGES.update({config.LABELS[stage]: stage for stage in config.STAGES})
@@ -43,8 +46,8 @@ def extend_locales(locales: ModuleType) -> None:
 
 
 def extend_control(control: ModuleType) -> None:
-    """Offer the datasets that a stage of ours reads, and keep the chosen ones when a saved stage is put back."""
-    host_list, host_change = control.list_datasets, control.change_stage
+    """Offer the datasets that a stage of ours reads, keep the chosen ones when a saved stage is put back, draw a loss of 0."""
+    host_list, host_change, host_plot = control.list_datasets, control.change_stage, control.gen_loss_plot
 
     @wraps(host_list)
     def list_datasets(dataset_dir: Any = None, training_stage: str = next(iter(control.TRAINING_STAGES))) -> Any:
@@ -64,7 +67,13 @@ def extend_control(control: ModuleType) -> None:
         chosen, packing = host_change(training_stage)
         return (control.gr.skip() if control.TRAINING_STAGES[training_stage] in config.STAGES else chosen), packing
 
-    control.list_datasets, control.change_stage = list_datasets, change_stage
+    @wraps(host_plot)
+    def gen_loss_plot(trainer_log: list[dict[str, Any]]) -> Any:
+        from ..board.curves.small import is_ours, small_plot
+
+        return small_plot(trainer_log) if is_ours(trainer_log) else host_plot(trainer_log)
+
+    control.list_datasets, control.change_stage, control.gen_loss_plot = list_datasets, change_stage, gen_loss_plot
 
 
 def extend_train_tab(train: ModuleType) -> None:
@@ -73,8 +82,9 @@ def extend_train_tab(train: ModuleType) -> None:
 
     @wraps(host_create)
     def create_train_tab(engine: Any) -> dict[str, Any]:
-        from ..board.train import bind, build_fields
+        from ..board.train import bind, bound_log, build_fields
 
+        _building[:] = [engine]
         ours = build_fields()
         with _among_base_elements(engine.manager, ours):
             host = host_create(engine)
@@ -82,7 +92,7 @@ def extend_train_tab(train: ModuleType) -> None:
         parent.children.remove(tab)
         parent.children.insert(parent.children.index(host["extra_tab"]), tab)
         bind(engine.runner, ours, host, train.TRAINING_STAGES)
-        return {**host, **ours}
+        return {**host, **ours, **bound_log(host)}
 
     train.create_train_tab = create_train_tab
 
@@ -100,13 +110,30 @@ def _among_base_elements(manager: Any, ours: dict[str, Any]) -> Generator[None]:
         del manager.get_base_elems
 
 
+def extend_footer(footer: ModuleType) -> None:
+    """Put our tabs behind the host's: the footer is made right after its last one."""
+    host_create = footer.create_footer
+
+    @wraps(host_create)
+    def create_footer() -> dict[str, Any]:
+        from ..board.tabs import build_tabs
+
+        engine = _building.pop() if _building else None
+        if engine is not None and not engine.demo_mode:  # a demo is open to all, and our tabs read files
+            engine.manager.add_elems("hind", build_tabs(engine))
+        return host_create()
+
+    footer.create_footer = create_footer
+
+
 def extend_runner(runner: ModuleType) -> None:
     """Send our fields, check them before a process starts, and save only what was changed."""
+    from ..board.failing import reason_first
     from ..board.saved import known_ids, only_changed
 
     host = runner.Runner
     host_parse, host_initialize, host_config = host._parse_train_args, host._initialize, host._build_config_dict
-    host_load = runner.load_args
+    host_load, host_monitor = runner.load_args, host.monitor
 
     def stage_of(self: Any, data: dict[Any, Any]) -> str:
         return runner.TRAINING_STAGES[data[self.manager.get_elem_by_id("train.training_stage")]]
@@ -134,6 +161,12 @@ def extend_runner(runner: ModuleType) -> None:
     def _build_config_dict(self: Any, data: dict[Any, Any]) -> dict[str, Any]:
         return only_changed(host_config(self, data), stage_of(self, data))
 
+    @wraps(host_monitor)
+    def monitor(self: Any) -> Generator[dict[Any, Any]]:
+        box = self.manager.get_elem_by_id(f"{'train' if self.do_train else 'eval'}.output_box")
+        for updates in host_monitor(self):
+            yield updates | ({box: reason_first(updates[box])} if isinstance(updates.get(box), str) else {})
+
     @wraps(host_load)
     def load_args(path: str) -> dict[str, Any] | None:
         found = host_load(path)
@@ -144,4 +177,4 @@ def extend_runner(runner: ModuleType) -> None:
         _initialize,
         _build_config_dict,
     )
-    runner.load_args = load_args
+    host.monitor, runner.load_args = monitor, load_args

@@ -37,8 +37,10 @@ def install():
     sys.meta_path.insert(0, HostFinder())
     if "LLAMAFACTORY_HIND_ERROR_FILE" in os.environ:  # started by our launcher: torchrun, or one of its processes
         from .errors import quiet_torchrun
+        from .orphans import end_with_parent
 
         quiet_torchrun()
+        end_with_parent()
 
 
 install()

@@ -9,6 +9,7 @@ class Command(NamedTuple):
     run: str  # "module:function": takes the words after the command
     prepare: str  # the same before the host is imported: returns help to print, or None, or raises a ConfigError
     summary: str  # one line of help
+    takes: str = "X.yaml"  # what follows its name
 
 
 COMMANDS: dict[str, Command] = {
@@ -26,5 +27,11 @@ COMMANDS: dict[str, Command] = {
         "llamafactory_hind.check.command:run_check",
         "llamafactory_hind.check.command:prepare",
         "what is wrong, before a run",
+    ),
+    "browse": Command(
+        "llamafactory_hind.board.completions.command:run_browse",
+        "llamafactory_hind.board.completions.command:prepare",
+        "look at what models wrote",
+        "DIR",
     ),
 }

@@ -30,9 +30,11 @@ def register_converters(data: ModuleType) -> None:
 
 
 def register_region_templates(data: ModuleType) -> None:
-    """Register `<template>_region` for every template of the host that takes pictures."""
+    """Register `blip2`, which the host lacks, and `<template>_region` for every template that takes pictures."""
+    from ..formats.templates.blip2 import register_blip2
     from ..formats.templates.register import register_templates
 
+    register_blip2(data.template, data.mm_plugin)
     register_templates(data.template, data.mm_plugin)
 
 

@@ -164,7 +164,8 @@ HOOKS = (
     Hook(
         "llamafactory.webui.control",
         "list_datasets",
-        "the menu knows ranking datasets alone; a saved stage that is put back empties the chosen datasets (`change_stage`)",
+        "the menu knows ranking datasets alone; a saved stage that is put back empties the chosen datasets (`change_stage`); "
+        "`gen_loss_plot` leaves out a loss of 0",
         "board:extend_control",
     ),
     Hook(
@@ -172,6 +173,12 @@ HOOKS = (
         "create_train_tab",
         "the only place where fields of the Train tab are made and bound to its events",
         "board:extend_train_tab",
+    ),
+    Hook(
+        "llamafactory.webui.components.footer",
+        "create_footer",
+        "it is called right behind the host's last tab; our tabs stand there",
+        "board:extend_footer",
     ),
     Hook(
         "llamafactory.webui.runner",

@@ -35,7 +35,7 @@ def extend_launch(launcher: ModuleType) -> None:
 def extend_usage(launcher: ModuleType) -> None:
     """Put one line for each of our commands into the host's usage box, before its closing hint."""
     lines = [
-        f"|   llamafactory-cli {name} X.yaml: {command.summary}".ljust(WIDTH + 1) + "|\n"
+        f"|   llamafactory-cli {name} {command.takes}: {command.summary}".ljust(WIDTH + 1) + "|\n"
         for name, command in COMMANDS.items()
     ]
     head, hint, tail = launcher.USAGE.partition("| Hint:")

@@ -37,6 +37,21 @@ BASIC = (  # [ours] keys that are shown before the others, in this order
 )
 
 
+GROUPS = {  # [ours] group -> beginnings of the keys in it, in the order of the page; what fits none is of rollouts
+    "rewards": ("reward_", "overlong_", "group_reward_", "temporal_", "advantage_"),
+    "rollouts": (),
+    "teacher": ("teacher", "gate_", "distill_", "rl_weight", "step_weighting"),
+    "hints": ("hint",),
+    "external": ("external_",),
+    "pairs": ("kepo_", "ref_logps"),
+    "texts": ("reason_", "evaluate_", "critic_", "itc_", "itm_", "lm_", "label_smoothing"),
+    "data": (
+        *("media_", "eval_dataset", "skip_", "control_", "video_", "curriculum_", "seed", "save_", "max_steps"),
+        "ref_model",
+    ),
+}
+
+
 @dataclass(frozen=True)
 class Field:
     """A key as a form shows it.
@@ -65,6 +80,11 @@ class Field:
         return PREFIX + self.key
 
     @property
+    def group(self) -> str:
+        """The name of the group that it stands in."""
+        return next((name for name, beginnings in GROUPS.items() if self.key.startswith(beginnings)), "rollouts")
+
+    @property
     def basic(self) -> bool:
         """Whether it is shown before the others."""
         return self.key in BASIC
@@ -89,11 +109,11 @@ def fields_of(stage: str) -> list[Field]:
 
 
 def _field(key: str, declared: Any, default: Any, text: str, stages: dict[str, set[str]]) -> Field:
-    nullable, kind, choices = _kind_of(declared)
+    nullable, kind, choices = kind_of(declared)
     return Field(key, kind, default, text, frozenset(stages.get(key, STAGES)), choices, nullable)
 
 
-def _kind_of(declared: Any) -> tuple[bool, str, tuple[str, ...]]:
+def kind_of(declared: Any) -> tuple[bool, str, tuple[str, ...]]:
     """Return whether null is allowed, the kind, and the choices."""
     nullable = False
     if get_origin(declared) in (Union, types.UnionType):

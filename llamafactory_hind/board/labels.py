@@ -3,6 +3,7 @@
 import re
 
 from .fields import Field, board_fields
+from .tabs import labels as tab_labels
 
 
 STAGES_BEFORE = re.compile(r"^(?:Online stages|HinD formats|[a-z_]+(?: \(HinD\))?(?:, [a-z_]+)*): ")
@@ -11,8 +12,28 @@ LANGUAGES = ("en", "ru", "zh", "ko", "ja")  # the host raises KeyError where one
 TITLES = {  # element -> English, Chinese
     "hind_tab": ("Method settings", "方法设置"),
     "hind_advanced_tab": ("Advanced", "高级"),
+    "hind_preset": ("Preset", "预设"),
 }
-BUTTONS = {"hind_check_btn": ("Check", "检查"), "hind_reset_btn": ("Reset", "恢复默认")}
+BUTTONS = {
+    "hind_check_btn": ("Check", "检查"),
+    "hind_reset_btn": ("Reset", "恢复默认"),
+    "hind_end_btn": ("Jump to the end of the log", "跳到日志末尾"),
+}
+PRESET_HELP = (
+    "A configuration that comes with the package; it fills the form but not the model at the top.",
+    "随包附带的配置，会填写表单，但不改动上方的模型。",
+)
+GROUP_TITLES = {
+    "rewards": ("Rewards", "奖励"),
+    "rollouts": ("Rollouts and policy loss", "采样与策略损失"),
+    "teacher": ("Teacher and gate", "教师与门控"),
+    "hints": ("Hints", "提示"),
+    "external": ("External actions", "外部动作"),
+    "pairs": ("Preference (KEPO, HinD)", "偏好优化（KEPO，HinD）"),
+    "texts": ("Reasoning and scores", "推理与评分"),
+    "data": ("Data and run", "数据与运行"),
+}
+CHANGED = ("{count} changed", "已改动 {count} 项")
 NAMES = {  # key -> English, Chinese; a key without an entry is its own name
     "reward_funcs": ("Rewards", "奖励函数"),
     "reward_weights": ("Weights", "奖励权重"),
@@ -23,12 +44,23 @@ NAMES = {  # key -> English, Chinese; a key without an entry is its own name
     "rollout_top_p": ("Top-p", "核采样"),
     "rollout_top_k": ("Top-k", "前 k 个"),
     "rollout_engine": ("Written by", "采样引擎"),
+    "rollout_server": ("vLLM servers", "vLLM 服务地址"),
+    "rollout_api_key_env": ("Variable of the API key", "密钥环境变量"),
+    "rollout_sync": ("Sent to the server", "权重同步方式"),
+    "rollout_sync_every": ("Steps between two syncs", "同步间隔步数"),
+    "rollout_sync_dir": ("Folder of weights", "权重共享目录"),
+    "rollout_correction": ("Correct the server's samples", "采样偏差修正"),
+    "rollout_correction_cap": ("Largest correction", "修正上限"),
+    "rollout_ahead": ("Steps written ahead", "提前采样步数"),
+    "rollout_timeout": ("Seconds a request", "请求超时（秒）"),
+    "rollout_max_retries": ("Retries of a request", "请求重试次数"),
     "kl_beta": ("KL weight", "KL 权重"),
     "clip_low": ("Clip below", "裁剪下界"),
     "clip_high": ("Clip above", "裁剪上界"),
     "num_iterations": ("Steps on the same completions", "同批更新次数"),
     "advantage_scale": ("Advantage scale", "优势缩放"),
     "loss_reduction": ("Loss mean over", "损失归约"),
+    "loss_micro_batch": ("Completions a loss pass", "损失微批大小"),
     "policy_loss": ("Policy loss", "策略损失"),
     "ratio_level": ("Ratio of", "比率粒度"),
     "reward_normalization": ("Rewards are compared", "奖励归一化"),
@@ -81,9 +113,16 @@ NAMES = {  # key -> English, Chinese; a key without an entry is its own name
     "temporal_generations": ("Completions with shuffled frames", "乱序帧回答数"),
     "critic_qa_weight": ("Weight of the answer score", "答案评分权重"),
     "critic_rationale_weight": ("Weight of the rationale score", "理由评分权重"),
+    "itc_weight": ("Weight of the contrast (ITC)", "对比损失权重 (ITC)"),
+    "itm_weight": ("Weight of the match (ITM)", "匹配损失权重 (ITM)"),
+    "lm_weight": ("Weight of the answer (LM)", "语言模型损失权重 (LM)"),
+    "itc_temperature": ("Temperature of the contrast", "对比温度"),
+    "label_smoothing": ("Label smoothing of the contrast", "对比标签平滑"),
     "critic_pooling": ("State that is scored", "评分所用状态"),
     "control_tokens": ("Control tokens in texts", "文本中的控制符"),
     "media_as_host": ("Media as the host sees them", "按宿主方式读取媒体"),
+    "reason_weight": ("Weight of reasoning", "推理损失权重"),
+    "evaluate_answers": ("Evaluate written answers", "评估生成的答案"),
     "media_dir": ("Media folder", "媒体文件夹"),
     "eval_dataset": ("Evaluation datasets", "评估数据集"),
     "max_steps": ("Steps", "最大步数"),
@@ -99,6 +138,28 @@ def label(field: Field, language: str) -> str:
     """Return the name and the key: what is in YAML and in the docs must be findable."""
     name = NAMES.get(field.key)
     return f"{name[language == 'zh']} · {field.key}" if name else field.key
+
+
+def advanced_title(count: int, language: str) -> str:
+    """Return the title of the folded half, with how many of its fields were changed."""
+    place = int(language == "zh")
+    title = TITLES["hind_advanced_tab"][place]
+    return f"{title} · {CHANGED[place].format(count=count)}" if count else title
+
+
+def group_name(group: str, basic: bool) -> str:
+    """Return the name of a group's heading among the host's elements."""
+    return f"hind_group_{group}_{'basic' if basic else 'more'}"
+
+
+def box_name(group: str, basic: bool) -> str:
+    """Return the name of the part of the page that a group's heading and fields are in."""
+    return f"hind_box_{group}_{'basic' if basic else 'more'}"
+
+
+def group_heading(group: str, language: str) -> str:
+    """Return a group's heading as HTML."""
+    return f"<b>{GROUP_TITLES[group][language == 'zh']}</b>"
 
 
 def info(field: Field) -> str:
@@ -120,4 +181,15 @@ def locales() -> dict[str, dict[str, dict[str, str]]]:
     for attribute, words in (("label", TITLES), ("value", BUTTONS)):
         for name, (english, chinese) in words.items():
             found[name] = {language: {attribute: chinese if language == "zh" else english} for language in LANGUAGES}
+    for language in LANGUAGES:
+        found["hind_preset"][language]["info"] = PRESET_HELP[language == "zh"]
+    for group in GROUP_TITLES:
+        for basic in (True, False):
+            words = {language: {"value": group_heading(group, language)} for language in LANGUAGES}
+            found[group_name(group, basic)] = words
+    for name, entries in tab_labels().items():
+        found[name] = {
+            language: {attribute: two[language == "zh"] for attribute, two in entries.items()}
+            for language in LANGUAGES
+        }
     return found

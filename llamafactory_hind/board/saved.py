@@ -15,11 +15,11 @@ def only_changed(saved: Mapping[str, Any], stage: str) -> dict[str, Any]:
 
     A Board without our fields can then load what a stage of the host saved, and a renamed key troubles few files.
     """
-    untouched = {f"{IDS}{field.key}": shown(field) if stage in field.stages else None for field in board_fields()}
+    untouched = {f"{IDS}{field.key}": shown(field) for field in board_fields() if stage in field.stages}
     return {
         name: value
         for name, value in saved.items()
-        if name not in untouched or (untouched[name] is not None and value != untouched[name])
+        if not name.startswith(IDS) or (name in untouched and value != untouched[name])
     }
 
 

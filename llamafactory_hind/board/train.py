@@ -16,12 +16,16 @@ from ..config import check_train, settings
 from ..config.problem import ConfigError
 from ..config.registry import STAGES
 from ..rewards.registry import REWARDS
-from .fields import Field, board_fields, fields_of
-from .labels import BUTTONS, TITLES, info, label
-from .values import changed, read, shown
+from .fields import GROUPS, Field, board_fields, fields_of
+from .labels import BUTTONS, PRESET_HELP, TITLES, advanced_title, box_name, group_heading, group_name, info, label
+from .presets import form_of, presets_for, read_preset
+from .values import changed, is_changed, read, shown
 
 
 IN_A_ROW = 4  # [ours]
+LOG_HEIGHT = 400  # [ours] pixels
+LOG_BOX = "hind_log"
+JUMP = f"() => {{ const box = document.querySelector('#{LOG_BOX}'); box.scrollTop = box.scrollHeight; }}"
 
 
 def build_fields() -> dict[str, Block]:
@@ -32,15 +36,27 @@ def build_fields() -> dict[str, Block]:
     """
     elements: dict[str, Block] = {}
     with gr.Accordion(TITLES["hind_tab"][0], open=True, visible=False) as tab:
-        _rows([field for field in board_fields() if field.basic], elements)
+        preset = gr.Dropdown([], label=TITLES["hind_preset"][0], info=PRESET_HELP[0])
+        _grouped(True, elements)
         with gr.Accordion(TITLES["hind_advanced_tab"][0], open=False) as advanced:
-            _rows([field for field in board_fields() if not field.basic], elements)
+            _grouped(False, elements)
         with gr.Row():
             check = gr.Button(BUTTONS["hind_check_btn"][0])
             reset = gr.Button(BUTTONS["hind_reset_btn"][0])
         status = gr.Markdown(elem_id="hind_status")
     extra = {"hind_tab": tab, "hind_advanced_tab": advanced, "hind_check_btn": check, "hind_reset_btn": reset}
-    return {**elements, **extra, "hind_status": status}
+    return {**elements, **extra, "hind_preset": preset, "hind_status": status}
+
+
+def _grouped(basic: bool, elements: dict[str, Block]) -> None:
+    """Create the fields of one half, each group below its heading."""
+    for group in GROUPS:
+        some = [field for field in board_fields() if field.basic == basic and field.group == group]
+        if some:
+            with gr.Column(visible=False) as box:
+                elements[group_name(group, basic)] = gr.HTML(group_heading(group, "en"))
+                _rows(some, elements)
+            elements[box_name(group, basic)] = box
 
 
 def _rows(some: list[Field], elements: dict[str, Block]) -> None:
@@ -66,7 +82,34 @@ def visibility(stage: str, elements: Mapping[str, Block]) -> dict[Block, Any]:
     """Return the updates that show the fields of a stage and hide all others."""
     there = {field.name for field in fields_of(stage)}
     updates = {elements[field.name]: gr.update(visible=field.name in there) for field in board_fields()}
-    return {**updates, elements["hind_tab"]: gr.update(visible=stage in STAGES), elements["hind_status"]: ""}
+    there = {box_name(field.group, field.basic) for field in fields_of(stage)}
+    updates |= {elements[name]: gr.update(visible=name in there) for name in boxes()}
+    return {
+        **updates,
+        elements["hind_tab"]: gr.update(visible=stage in STAGES),
+        elements["hind_preset"]: gr.update(choices=presets_for("stage", stage), value=None),
+        elements["hind_status"]: "",
+    }
+
+
+def boxes() -> list[str]:
+    """Return the names of the parts that groups are in."""
+    return list(dict.fromkeys(box_name(field.group, field.basic) for field in board_fields()))
+
+
+def hidden_changes(values: Mapping[str, Any], stage: str) -> int:
+    """Return how many fields of the folded half say something of their own; `values` has what the fields hold."""
+    return sum(is_changed(field, values[field.key]) for field in fields_of(stage) if not field.basic)
+
+
+def fill(name: str) -> tuple[dict[str, Any], str]:
+    """Return what a preset puts into the form, element id -> value, and a line about it; nothing where there is none."""
+    settings = read_preset(name)
+    if not settings:
+        return {}, html.escape(f"{name}: it cannot be read.")
+    model, template = settings.get("model_name_or_path"), settings.get("template")
+    told = f"{name} is filled in. It was written for {model} with template {template}; the model is chosen at the top."
+    return form_of(settings), html.escape(told)
 
 
 def untouched(elements: Mapping[str, Block]) -> dict[Block, Any]:
@@ -157,11 +200,9 @@ def bind(runner: Any, ours: Mapping[str, Block], host: Mapping[str, Block], stag
         host: those of the Train tab.
         stages: entries of the stage menu -> stages.
     """
-    outputs = [ours[field.name] for field in board_fields()] + [
-        ours["hind_tab"],
-        ours["hind_status"],
-        host["rlhf_tab"],
-    ]
+    outputs = [ours[name] for name in (*(field.name for field in board_fields()), *boxes())]
+    outputs += [ours["hind_tab"], ours["hind_status"], ours["hind_preset"], host["rlhf_tab"]]
+    lang = runner.manager.get_elem_by_id("top.lang")
 
     def choose(title: str) -> dict[Block, Any]:
         stage = stages[title]
@@ -172,6 +213,20 @@ def bind(runner: Any, ours: Mapping[str, Block], host: Mapping[str, Block], stag
         found = runner._initialize(data, True, False)
         return found or f"✓ No problem found in {time.perf_counter() - started:.1f} s. Rows and models were not read."
 
+    def count(title: str, language: str, *held: Any) -> Any:
+        values = dict(zip([field.key for field in board_fields()], held, strict=True))
+        return gr.update(label=advanced_title(hidden_changes(values, stages[title]), language))
+
+    def element(name: str) -> Block:
+        tab, _, own = name.partition(".")
+        return {**host, **ours}[own] if tab == "train" else runner.manager.get_elem_by_id(name)
+
+    def take(name: str | None) -> dict[Block, Any]:
+        if not name:
+            return {ours["hind_status"]: ""}
+        form, told = fill(name)
+        return {**{element(key): value for key, value in form.items()}, ours["hind_status"]: told}
+
     quiet = {"queue": False, "show_progress": "hidden", "api_name": False}
     host["training_stage"].change(choose, [host["training_stage"]], outputs, **quiet)
     fields = [ours[field.name] for field in board_fields()] + [ours["hind_status"]]
@@ -180,3 +235,21 @@ def bind(runner: Any, ours: Mapping[str, Block], host: Mapping[str, Block], stag
         element for element in host.values() if isinstance(element, FormComponent)
     }
     ours["hind_check_btn"].click(check, inputs | set(fields[:-1]), [ours["hind_status"]], **quiet)
+    ours["hind_preset"].input(take, [ours["hind_preset"]], list(inputs | set(fields)), **quiet)
+    counted = [ours[field.name] for field in board_fields()]
+    hidden = [ours[field.name].change for field in board_fields() if not field.basic]
+    changes = [host["training_stage"].change, lang.change, *hidden]
+    told = [ours["hind_advanced_tab"]]
+    gr.on(changes, count, [host["training_stage"], lang, *counted], told, trigger_mode="always_last", **quiet)
+
+
+def bound_log(host: Mapping[str, Block]) -> dict[str, Block]:
+    """Keep the log in a box, which the host's page would grow with, and add a button that scrolls to its end.
+
+    Args:
+        host: elements of the Train tab, which is being built.
+    """
+    host["output_box"].max_height, host["output_box"].elem_id = LOG_HEIGHT, LOG_BOX
+    button = gr.Button(BUTTONS["hind_end_btn"][0], size="sm")
+    button.click(None, js=JUMP)
+    return {"hind_end_btn": button}

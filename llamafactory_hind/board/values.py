@@ -13,7 +13,7 @@ NULL = "null"  # typed into a text field where null differs from the default
 def shown(field: Field) -> Any:
     """Return what an untouched field holds."""
     if field.default is None:
-        return [] if field.kind == "list" else ""
+        return {"list": [], "choice": None}.get(field.kind, "")  # a menu refuses a text that it does not list
     if field.kind in ("flag", "choice", "list"):
         return field.default
     if field.kind == "numbers":
@@ -42,6 +42,27 @@ def read(field: Field, value: Any) -> Any:
     if field.kind in ("whole", "number"):
         return _number(field, text, whole=field.kind == "whole")
     return text
+
+
+def typed(field: Field, value: Any) -> Any:
+    """Return what a form holds for a YAML value: `read` gives it back."""
+    if value == field.default:
+        return shown(field)
+    if value is None:
+        return NULL if field.default is not None else shown(field)
+    if field.kind == "list":
+        return [part.strip() for part in value.split(",")] if isinstance(value, str) else list(map(str, value))
+    if field.kind == "numbers":
+        return ", ".join(map(str, value if isinstance(value, list) else [value]))
+    return value if field.kind in ("flag", "choice") else str(value)
+
+
+def is_changed(field: Field, value: Any) -> bool:
+    """Say whether a form holds something else than an untouched field; a text that is no number counts."""
+    try:
+        return bool(read(field, value) != field.default)
+    except ValueError:
+        return True
 
 
 def changed(values: Mapping[str, Any], stage: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any, get_type_hints
 
 from .keys.host import host_keys, unclassified
 from .packages import missing_packages
+from .places import place_problems
 from .problem import ConfigError, Problem, Words, shorten
 from .registry import CHECKS, DATA_ARGUMENTS, FINETUNING_ARGUMENTS, ROWS, SHARED, STAGES, UNBOUNDED
 from .sharding import sharding_problems
@@ -57,6 +58,7 @@ def check_train(
         found = [
             *CHECKS[stage](defaults() | usable),
             *host_keys(usable, stage, ROWS[stage]),
+            *place_problems(usable),
             *sharding_problems(usable, environ or {}, ROWS[stage]),
             *inexact_resume(usable),
         ]

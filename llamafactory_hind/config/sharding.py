@@ -18,16 +18,32 @@ NAMES: dict[Sharding, str] = {
     "fsdp_2": "FSDP2",
     "megatron": "Megatron-LM",
 }
-WHOLE_WRITES = "Completions are written by the whole model; use DDP or a ZeRO-2 configuration."
+WHOLE_WRITES = "Completions are written by the whole model; use DDP, a ZeRO-2 configuration, or FSDP2."
 WHOLE_SCORES = "Reference log-probs are computed by the whole model; use DDP, a ZeRO-2 configuration, or FSDP2."
-WHOLE_PROOF = "Shared prompts are proved with the whole model; use DDP or a ZeRO-2 configuration."
-WHOLE_HEADS = "The model is saved without its heads, which needs it whole; use DDP or a ZeRO-2 configuration."
+WHOLE_PROOF = "Shared prompts are proved with the whole model; use DDP, a ZeRO-2 configuration, or FSDP2."
+WHOLE_HEADS = "The model is saved without its heads; use DDP, a ZeRO-2 configuration, or FSDP2."
+WHOLE_MATCHING = "The model is saved without its heads, which needs it whole; use DDP or a ZeRO-2 configuration."
+OWN_COPY = "The policy's weights are split while it learns; with a path, a copy of its own is loaded."
+EVERY_READS = "Every process computes with the weights before they are split: without it, all of them read the file."
+WHOLE_TOWERS = (
+    "Not every process has pictures in every batch. Leave towers and projector frozen, or use DDP or ZeRO-2."
+)
 WHY_NOT: dict[str, dict[Sharding, str]] = {  # kind of rows -> what its stages cannot work with -> what to do
-    "prompts": dict.fromkeys(NAMES, WHOLE_WRITES),
-    "critic": dict.fromkeys(NAMES, WHOLE_HEADS),
+    "prompts": {kind: WHOLE_WRITES for kind in NAMES if kind != "fsdp_2"},
+    "critic": {kind: WHOLE_HEADS for kind in NAMES if kind != "fsdp_2"},
+    "matching": dict.fromkeys(NAMES, WHOLE_MATCHING),
     "pairs": {kind: WHOLE_SCORES for kind in NAMES if kind != "fsdp_2"},
-    "multitask": dict.fromkeys(NAMES, WHOLE_PROOF),
+    "multitask": {kind: WHOLE_PROOF for kind in NAMES if kind != "fsdp_2"},
 }
+
+ON = ("1", "true", "yes", "on", "y", "t")
+# key, its value (... is any) -> what is expected, what to do
+PROMPTS_AND_FSDP2: tuple[tuple[str, Any, str, str], ...] = (
+    ("freeze_vision_tower", False, "true", WHOLE_TOWERS),
+    ("freeze_multi_modal_projector", False, "true", WHOLE_TOWERS),
+    ("loss_micro_batch", ..., "null", "Processes would take other numbers of passes. Lower the batch size instead."),
+    ("rollout_engine", "vllm", "hf", "Weights are not sent to a server yet; use DDP or a ZeRO-2 configuration."),
+)
 
 
 def sharding_problem(sharding: Sharding, rows: str, key: str, value: object) -> Problem | None:
@@ -45,12 +61,30 @@ def sharding_problem(sharding: Sharding, rows: str, key: str, value: object) -> 
 
 def sharding_problems(settings: Mapping[str, Any], environ: Mapping[str, str], rows: str) -> Iterator[Problem]:
     """Find what a configuration and a launcher's environment ask for that a stage with such rows cannot do."""
-    for sharding, key, value in (*_asked_by_settings(settings), *_asked_by_environment(environ)):
+    asked = [*_asked_by_settings(settings), *_asked_by_environment(environ)]
+    if "fsdp_2" not in WHY_NOT[rows] and any(sharding == "fsdp_2" for sharding, _, _ in asked):
+        yield from _fsdp2_problems(settings, environ, rows)
+    for sharding, key, value in asked:
         problem = sharding_problem(sharding, rows, key, value)
         if problem is not None:
             yield problem
     if settings.get("fsdp_config") and not settings.get("fsdp"):
         yield Problem("fsdp_config", settings["fsdp_config"], "`fsdp` beside it", "Set `fsdp`, or remove this key.")
+
+
+def _fsdp2_problems(settings: Mapping[str, Any], environ: Mapping[str, str], rows: str) -> Iterator[Problem]:
+    for key, value, expected, remedy in PROMPTS_AND_FSDP2 if rows == "prompts" else ():
+        if settings.get(key) is not None and (settings[key] == value or value is ...):
+            yield Problem(key, settings[key], f"{expected} with FSDP2", remedy)
+    if settings.get("teacher") == "base" and settings.get("finetuning_type", "lora") == "lora":
+        yield Problem("teacher", "base", "the base's path with FSDP2 and an adapter", OWN_COPY)
+    config = read_json(settings.get("fsdp_config")) or {}
+    for key in ("cpu_ram_efficient_loading", "fsdp_cpu_ram_efficient_loading"):
+        if str(config.get(key, "")).lower() in ON:
+            yield Problem(f"fsdp_config.{key}", config[key], "false", EVERY_READS)
+    if _is_on(environ, "FSDP_CPU_RAM_EFFICIENT_LOADING"):
+        value = environ["FSDP_CPU_RAM_EFFICIENT_LOADING"]
+        yield Problem("FSDP_CPU_RAM_EFFICIENT_LOADING", value, "false", EVERY_READS)
 
 
 def _asked_by_settings(settings: Mapping[str, Any]) -> Iterator[tuple[Sharding, str, object]]:
@@ -78,7 +112,7 @@ def _asked_by_environment(environ: Mapping[str, str]) -> Iterator[tuple[Sharding
 
 
 def _is_on(environ: Mapping[str, str], name: str) -> bool:
-    return environ.get(name, "").lower() in ("1", "true", "yes", "on", "y", "t")
+    return environ.get(name, "").lower() in ON
 
 
 def zero_stage(deepspeed: Any) -> int | None:

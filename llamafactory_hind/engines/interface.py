@@ -133,6 +133,8 @@ class Completion:
         logprob: sum over `token_ids` of log p under the model at temperature 1, all tokens allowed; None where it cannot be had.
         finish_reason: `LENGTH` when it was cut.
         tokens: how many tokens `logprob` sums over, where their ids cannot be had (then `token_ids` is empty).
+        sampling_logps: of each of `token_ids`, log p of the distribution that it was drawn from, at the temperature of writing;
+            empty where the writer is the model that learns, or does not say.
     """
 
     text: str
@@ -140,6 +142,7 @@ class Completion:
     logprob: float | None
     finish_reason: FinishReason
     tokens: int | None = None
+    sampling_logps: tuple[float, ...] = ()
 
     @property
     def confidence(self) -> float | None:

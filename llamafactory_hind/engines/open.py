@@ -4,12 +4,14 @@ Torch and the host are imported only where a local model is opened, aiohttp only
 """
 
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
+from ..formats.media.view import PIXEL_KEYS
 from .interface import Capabilities, Engine, Prompt, RolloutEngine
 from .server.protocol import CAPABILITIES as SERVER
 
@@ -19,8 +21,10 @@ if TYPE_CHECKING:
     from torch import nn
 
     from .local.critic import CriticScorer
+    from .local.matching.scorer import MatchScorer
     from .local.weights import LoadedModel
     from .server.engine import CallStore, OpenAIEngine
+    from .vllm.engine import VllmEngine
 
 
 # What an engine can give at most, by its name; which media a local model takes is up to its template.
@@ -110,7 +114,7 @@ class EngineOpener:
             self._servers[model] = OpenAIEngine(
                 model=model,
                 **vars(self._server),
-                image_max_pixels=self._settings.get("image_max_pixels"),
+                **{key: self._settings.get(key) for key in PIXEL_KEYS},
                 video_fps=self._settings.get("video_fps"),
                 video_max_frames=self._settings.get("video_maxlen"),
                 media_as_host=bool(self._settings.get("media_as_host")),
@@ -141,6 +145,28 @@ def open_critic(folder: str, *, settings: Mapping[str, Any], batch_size: int) ->
     return CriticScorer(load_weights(folder, settings=settings), heads, batch_size=batch_size)
 
 
+def open_matcher(
+    model: str, adapters: Sequence[str], *, settings: Mapping[str, Any], batch_size: int
+) -> "MatchScorer":
+    """Return what scores texts for pictures with the matcher that `stage: lskd` has saved beside the last adapter, or the model.
+
+    Args:
+        model: folder with a model.
+        adapters: folders of its adapters.
+        settings: the host's keys: template, limits of media, how a model is loaded.
+        batch_size: texts of a picture computed at a time.
+
+    Raises:
+        ValueError: there are no heads in the folder.
+    """
+    from .local.matching.heads import MatchingHeads
+    from .local.matching.scorer import MatchScorer
+    from .local.weights import load_weights
+
+    heads = MatchingHeads.load([model, *adapters][-1])
+    return MatchScorer(load_weights(model, settings=settings), heads, batch_size=batch_size, adapters=adapters)
+
+
 class MakeRolloutEngine(Protocol):
     """Makes an engine that writes with a policy; see `RolloutEngines.open`."""
 
@@ -154,26 +180,48 @@ class MakeRolloutEngine(Protocol):
         """Return the engine."""
 
 
+@dataclass(frozen=True)
+class SyncReport:
+    """What handing over weights took.
+
+    Attributes:
+        version: number of the weights, from 1.
+        seconds: how long it took.
+    """
+
+    version: int
+    seconds: float
+
+
 class RolloutEngines:
     """The engines that write with one policy in training, and get its weights together.
 
     Args:
-        make: makes them.
+        make: makes them; the same one again where callers share it.
+        every: optimiser steps between two syncs.
+        served: the engine behind servers, where `make` gives one; it is probed and closed.
     """
 
-    def __init__(self, make: MakeRolloutEngine) -> None:
+    def __init__(self, make: MakeRolloutEngine, *, every: int = 1, served: "VllmEngine | None" = None) -> None:
         """Open nothing yet."""
-        self._make = make
+        self._make, self._every, self.served = make, every, served
         self._opened: list[RolloutEngine] = []
+        self._synced = False
 
     @classmethod
-    def of(cls, finetuning_args: "FinetuningArguments", loaded: "LoadedModel") -> Self:
+    def of(
+        cls, finetuning_args: "FinetuningArguments", loaded: "LoadedModel", *, output_dir: str | None = None
+    ) -> Self:
         """Read the key `rollout_engine`.
 
         Args:
             finetuning_args: the host's, with the keys of the online stages.
             loaded: the policy.
+            output_dir: of the run.
         """
+        if finetuning_args.rollout_engine == "vllm":
+            served = _open_vllm(finetuning_args, loaded, Path(output_dir or "."))
+            return cls(lambda **_: served, every=finetuning_args.rollout_sync_every, served=served)
         return cls({"hf": partial(_local_rollouts, loaded)}[finetuning_args.rollout_engine])
 
     def open(
@@ -200,13 +248,51 @@ class RolloutEngines:
                 f"rollout_engine: got an engine without {', '.join(lacking)}, expected one that returns the ids it sampled and "
                 "takes the weights of the policy. Set `rollout_engine: hf`."
             )
-        self._opened.append(engine)
+        if not any(engine is opened for opened in self._opened):
+            self._opened.append(engine)
         return engine
 
-    def sync(self, model: "nn.Module") -> None:
-        """Give every engine the weights of the policy as they are now."""
+    def sync(self, model: "nn.Module", *, step: int | None = None) -> SyncReport | None:
+        """Give every engine the weights of the policy as they are now.
+
+        Args:
+            model: the policy.
+            step: optimiser steps so far: between two syncs nothing is done; None always hands over.
+
+        Returns:
+            What it took; None where nothing had to be handed over.
+        """
+        if self.served is not None and self._synced and step is not None and step % self._every:
+            return None
+        started = time.perf_counter()
         for engine in self._opened:
             engine.sync(model)
+        self._synced = True
+        if self.served is None:
+            return None
+        return SyncReport(self.served.version, time.perf_counter() - started)
+
+    def close(self) -> None:
+        """Release servers; engines in this process hold nothing open."""
+        if self.served is not None:
+            self.served.close()
+
+
+def _open_vllm(keys: "FinetuningArguments", loaded: "LoadedModel", output_dir: Path) -> "VllmEngine":
+    from .vllm.engine import ServedOptions, VllmEngine
+
+    options = ServedOptions(
+        urls=keys.rollout_server,
+        key_variable=keys.rollout_api_key_env,
+        sync=keys.rollout_sync,
+        folder=Path(keys.rollout_sync_dir or output_dir / "rollout_weights"),
+        timeout=keys.rollout_timeout,
+        max_retries=keys.rollout_max_retries,
+        temperature=keys.rollout_temperature,
+        top_p=keys.rollout_top_p,
+        top_k=keys.rollout_top_k,
+    )
+    return VllmEngine(loaded, options, output_dir=output_dir)
 
 
 def _local_rollouts(

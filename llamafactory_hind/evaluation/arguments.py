@@ -112,6 +112,16 @@ class ScoreArguments:
         },
     )
 
+    submission: str | None = field(
+        default=None,
+        metadata={
+            "help": (
+                "choice_accuracy: JSON file to write for the official scripts of NExT-QA, NExT-GQA and IntentQA; "
+                "rows need `qid`, as their importers write it."
+            )
+        },
+    )
+
     @property
     def metrics(self) -> tuple[str, ...]:
         """Return the names of the metrics, each once."""
@@ -157,9 +167,20 @@ class ScoreArguments:
             yield Problem("predictions", self.predictions, "a file that ends in .json or .jsonl", "Give such a file.")
         if self.output is not None and (Path(self.output).suffix != ".json" or self.output == self.predictions):
             yield Problem("output", self.output, "another file, that ends in .json", "Give it such a name.")
+        yield from self._submission_problems()
         if self.max_samples is not None and self.max_samples < 1:
             yield Problem("max_samples", self.max_samples, "1 or more", "Choose a larger number, or null.")
         yield from _pattern_problems(self.answer_pattern)
+
+    def _submission_problems(self) -> Iterator[Problem]:
+        if self.submission is None:
+            return
+        taken = {self.predictions, str(self.summary_file)}
+        if Path(self.submission).suffix != ".json" or self.submission in taken:
+            yield Problem("submission", self.submission, "another file, that ends in .json", "Give it such a name.")
+        if "choice_accuracy" not in self.metrics:
+            remedy = "Add the metric, or remove `submission`."
+            yield Problem("submission", self.submission, "`choice_accuracy` among the metrics", remedy)
 
 
 def _pattern_problems(pattern: str | None) -> Iterator[Problem]:

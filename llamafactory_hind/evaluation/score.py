@@ -22,6 +22,7 @@ from .matching import Question, collect_questions
 from .metrics import get_metric, predicted_fields
 from .predictions import final_answer
 from .refusal import ScoreError
+from .submissions import official_predictions
 from .summary import INTERVAL, MetricScores, score_questions, summarize
 
 
@@ -49,14 +50,20 @@ def run_score(argv: list[str]) -> None:
         questions, unused = collect_questions(arguments)
         found = score_questions(questions, arguments)
         means = summarize(questions, found, arguments.group_by, arguments.seen)
+        official = official_predictions(questions, arguments) if arguments.submission else None
         write_questions(questions, found, arguments)
         write_summary(means, len(questions), unused, arguments)
+        if official is not None:
+            with written(Path(str(arguments.submission)), by=BY) as temporary:
+                write_json(temporary, official)
     except (ConfigError, ScoreError, WriteRefused) as error:
         stop("llamafactory-cli score", error)
     show(means, arguments)
     for line in warnings(means, unused, arguments):
         print(f"WARNING: {line}", file=sys.stderr)
     print(f"{arguments.summary_file}: the numbers. {arguments.questions_file}: {len(questions)} questions.")
+    if official is not None:
+        print(f"{arguments.submission}: {len(official)} predictions in the official form.")
 
 
 def check_outputs(arguments: ScoreArguments) -> None:
@@ -73,6 +80,8 @@ def check_outputs(arguments: ScoreArguments) -> None:
         inputs |= {f"`dataset: {one.name}`": one.files() for one in opened}
     unnoted = [path for path in outputs if not is_noted(path) and _is_summary(arguments.summary_file)]
     problems = [*reading_problems("output", unnoted, inputs)]
+    if arguments.submission:
+        problems += output_problems("submission", [Path(arguments.submission)], inputs, by=BY)
     problems += output_problems("output", [path for path in outputs if path not in unnoted], inputs, by=BY)
     if problems:
         raise ConfigError(problems)

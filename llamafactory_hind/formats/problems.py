@@ -64,6 +64,20 @@ class BadRowsError(ValueError):
         super().__init__(f"{title}{listed(rows)}\n{remedy}")
 
 
+class NoRowsLeft(ValueError):
+    """Every row of a run was left out."""
+
+    def __init__(self, names: Sequence[str], side_files: Sequence[str]) -> None:
+        """Build the message.
+
+        Args:
+            names: of the datasets.
+            side_files: that list the rows and say why; none where bad rows are not skipped.
+        """
+        why = f"see {', '.join(side_files)}" if side_files else "its rows have no prompt and answer"
+        super().__init__(f"Dataset {', '.join(names)}: no row is left, each one is bad; {why}. Correct the rows.")
+
+
 def write_side_file(path: str, rows: Sequence[BadRow]) -> None:
     """Write the skipped rows, one JSON object a line; with no rows, remove the file of an earlier run."""
     if rows:

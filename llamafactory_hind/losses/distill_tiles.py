@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .head import Head, add_product, kept_tile, shaped
+from .head import Head, add_product, kept_tile, may_keep_tiles, shaped
 from .reduce import wide_dtype
 
 
@@ -40,7 +40,7 @@ class LinearJSD(torch.autograd.Function):
         ]
         ctx.frozen = not needed[0] and not any(needed[1 + half :])
         ctx.store, ctx.beta = None, beta
-        if keep_tiles and needed[1 + half] and student.rights[0].dtype == wide:
+        if keep_tiles and may_keep_tiles() and needed[1 + half] and student.rights[0].dtype == wide:
             ctx.store = student.rights[0].new_empty(student.rights[0].shape)
         values, *sums = forward_tiles(student, teacher, beta, slopes=slopes, store=ctx.store)
         # The tensors go through save_for_backward, which notices when one is changed before the backward pass.

@@ -1,6 +1,8 @@
 """An output head as something that gives its logits tile by tile, a few rows by a few words at a time."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +18,24 @@ MIN_WORDS, MAX_WORDS = (
 # Elements of a tile. On a CPU it should stay in the cache between the product and the softmax (1024 x 1024: 4 MiB was the
 # fastest measured); elsewhere the number of kernel launches counts (not measured).
 CPU_TILE, OTHER_TILE = 2**20, 2**24
+
+
+_many_passes: ContextVar[bool] = ContextVar("many_passes", default=False)
+
+
+@contextmanager
+def many_passes() -> Iterator[None]:
+    """Keep no logits for the backward pass while the block runs: many passes come before it, and each would keep its own."""
+    token = _many_passes.set(True)
+    try:
+        yield
+    finally:
+        _many_passes.reset(token)
+
+
+def may_keep_tiles() -> bool:
+    """Say whether a pass may keep logits in the memory of the weight's gradient."""
+    return not _many_passes.get()
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .head import Head, add_product, factors, head_gradients, kept_tile, product_dtype, shaped
+from .head import Head, add_product, factors, head_gradients, kept_tile, may_keep_tiles, product_dtype, shaped
 
 
 IGNORE_INDEX = -100
@@ -88,7 +88,7 @@ class _LinearLogprobs(torch.autograd.Function):
         if ctx.frozen:
             lefts = zip(head.lefts, needed[1:], strict=False)
             slopes = [left.new_zeros(left.shape, dtype=head.wide) if wanted else None for left, wanted in lefts]
-        elif keep_tiles and needed[1 + half] and head.rights[0].dtype == head.wide:
+        elif keep_tiles and may_keep_tiles() and needed[1 + half] and head.rights[0].dtype == head.wide:
             ctx.store = head.rights[0].new_empty(head.rights[0].shape)
         logps, normalisers = _forward(head, ids, slopes=slopes, store=ctx.store)
         ctx.save_for_backward(*(slopes if ctx.frozen else (ids, normalisers, bias, *factors)))

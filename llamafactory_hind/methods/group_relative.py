@@ -73,7 +73,15 @@ def policy_component(finetuning_args: "FinetuningArguments") -> Component:
     """Return the policy loss."""
     loss = PolicyLoss.of(finetuning_args)
     mask = teaching_mask(finetuning_args)
-    return Component("policy", 1.0, loss.surrogate, finetuning_args.loss_reduction, mask=mask, metrics=loss.metrics)
+    return Component(
+        "policy",
+        1.0,
+        loss.surrogate,
+        finetuning_args.loss_reduction,
+        mask=mask,
+        corrected=True,
+        metrics=loss.metrics,
+    )
 
 
 def kl_components(finetuning_args: "FinetuningArguments") -> list[Component]:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from ..config.problem import Problem
 from ..engines.interface import Request
-from ..engines.open import AT_MOST
+from ..engines.open import AT_MOST, open_matcher
 from ..formats.prompts.wording import CHOICE_LETTERS
 from .rules.ranking import NORMS, best_of, choice_problem, gold_index, scores_of
 from .runner.arguments import SynthArguments, at_least
@@ -20,10 +20,11 @@ from .runner.reports import report
 from .runner.row import HINDSIGHT, REGION, Row
 
 
-SUMMARY = "scores every choice of a row by its likelihood or its letter: predictions for `llamafactory-cli score`"
+SUMMARY = "scores every choice of a row, by likelihood, letter, ITM or ITC: predictions for `llamafactory-cli score`"
 FORMATTING = (HINDSIGHT, REGION)
 NEEDS_ANSWER = False
 CHECKS_ITSELF = ("choices",)  # the formats allow one a letter; VisualCOMET has 50
+MATCHES = ("itm", "itc")
 PRIOR = "Answer:"  # what a choice is scored under without picture and question [ours]
 
 
@@ -31,10 +32,13 @@ PRIOR = "Answer:"  # what a choice is scored under without picture and question 
 class Arguments(SynthArguments):
     """The keys of this pipeline."""
 
-    choice_score: Literal["likelihood", "letter"] = field(
+    choice_score: Literal["likelihood", "letter", "itm", "itc"] = field(
         default="likelihood",
         metadata={
-            "help": "likelihood: of the text of a choice; letter: of its letter, after a prompt that lists all [ours]."
+            "help": (
+                "likelihood: of the text of a choice; letter: of its letter, after a prompt that lists all [ours]; itm, itc: "
+                "match or similarity of picture and text, with the heads of `stage: lskd` [C code]."
+            )
         },
     )
     choice_norm: Literal["token", "sum", "char", "pmi"] = field(
@@ -59,10 +63,14 @@ class Arguments(SynthArguments):
         if self.region_style != "name" and self.template and not self.template.endswith("_region"):
             remedy = f"Only those write boxes and draw: set `template: {self.template}_region`."
             yield Problem("template", self.template, "one that ends in _region", remedy)
-        if self.choice_score == "letter" and self.choice_norm != "token":
-            yield Problem(
-                "choice_norm", self.choice_norm, "unset with `choice_score: letter`", "A letter has one length."
-            )
+        if self.choice_score != "likelihood" and self.choice_norm != "token":
+            remedy = "A letter has one length." if self.choice_score == "letter" else "It is no likelihood."
+            yield Problem("choice_norm", self.choice_norm, f"unset with `choice_score: {self.choice_score}`", remedy)
+
+    @property
+    def matches(self) -> bool:
+        """Whether choices are matched with the picture, not written."""
+        return self.choice_score in MATCHES
 
 
 def _texts(row: Row, arguments: Arguments) -> tuple[str, tuple[str, ...]]:
@@ -110,7 +118,11 @@ class Worker:
         """Open the model that scores."""
         self.arguments = arguments
         size = arguments.choice_batch_size
-        self.scorer = pool.open(adapters=arguments.writer[1], batch_size=size, scores=True)
+        if arguments.matches:
+            settings = {key: value for key, value in arguments.host_settings.items() if key != "extra_body"}
+            self.matcher = open_matcher(*arguments.writer, settings=settings, batch_size=size)
+        else:
+            self.scorer = pool.open(adapters=arguments.writer[1], batch_size=size, scores=True)
 
     async def work(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
         """Return for each row the log-likelihood and the tokens of every choice, and of every rationale where it has them."""
@@ -129,11 +141,16 @@ class Worker:
 
     async def _rationales(self, row: Row) -> dict[str, Any]:
         """Score the rationales of VCR, given the gold answer."""
-        asked = asked_of(row, self.arguments, listed=False, rationales=True)
+        asked = asked_of(row, self.arguments, listed=False, rationales=True, matched=self.arguments.matches)
         return await self._score(request_for(row, asked), list(asked.choices), list(asked.bare_choices))
 
     async def _score(self, request: Request, texts: list[str], bare: list[str]) -> dict[str, Any]:
-        """Return `choices`, `logprobs` and `tokens`, and `prior` where it is asked for; `bare` are texts without a picture."""
+        """Return `choices`, `logprobs` and `tokens`, and `prior` where it is asked for; `bare` are texts without a picture.
+
+        With `itm` and `itc`: `choices` and `scores`.
+        """
+        if self.arguments.matches:
+            return {"choices": texts, "scores": self.matcher.score(request, texts, self.arguments.choice_score)}
         scores = await self.scorer.score([request] * len(texts), texts)
         found: dict[str, Any] = {"choices": texts}
         found |= {"logprobs": [one.logprob for one in scores], "tokens": [one.tokens for one in scores]}
@@ -168,6 +185,9 @@ def _counts(done: Sequence[tuple[Row, Mapping[str, Any]]], arguments: Arguments)
     counts: dict[str, Any] = {"rows": len(done), "with_gold_choice": len(known)}
     norms = [norm for norm in NORMS if norm != "pmi" or arguments.choice_norm == "pmi"]
     norms = ["token"] if arguments.choice_score == "letter" else norms
+    if known and arguments.matches:
+        right = sum(best_of(result["scores"]) == gold for gold, result in known)
+        return counts | {"accuracy": right / len(known)}
     if known:
         counts["accuracy_by_norm"] = {
             norm: sum(best_of(scores_of(result, result["choices"], norm)) == gold for gold, result in known)

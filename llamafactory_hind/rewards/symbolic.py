@@ -22,6 +22,8 @@ from .gold import compare, read_gold
 logger = logging.getLogger("llamafactory.hind.rewards")
 
 SECONDS = 5.0  # of the processor; math-verify's own default, by the clock
+# not `-m`, which warns of a module that its own package has imported
+START = "import sys; from llamafactory_hind.rewards import symbolic_worker; symbolic_worker.main(float(sys.argv[1]))"
 REMEMBERED = 65536
 DELIMITED = re.compile(r"\$|\\\(|\\\[|\\boxed")
 LATEX = re.compile(r"[\\^_{}]|^[(\[]")
@@ -104,7 +106,7 @@ class _Worker:
                 pipe.close()
 
     def _start(self) -> None:
-        command = [sys.executable, "-m", "llamafactory_hind.rewards.symbolic_worker", str(SECONDS)]
+        command = [sys.executable, "-c", START, str(SECONDS)]
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8"
         )

@@ -4,7 +4,6 @@
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,8 +11,9 @@ from llamafactory.data import get_template_and_fix_tokenizer
 from llamafactory.extras import logging
 from llamafactory.model import load_model, load_tokenizer
 
-from ..engines.local.critic import FILE, Critic, CriticHeads, hidden_width
-from ..engines.local.scoring import base_model, output_head
+from ..engines.local.critic import Critic, CriticHeads, hidden_width
+from ..engines.local.heads import folder_of_heads
+from ..engines.local.scoring import freeze_output_head
 from ..evaluation.binary import summary, threshold_table
 from ..trainers.critic.collator import CriticCollator
 from ..trainers.critic.trainer import CriticTrainer
@@ -65,25 +65,17 @@ def open_heads(args: HostArguments, body: torch.nn.Module) -> CriticHeads:
     """
     folders = [*(args.model.adapter_name_or_path or [])[-1:], args.model.model_name_or_path]
     width = hidden_width(body)
-    for folder in folders:
-        if (Path(folder) / FILE).is_file():
-            heads = CriticHeads.load(folder)
-            logger.info_rank0(f"Heads of the critic from {folder}; `critic_pooling` is theirs: {heads.pooling}.")
-            if heads.width != width:
-                raise ValueError(
-                    f"{Path(folder) / FILE}: got heads of width {heads.width}, expected {width}, that of the model. "
-                    "Load the model that the critic was trained from."
-                )
-            return heads.to(next(body.parameters()).device)
+    folder = folder_of_heads(CriticHeads, folders)
+    if folder is not None:
+        heads = CriticHeads.load(folder)
+        logger.info_rank0(f"Heads of the critic from {folder}; `critic_pooling` is theirs: {heads.pooling}.")
+        if heads.width != width:
+            raise ValueError(
+                f"{folder}: got heads of width {heads.width}, expected {width}, that of the model. Load the model that the "
+                "critic was trained from."
+            )
+        return heads.to(next(body.parameters()).device)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(args.training.seed)
         heads = CriticHeads(width, pooling=args.finetuning.critic_pooling)
     return heads.to(next(body.parameters()).device)
-
-
-def freeze_output_head(body: torch.nn.Module) -> None:
-    """Train no weight that only logits would use: there are none, and DDP waits for every gradient that it was promised."""
-    embeddings = {id(weight) for weight in base_model(body).get_input_embeddings().parameters()}
-    for weight in output_head(body).parameters():
-        if id(weight) not in embeddings:  # tied weights are trained as embeddings
-            weight.requires_grad_(False)

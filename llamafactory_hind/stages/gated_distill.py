@@ -78,6 +78,7 @@ class GatedDistillation(Annotator):
         """
         self.rewards, self.comparison = rewards, comparison
         self.gate, self.explorer = gate, explorer
+        self.record = {"gate": gate.record()}
         self.choice = SelectionRule(
             "replace_worst", "policy_first", finetuning_args.hint_samples, seed, finetuning_args.external_ratio
         )
@@ -122,7 +123,8 @@ class GatedDistillation(Annotator):
         advantages = self.comparison.advantages(kept.scores)
         sources = source_metrics(found.candidates, found.scores, kept.rollouts, advantages, (POLICY, HINTED))
         metrics = {name: values for name, values in sources.items() if name.startswith("source/")}
-        return replace(kept, metrics={**metrics, **found.metrics}, discarded=discarded)
+        notes = [{"hints": trials} for trials in found.trials]
+        return replace(kept, metrics={**metrics, **found.metrics}, discarded=discarded, notes=notes)
 
 
 def run(args: HostArguments) -> None:

@@ -21,6 +21,10 @@ def main(argv: list[str] | None = None) -> None:
         "--only-styles", action="store_true", help="add what gated_distill needs to a world of this seed that lacks it"
     )
     args = parser.parse_args(argv)
+    if args.out.is_dir() and any(args.out.iterdir()) and not (args.out / "kb.json").is_file():
+        parser.error(
+            f"--out: got {args.out}, which holds something else; give a new folder, or one with such a world."
+        )
     counts = build(args.out, seed=args.seed, size=args.size, only_styles=args.only_styles)
     Console().print(plain_table(None, ("dataset", "rows"), [(name, str(rows)) for name, rows in counts.items()]))
     print(f"wrote {args.out} (untrained checkpoint: {args.out / 'tiny'})")

@@ -7,6 +7,7 @@ you can run yourself; it is printed, and skipped when what it makes is there alr
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -76,6 +77,17 @@ def run(step: Step, log: Path, number: int) -> bool:
     return True
 
 
+def board() -> str:
+    """Return the host's command as it is to be typed here: by its name where the shell finds it."""
+    beside = Path(sys.executable).with_name("llamafactory-cli")
+    found = shutil.which("llamafactory-cli")
+    return (
+        "llamafactory-cli"
+        if found is not None and Path(found).resolve() == beside.resolve()
+        else os.path.relpath(beside)
+    )
+
+
 def main(argv: list[str] | None = None) -> None:
     """Run what is missing, then report."""
     parser = argparse.ArgumentParser(prog="python -m llamafactory_hind.toyworld.demo", description=__doc__)
@@ -94,6 +106,10 @@ def main(argv: list[str] | None = None) -> None:
     reused = ran.count(False)
     again = f"{reused} of {len(ran)} steps reused; `rm -r {HOME}` starts over. " if reused else ""
     console.print(f"{again}{time.monotonic() - start:.0f} s in all.")
+    console.print(
+        f"Look at the runs: LLAMAFACTORY_HIND_ROOTS={HOME} GRADIO_SERVER_NAME=127.0.0.1 {board()} webui",
+        soft_wrap=True,
+    )
 
 
 if __name__ == "__main__":

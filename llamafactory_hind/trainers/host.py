@@ -12,6 +12,7 @@ from torch.utils.data import SequentialSampler
 from transformers import PreTrainedModel
 from transformers.configuration_utils import PretrainedConfig
 
+from ..engines.local.sharded import keep_towers_whole
 from ..storage.checkpoints import STATE
 from .saving import WholeSaves
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from llamafactory.hparams import DataArguments, FinetuningArguments, GeneratingArguments, ModelArguments
     from torch.utils.data import Sampler
     from transformers import Seq2SeqTrainingArguments, TrainerCallback, TrainingArguments
+    from transformers.trainer_utils import EvalLoopOutput
 
 
 class HostArguments(NamedTuple):
@@ -112,6 +114,16 @@ class HostTrainer(WholeSaves):
         if self._resumed_step >= max_steps:
             epochs = min(epochs, self._resumed_step // steps_of_epoch)
         return epochs, steps_of_epoch, *rest, max_steps
+
+    def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
+        """Read the batches of an optimiser step; a model that FSDP2 has split is made ready for them."""
+        keep_towers_whole(self.model)
+        return super().get_batch_samples(*args, **kwargs)
+
+    def evaluation_loop(self, *args: Any, **kwargs: Any) -> "EvalLoopOutput":
+        """Evaluate as the Trainer does; a model that FSDP2 has split is made ready for it."""
+        keep_towers_whole(self.model)
+        return super().evaluation_loop(*args, **kwargs)
 
     def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
         """Build the optimiser the host's YAML keys ask for (GaLore, LoRA+, Muon ...), or the Trainer's own."""

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 from llamafactory.data import get_dataset
 from llamafactory.extras import logging
 
+from ..config.problem import ConfigError, Problem
 from ..engines.local.fingerprint import digest_settings, processor_settings, versions
+from ..formats.problems import NoRowsLeft
 from ..storage.atomic import put_aside, write_json
 from ..storage.digests import digest_path
 
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
 logger = logging.get_logger("llamafactory.hind.trainers.rows")
 FILE = "made_from.json"
+NOTHING_LEFT = "Cannot find valid samples"  # what the host says where no row has become tokens
+SAVED = ("dataset_dict.json", "state.json")  # of `datasets`, in a folder that it has saved
 # Keys of the host's data arguments that say where things are or how fast they are made, not what the rows are.
 ELSEWHERE = {
     "tokenized_path",
@@ -38,25 +42,43 @@ ELSEWHERE = {
 
 
 def read_rows(args: "HostArguments", template: Any, tokenizer_module: dict[str, Any]) -> dict[str, Any]:
-    """Return the host's data module of a stage."""
+    """Return the host's data module of a stage.
+
+    Raises:
+        NoRowsLeft: every row was left out.
+    """
     path = args.data.tokenized_path
     if path is not None:
         made_from = _made_from(args, template, tokenizer_module)
         with args.training.main_process_first(desc="check the tokenised rows"):
             if args.training.should_save:
                 _set_aside_if_stale(Path(path), made_from)
-    module = get_dataset(
-        template, args.model, args.data, args.training, stage=args.finetuning.stage, **tokenizer_module
-    )
+    try:
+        module = get_dataset(
+            template, args.model, args.data, args.training, stage=args.finetuning.stage, **tokenizer_module
+        )
+    except RuntimeError as error:
+        if NOTHING_LEFT not in str(error):
+            raise
+        listed = Path(str(args.training.output_dir)).glob("bad_rows/*.jsonl")
+        names = [*(args.data.dataset or []), *(args.data.eval_dataset or [])]
+        raise NoRowsLeft(names, sorted(map(str, listed))) from None
     if path is not None and args.training.should_save and Path(path).is_dir():
         write_json(Path(path) / FILE, made_from)
     return module
 
 
 def _set_aside_if_stale(folder: Path, made_from: dict[str, str]) -> None:
-    """Move a tokenised copy that was made from something else out of the way, with one line."""
+    """Move a tokenised copy that was made from something else out of the way, with one line.
+
+    Raises:
+        ConfigError: what is there is no tokenised copy, and so not ours to move.
+    """
     if not folder.is_dir() or not any(folder.iterdir()):
         return
+    if not any((folder / name).is_file() for name in (FILE, *SAVED)):
+        expected = "a new or empty folder, or one with tokenised rows"
+        raise ConfigError([Problem("tokenized_path", str(folder), expected, "It holds something else; give another.")])
     try:
         before = json.loads((folder / FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -11,6 +11,7 @@ from ..storage.checkpoints import STATE
 from ..storage.runs import write_run
 from .resuming import plan_of, prepare, run_of
 from .stopping import one_line_when_stopped
+from .together import ends_together
 
 
 if TYPE_CHECKING:
@@ -33,7 +34,8 @@ def run_once(run: "Callable[[HostArguments], None]", args: "HostArguments", give
     """
     training, output = args.training, Path(args.training.output_dir)
     catches = not getattr(training, "enable_jit_checkpoint", False)
-    with one_line_when_stopped(output, main=training.process_index == 0, catch_terminate=catches):
+    stopped = one_line_when_stopped(output, main=training.process_index == 0, catch_terminate=catches)
+    with stopped, ends_together():
         start = prepare(args, given)
         try:
             if start.finished is not None:

@@ -37,7 +37,8 @@ def form(engine: Any, **changes: Any) -> dict[Any, Any]:
     """What the page sends: every element's first value, and `changes` of the Train tab."""
     from gradio.components import FormComponent
 
-    elements = [element for element in engine.manager.get_elem_list() if isinstance(element, FormComponent)]
+    ids = engine.manager._id_to_elem.items()  # tabs of our own send nothing to the host
+    elements = [entry for name, entry in ids if isinstance(entry, FormComponent) and not name.startswith("hind.")]
     data = {element: element.value for element in elements}
     top = {"top.lang": "en", "top.model_name": "Custom", "top.model_path": "m", "train.output_dir": "out"}
     for name, value in (top | {f"train.{name}": value for name, value in changes.items()}).items():
@@ -157,3 +158,46 @@ def test_fields_follow_the_stage(engine: Any) -> None:
         visible = {field.key for field in board_fields() if updates[elements[field.name]]["visible"]}
         assert visible >= {key for key, stages in stages_of_keys().items() if stage in stages}
         assert bool(visible) == (stage != "sft") == updates[elements["hind_tab"]]["visible"]
+
+
+def test_our_tabs_stand_behind_the_hosts(engine: Any) -> None:
+    """In one row of tabs with the host's, and each element can be found by its name."""
+    from llamafactory_hind.board.tabs import labels, tab_name, tabs
+
+    get = engine.manager.get_elem_by_id
+    ours = [get(f"hind.{tab_name(name)}") for name, _ in tabs()]
+    for name in labels():
+        get(f"hind.{name}")
+    row = ours[0].parent.children
+    assert row[-len(ours) :] == ours
+    assert len(row) > len(ours)
+    assert get("hind.hind_completions_tab") in engine.change_lang("zh")
+
+
+def test_a_preset_says_what_its_yaml_says(engine: Any) -> None:
+    """Every YAML of every stage: the form is filled, and the Board's arguments are those of the file."""
+    from llamafactory.webui.common import _clean_cmd
+
+    from llamafactory_hind.board.presets import NOT_OF_THE_FORM, form_of, preset_files, read_preset
+    from llamafactory_hind.config import STAGES
+    from llamafactory_hind.config.checks import defaults
+
+    ours = [name for name in preset_files() if read_preset(name).get("stage") in STAGES]
+    assert len(ours) > 20
+    for name in ours:
+        settings = read_preset(name)
+        filled = {key.removeprefix("train."): value for key, value in form_of(settings).items() if key[:4] != "top."}
+        data = form(engine, training_stage=LABELS[settings["stage"]], **filled)
+        data[engine.manager.get_elem_by_id("top.finetuning_type")] = settings.get("finetuning_type", "lora")
+        assert engine.runner._initialize(data, True, False) == "", name
+        args = _clean_cmd(engine.runner._parse_train_args(data))
+        for key, value in settings.items():
+            if key in NOT_OF_THE_FORM or value is False or (value == defaults().get(key) and key not in args):
+                continue
+            wanted = str(value).split(",") if key in ("dataset", "eval_dataset") else value
+            got = args.get(key)
+            got = ",".join(got).split(",") if isinstance(got, list) and key == "eval_dataset" else got
+            got = got.split(",") if key == "dataset" else got
+            if isinstance(got, list) and not isinstance(wanted, list):
+                wanted = [wanted]  # one name stands for a list of one
+            assert got == wanted, (name, key)

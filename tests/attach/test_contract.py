@@ -59,6 +59,7 @@ PARAMETERS = {  # host function -> its parameters
     "llamafactory.launcher:launch": [],
     "llamafactory.webui.common:_clean_cmd": ["args"],
     "llamafactory.webui.components.train:create_train_tab": ["engine"],
+    "llamafactory.webui.components.footer:create_footer": [],
     "llamafactory.webui.control:list_datasets": ["dataset_dir", "training_stage"],
     "llamafactory.webui.control:change_stage": ["training_stage"],
     "llamafactory.webui.runner:Runner._parse_train_args": ["self", "data"],

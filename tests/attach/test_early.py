@@ -63,12 +63,12 @@ def test_the_traceback_comes_when_it_is_asked_for(run_python, tmp_path: Path) ->
     assert "ConfigError" in done.stderr
 
 
-@pytest.mark.parametrize("command", ["synth", "score"])
+@pytest.mark.parametrize("command", ["synth", "score", "browse"])
 def test_help_of_ours_loads_nothing(command: str, started) -> None:
     for words in ([command], [command, "--help"], [command, "x.yaml", "-h"]):
         status, out, err = started(*words)
         assert (status, err) == (0, "")
-        assert f"usage: llamafactory-cli {command} X.yaml" in out
+        assert f"usage: llamafactory-cli {command} {COMMANDS[command].takes}" in out
 
 
 def test_help_and_version_are_the_hosts_own_texts(started) -> None:

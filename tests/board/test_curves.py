@@ -8,10 +8,15 @@ from xml.etree import ElementTree
 
 import pytest
 
+from llamafactory_hind.board.completions.places import ROOTS
 from llamafactory_hind.board.curves.drawing import draw_panel, padded, ticks
+from llamafactory_hind.board.curves.live import LiveCurves
+from llamafactory_hind.board.curves.page import status_line
 from llamafactory_hind.board.curves.panels import Panel, panels_of
-from llamafactory_hind.board.curves.reading import RunLog, read_clock
+from llamafactory_hind.board.curves.reading import RunLog, Series, read_clock
+from llamafactory_hind.board.curves.runs import RunList, find_runs, roots_of
 from llamafactory_hind.board.curves.shaping import along, smooth, thin_out
+from llamafactory_hind.board.curves.small import is_ours, small_plot
 
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -115,14 +120,14 @@ def test_another_axis_leaves_out_what_it_does_not_know() -> None:
 
 
 def test_panels_without_numbers_are_not_there_and_trouble_is_told(log: RunLog) -> None:
-    log.path.write_text(line(1, **{"loss": 0, "zero_variance_share": 1.0, "reward/color": 1, "loss/answer": 2}))
+    log.path.write_text(line(1, **{"loss": 0, "zero_variance_share": 1.0, "own/color": 1, "loss/answer": 2}))
     log.update()
     panels = panels_of({"run": log})
     assert [(panel.title, panel.metrics) for panel in panels] == [
         ("loss", ("loss",)),
         ("losses", ("loss/answer",)),
         ("spread of rewards", ("zero_variance_share",)),
-        ("reward/color", ("reward/color",)),
+        ("own/color", ("own/color",)),
     ]
     assert "nothing is learnt" in panels[2].remarks[0]
 
@@ -176,3 +181,112 @@ def test_a_long_log_is_quick(log: RunLog) -> None:
     assert log.update() == 1
     assert len(draw_panel(Panel("loss", ("loss",)), {"run": log}, smoothing=0.6)) < 20_000
     assert time.process_time() - start < 0.2
+
+
+def run_of(folder: Path, *lines_of: str) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "trainer_log.jsonl").write_text("".join(lines_of))
+    return folder / "trainer_log.jsonl"
+
+
+def test_runs_are_names_under_the_roots(tmp_path: Path) -> None:
+    """Two roots of one name, a checkpoint's own log, a link to a folder outside, a link of the file itself."""
+    first, second, outside = tmp_path / "a" / "saves", tmp_path / "b" / "saves", tmp_path / "outside"
+    one, two, secret = (
+        run_of(folder, line(1, loss=1)) for folder in (first / "m" / "one", second / "two", outside / "x")
+    )
+    run_of(first / "m" / "one" / "checkpoint-5", line(1, loss=1))
+    (first / "linked").symlink_to(outside)
+    (first / "file").mkdir()
+    (first / "file" / "trainer_log.jsonl").symlink_to(secret)
+    (second / "m" / "one").mkdir(parents=True)
+    other = second / "m" / "one" / "trainer_log.jsonl"
+    other.write_text(line(1, loss=1))
+    roots = roots_of({ROOTS: f"{first}:{second}"})
+    assert find_runs(roots) == {"m/one": one, "two": two, "saves/m/one": other}
+    names = ["m/one", "../outside/x", "/etc/passwd", "m/one/../../linked/x", str(secret)]
+    runs = RunList(roots)
+    assert runs.open(names) == {"m/one": one}
+    one.unlink()
+    one.symlink_to(secret)  # after the list was made
+    assert runs.open(names) == {}
+    assert roots_of({}) == [Path.cwd().resolve()]
+    assert find_runs([tmp_path / "absent"]) == {}
+    assert find_runs([second / "two"]) == {"two": two}
+
+
+def test_what_is_shown_is_drawn_again_only_when_something_is_new(tmp_path: Path) -> None:
+    path = run_of(tmp_path / "run", line(1, loss=0, zero_variance_share=1.0))
+    live = LiveCurves([tmp_path])
+    name = "run"
+    assert live.runs.names() == [name]
+    options = {"smoothing": 0.0, "axis": "step", "tables": True}
+    drawn = live.draw([name, "../x"], **options)
+    assert drawn is not None
+    status, page, view = drawn
+    assert "step 1 of 9" in status
+    assert "nothing is learnt" in page
+    assert '<th scope="row">1</th><td>0</td>' in page  # a loss of 0 is a number
+    assert live.draw([name], **options, before=view) is None
+    with open(path, "a") as file:
+        file.write(line(9, loss=1, kl=0.5))
+    again = live.draw([name], **options, before=view)
+    assert again is not None
+    assert "finished" in again[0]
+    assert "KL and clipping" in again[1]
+    assert "Choose a run" in live.draw([], **options)[1]
+    assert "Nothing here yet" in LiveCurves([tmp_path / "absent"]).draw([], **options)[1]
+
+
+def test_a_page_of_curves_has_no_markup_of_names(tmp_path: Path) -> None:
+    evil = "<img src=x onerror=alert(1)>"
+    run_of(tmp_path / evil, line(1, **{evil: 1, "zero_variance_share": 1.0}))
+    live = LiveCurves([tmp_path])
+    status, page, _ = live.draw([evil], smoothing=0.0, axis="step", tables=True)
+    assert "<img" not in status + page
+    assert "&lt;img" in status
+    assert "&lt;img" in page
+
+
+def test_metrics_of_all_stages_have_a_panel() -> None:
+    """The first pattern that fits takes a metric: pair rewards of kepo are not rewards one by one."""
+    log = RunLog(Path("none"))
+    names = [
+        "rewards/chosen",
+        "rewards/accuracy",
+        "mse/qa",
+        "eval_auroc",
+        "loss/itc",
+        "source/policy/reward",
+        "hints/written",
+    ]
+    for name in [*names, "hints/triggered"]:
+        log.series[name] = Series()
+        log.series[name].add(1, 0.0 if name == "hints/written" else 1.0)
+    found = {panel.title: panel for panel in panels_of({"r": log})}
+    assert found["pair rewards"].metrics == ("rewards/chosen",)
+    assert found["rewards one by one"].metrics == ("rewards/accuracy",)
+    assert found["error of the scores"].metrics == ("mse/qa",)
+    assert found["losses"].metrics == ("loss/itc",)
+    assert found["rewards by source"].metrics == ("source/policy/reward",)
+    assert "none is accepted" in found["hints"].remarks[0]
+
+
+def test_the_small_plot_draws_a_loss_of_0() -> None:
+    entries = [{"current_steps": step, "loss": 0, "reward": step / 4} for step in (1, 2, 3)]
+    assert is_ours(entries)
+    assert is_ours([{"current_steps": 1, "loss": 0}])
+    assert not is_ours([{"current_steps": 1, "loss": 0.5}, {"current_steps": 2, "eval_loss": 1}])
+    figure = small_plot(entries)
+    reward, loss = figure.axes
+    assert list(reward.lines[0].get_ydata()) == [0.25, 0.5, 0.75]
+    assert list(loss.lines[0].get_ydata()) == [0, 0, 0]
+    assert small_plot([]).axes == []
+
+
+def test_the_pace_of_a_run(log: RunLog) -> None:
+    log.path.write_text(line(1, loss=1) + line(2, loss=1) + line(5, loss=1))
+    log.update()
+    assert log.seconds_a_step() == 1.0
+    assert "step 5 of 9; 1 s a step" in status_line({"r": log}, now=log.changed)
+    assert "no line for some time" in status_line({"r": log}, now=log.changed + 1000)

@@ -7,9 +7,9 @@ import pytest
 
 from llamafactory_hind.board.datasets import dataset_choices
 from llamafactory_hind.board.fields import board_fields, fields_of
-from llamafactory_hind.board.labels import LANGUAGES, NAMES, locales
+from llamafactory_hind.board.labels import GROUP_TITLES, LANGUAGES, NAMES, advanced_title, locales
 from llamafactory_hind.board.saved import known_ids, only_changed
-from llamafactory_hind.board.values import changed, read, shown
+from llamafactory_hind.board.values import changed, is_changed, read, shown, typed
 from llamafactory_hind.config import STAGES
 from llamafactory_hind.config.checks import defaults, stages_of_keys
 
@@ -114,3 +114,35 @@ def test_datasets_of_a_stage() -> None:
     assert dataset_choices(info, "kepo") == ["pairs"]
     both = {"formatting": "hindsight", "target": "multitask"}
     assert dataset_choices({**info, "both": both}, "reason_sft") == ["both", "plain", "prompts"]
+
+
+def test_what_yaml_says_is_typed_and_read_again() -> None:
+    cases = {
+        "reward_funcs": ["accuracy", "format"],
+        "reward_weights": [1.0, 0.5],
+        "gate_threshold": -math.inf,
+        "hint_tags": False,
+        "ref_logps_cache": None,
+        "num_generations": 4,
+        "advantage_scale": "none",
+        "teacher": "base",
+        "eval_dataset": ["a"],
+    }
+    for key, value in cases.items():
+        assert read(FIELDS[key], typed(FIELDS[key], value)) == value
+        assert is_changed(FIELDS[key], typed(FIELDS[key], value))
+    assert not is_changed(FIELDS["num_generations"], "8")
+    assert is_changed(FIELDS["num_generations"], "x")
+
+
+def test_every_key_has_a_group_with_a_title() -> None:
+    assert {field.group for field in board_fields()} <= set(GROUP_TITLES)
+    assert FIELDS["hint_samples"].group == "hints"
+    assert FIELDS["kl_beta"].group == "rollouts"
+    assert FIELDS["distill_beta"].group == "teacher"
+
+
+def test_the_folded_half_counts_its_changes() -> None:
+    assert advanced_title(0, "en") == "Advanced"
+    assert advanced_title(2, "en") == "Advanced · 2 changed"
+    assert advanced_title(2, "zh") == "高级 · 已改动 2 项"

@@ -1,17 +1,8 @@
-"""LLaMA Board in a real Chromium: our fields, our check, and what the written command says.
+"""LLaMA Board in a real Chromium: our fields, our check, presets, languages, and what the written command says.
 
-`make test-browser` runs it. It needs a Chromium (`apt-get install chromium`) and the package `playwright`.
+`make test-browser` runs all files here. They need a Chromium (`apt-get install chromium`) and the package `playwright`.
 """
 
-import json
-import os
-import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,124 +11,108 @@ import pytest
 from llamafactory_hind.board.fields import board_fields, fields_of
 from llamafactory_hind.board.labels import label
 from llamafactory_hind.config import LABELS, STAGES
+from shared.board import add_to, block, choose, choose_model, loaded, open_tab, type_in, until
 
 
 pytestmark = pytest.mark.browser
-WAIT = 180.0  # seconds until the Board answers; nearly all of it are imports
 
 
-@pytest.fixture(scope="module")
-def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a Board with one dataset for each kind of rows."""
-    folder = tmp_path_factory.mktemp("board")
-    info = {
-        "prompts": {"file_name": "p.json", "formatting": "rollout"},
-        "pairs": {"file_name": "q.json", "ranking": True},
-    }
-    (folder / "data").mkdir()
-    (folder / "data" / "dataset_info.json").write_text(json.dumps(info))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [str(Path(sys.executable).with_name("llamafactory-cli")), "webui"]
-    environment = os.environ | {"GRADIO_SERVER_NAME": "127.0.0.1", "GRADIO_SERVER_PORT": str(port)}
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
-        try:
-            yield wait_for(f"http://127.0.0.1:{port}", process, folder / "log")
-        finally:
-            process.terminate()
-            process.wait(30)
-
-
-def wait_for(address: str, process: subprocess.Popen[bytes], log: Path) -> str:
-    until = time.monotonic() + WAIT
-    while time.monotonic() < until:
-        assert process.poll() is None, log.read_text()[-2000:]
-        try:
-            urllib.request.urlopen(address, timeout=5).close()
-        except OSError:
-            time.sleep(0.5)
-        else:
-            return address
-    raise AssertionError(f"The Board did not answer within {WAIT:.0f} s: {log.read_text()[-2000:]}")
-
-
-@pytest.fixture
-def page(board: str) -> Iterator[Any]:
-    """A page of the Board, loaded."""
-    from playwright.sync_api import sync_playwright
-
-    browser_path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    assert browser_path, "No Chromium is there: `apt-get install chromium`."
-    flags = ["--headless=new", "--no-sandbox", "--disable-gpu"]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=browser_path, args=flags)
-        found = browser.new_page(viewport={"width": 1400, "height": 2000})
-        found.goto(board)
-        block(found, "Stage").wait_for()
-        yield found
-        browser.close()
-
-
-def block(page: Any, title: str) -> Any:
-    """The box of a field; labels of gradio's boxes contain their help, so that only this finds one."""
-    name = page.locator("[data-testid=block-info]").filter(has_text=title).first
-    return name.locator("xpath=ancestor::div[contains(concat(' ', @class, ' '), ' block ')][1]")
-
-
-def choose_stage(page: Any, title: str) -> None:
-    block(page, "Stage").locator("input").click()
-    page.get_by_role("option", name=title, exact=True).click()
-
-
-def text_of(page: Any, key: str) -> str:
-    return next(label(field, "en") for field in board_fields() if field.key == key)
+def text_of(key: str, language: str = "en") -> str:
+    return next(label(field, language) for field in board_fields() if field.key == key)
 
 
 def visible_keys(page: Any) -> set[str]:
-    advanced = page.get_by_role("button", name="Advanced")
-    if advanced.is_visible() and not block(page, "share_prefix").is_visible():
+    advanced = page.get_by_role("button", name="Advanced").first
+    if advanced.is_visible() and not block(page, text_of("seed")).is_visible():
         advanced.click()
     shown = page.locator("[data-testid=block-info]:visible, label:has(input[type=checkbox]):visible").all_inner_texts()
     return {field.key for field in board_fields() if any(label(field, "en") in text for text in shown)}
 
 
-@pytest.mark.parametrize("stage", sorted(STAGES))
-def test_fields_follow_the_stage(page: Any, stage: str) -> None:
-    choose_stage(page, LABELS[stage])
-    page.get_by_role("button", name="Advanced").wait_for()
-    deadline = time.monotonic() + 20
-    wanted = {field.key for field in fields_of(stage)}
-    while visible_keys(page) != wanted and time.monotonic() < deadline:
-        time.sleep(0.2)
-    assert visible_keys(page) == wanted
-
-
-def test_a_stage_of_the_host_shows_none(page: Any) -> None:
-    choose_stage(page, LABELS["grpo"])
-    page.get_by_role("button", name="Advanced").wait_for()
-    choose_stage(page, "DPO")
-    page.get_by_role("button", name="Advanced").wait_for(state="hidden")
+def test_fields_follow_the_stage(page: Any) -> None:
+    """Exactly those of the stage, and none for a stage of the host, whose RLHF part comes back."""
+    for stage in sorted(STAGES):
+        choose(page, "Stage", LABELS[stage])
+        wanted = {field.key for field in fields_of(stage)}
+        until(lambda wanted=wanted: visible_keys(page) == wanted)
+        assert not page.get_by_role("button", name="RLHF configurations").is_visible()
+    choose(page, "Stage", "DPO")
+    page.get_by_role("button", name="Advanced").first.wait_for(state="hidden")
     assert visible_keys(page) == set()
+    page.get_by_role("button", name="RLHF configurations").wait_for()
 
 
 def test_the_check_names_what_is_missing(page: Any) -> None:
-    choose_stage(page, LABELS["grpo"])
+    """No `reward_funcs`: said at once and nothing starts; with it, the check is clean and the command has all that was typed."""
+    choose(page, "Stage", LABELS["gated_distill"])
     page.get_by_role("button", name="Check").wait_for()
-    block(page, "Model path").locator("textarea, input").first.fill("some/model")
-    name = block(page, "Model name").locator("input")
-    name.click()
-    page.get_by_role("option", name="Custom", exact=True).click()
-    block(page, "Dataset").locator("input").click()
-    page.get_by_role("option", name="prompts", exact=True).click()
-    block(page, "Model path").locator("textarea, input").first.fill("some/model")
-    page.get_by_role("button", name="Check").click()
-    page.locator("#hind_status").get_by_text("reward_funcs").first.wait_for(timeout=30000)
-    names = block(page, text_of(page, "reward_funcs")).locator("input")
-    names.fill("accuracy")
-    names.press("Enter")
+    choose_model(page)
+    type_in(page, "Data dir", "world")
+    choose(page, "Dataset", "color_train")
+    page.get_by_role("button", name="Start", exact=True).click()
+    page.locator("#hind_log").get_by_text("reward_funcs").first.wait_for(timeout=30000)
+    add_to(page, text_of("reward_funcs"), "accuracy")
+    type_in(page, text_of("teacher"), "base")
+    type_in(page, text_of("num_generations"), "4")
+    page.get_by_role("button", name="Advanced").first.click()
+    page.get_by_label(text_of("hint_tags")).uncheck()
+    page.get_by_role("button", name="Advanced · 1 changed").wait_for()
     page.get_by_role("button", name="Check").click()
     page.locator("#hind_status").get_by_text("No problem found").wait_for(timeout=30000)
     page.get_by_role("button", name="Preview command").click()
-    page.get_by_text("--reward_funcs accuracy").first.wait_for()
+    command = page.locator("#hind_log")
+    command.get_by_text("--reward_funcs accuracy").first.wait_for()
+    text = command.inner_text()
+    assert "--num_generations 4" in text
+    assert "--hint_tags False" in text
+    assert "kl_beta" not in text
+    page.get_by_role("button", name="Reset", exact=True).click()
+    page.get_by_role("button", name="Advanced · 1 changed").wait_for(state="hidden")
+
+
+def test_a_preset_fills_the_form(page: Any) -> None:
+    choose(page, "Stage", LABELS["grpo"])
+    block(page, "Preset").wait_for()
+    choose(page, "Preset", "grpo/qwen2_5_vl_7b.yaml")
+    status = page.locator("#hind_status")
+    status.get_by_text("is filled in").wait_for(timeout=30000)
+    assert block(page, text_of("kl_beta")).locator("textarea, input").first.input_value() == "0.04"
+    assert block(page, "Learning rate").locator("textarea, input").first.input_value() == "1e-05"
+
+
+def test_languages_change_our_words_and_keep_the_keys(page: Any) -> None:
+    choose(page, "Stage", LABELS["grpo"])
+    block(page, text_of("num_generations")).wait_for()
+    for language, tab in (("zh", "曲线"), ("ru", "Curves"), ("en", "Curves")):
+        page.locator("input[role=listbox], input").first.click()
+        page.get_by_role("option", name=language, exact=True).click()
+        block(page, text_of("num_generations", language)).wait_for(timeout=30000)
+        page.get_by_role("tab", name=tab, exact=True).wait_for()
+
+
+def test_saved_arguments_bring_back_fields_and_dataset(page: Any, home: Path) -> None:
+    choose(page, "Stage", LABELS["grpo"])
+    block(page, text_of("num_generations")).wait_for()
+    choose_model(page)
+    type_in(page, "Data dir", "world")
+    choose(page, "Dataset", "color_train")
+    add_to(page, text_of("reward_funcs"), "accuracy")
+    type_in(page, text_of("num_generations"), "6")
+    name = block(page, "Config path").locator("input").first.input_value()
+    page.get_by_role("button", name="Save arguments").click()
+    page.locator("#hind_log").get_by_text(name).first.wait_for()
+    text = (home / "llamaboard_config" / name).read_text()
+    assert "train.hind_num_generations: '6'" in text
+    assert "hind_clip_low" not in text
+    with (home / "llamaboard_config" / name).open("a") as file:
+        file.write("train.hind_gone: 1\n")
+    page.reload()
+    loaded(page)
+    field = block(page, "Config path").locator("input").first
+    field.fill(name)
+    field.press("Enter")
+    page.get_by_role("button", name="Load arguments").click()
+    until(lambda: "color_train" in block(page, "Dataset").inner_text())
+    until(lambda: block(page, text_of("num_generations")).locator("textarea, input").first.input_value() == "6")
+    page.get_by_text("keys that this version does not know").first.wait_for()
+    open_tab(page, "Train")

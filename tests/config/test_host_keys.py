@@ -15,7 +15,7 @@ from llamafactory_hind.config.keys.host_refused import EVERYWHERE, MULTITASK, PA
 
 KINDS = sorted(set(ROWS.values()))
 STAGE_OF = {rows: stage for stage, rows in ROWS.items()}
-NEEDED = {"critic": {}, "pairs": {}, "multitask": {}, "prompts": {"reward_funcs": ["accuracy"]}}
+NEEDED = {"critic": {}, "matching": {}, "pairs": {}, "multitask": {}, "prompts": {"reward_funcs": ["accuracy"]}}
 # Defaults that may not be written out: another key of ours stands in their place, or another stage reads them.
 PROMISES = {"temperature", "top_p", "top_k", "max_length", "max_new_tokens"}
 PROMISES |= {key for key in EVERYWHERE if key.startswith(("pref_", "dpo_", "simpo_", "kto_", "ppo_", "reward_model"))}

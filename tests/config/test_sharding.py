@@ -12,10 +12,11 @@ from llamafactory_hind.config.sharding import NAMES, WHY_NOT
 from llamafactory_hind.trainers.sharding import refuse_sharding, sharding_of
 
 
-KNOWN = {*defaults(), "stage", "fsdp", "fsdp_config", "deepspeed"}
+TOWERS = ("freeze_vision_tower", "freeze_multi_modal_projector")
+KNOWN = {*defaults(), *TOWERS, "stage", "fsdp", "fsdp_config", "deepspeed"}
 FSDP2 = {"fsdp": "full_shard", "fsdp_config": {"version": 2}}
 ZERO_3 = {"zero_optimization": {"stage": 3}}
-NEEDED = {"critic": {}, "pairs": {}, "multitask": {}, "prompts": {"reward_funcs": ["accuracy"]}}
+NEEDED = {"critic": {}, "matching": {}, "pairs": {}, "multitask": {}, "prompts": {"reward_funcs": ["accuracy"]}}
 
 
 def problems(stage: str, settings: dict | None = None, environ: dict | None = None) -> dict[str, str]:
@@ -97,12 +98,26 @@ def test_fsdp_config_alone_does_nothing_and_is_said() -> None:
     assert problems("kepo", {"fsdp_config": {}}) == {}
 
 
+def test_what_fsdp2_cannot_do_with_these_rows_is_said() -> None:
+    """Towers in training, of which processes call other numbers; weights that one process alone has read."""
+    assert set(problems("grpo", {**FSDP2, "loss_micro_batch": 2})) == {"loss_micro_batch"}
+    for key in TOWERS:
+        assert set(problems("grpo", {**FSDP2, key: False})) == {key}
+        assert problems("kepo", {**FSDP2, key: False}) == {}
+        assert problems("grpo", {key: False}) == {}
+    lean = {"fsdp": "full_shard", "fsdp_config": {"version": 2, "cpu_ram_efficient_loading": True}}
+    environment = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2", "FSDP_CPU_RAM_EFFICIENT_LOADING": "true"}
+    for stage in (stage for stage, rows in ROWS.items() if "fsdp_2" not in WHY_NOT[rows]):
+        assert set(problems(stage, lean)) == {"fsdp_config.cpu_ram_efficient_loading"}
+        assert set(problems(stage, environ=environment)) == {"FSDP_CPU_RAM_EFFICIENT_LOADING"}
+
+
 def test_the_hosts_own_entry_sees_the_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
     """As `accelerate launch` starts it, before a model is looked for; nothing of it is in the file."""
     from llamafactory.train.tuner import get_train_args
 
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
-    monkeypatch.setenv("FSDP_VERSION", "2")
+    monkeypatch.setenv("FSDP_VERSION", "1")
     given = {"stage": "grpo", "model_name_or_path": "/nowhere", "output_dir": "/nowhere", "reward_funcs": ["accuracy"]}
-    with pytest.raises(ConfigError, match="ACCELERATE_USE_FSDP: got 'true', expected no FSDP2"):
+    with pytest.raises(ConfigError, match="ACCELERATE_USE_FSDP: got 'true', expected no FSDP"):
         get_train_args(given)

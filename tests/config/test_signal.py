@@ -55,6 +55,7 @@ def test_good_settings_pass() -> None:
         ({"curriculum_column": "level", "disable_shuffling": True}, "curriculum_column", "disable_shuffling"),
         ({"dynamic_sampling": True, "num_iterations": 2}, "num_iterations", "1 with `dynamic_sampling`"),
         ({"dynamic_sampling": True, "max_resample_times": 0}, "max_resample_times", "1 or more"),
+        ({"loss_micro_batch": 0}, "loss_micro_batch", "1 or more, or null"),
         ({"entropy_coef": -0.1}, "entropy_coef", "0 or more"),
         ({"reward_weights_end": [1.0, 2.0]}, "reward_weights_end", "1 numbers"),
         ({"reward_weights_end": [0.0]}, "reward_weights_end", "other than 0"),

@@ -372,3 +372,57 @@ def test_the_parts_of_a_metric_are_names(name: str) -> None:
     metric = get_metric(name)
     assert all(isinstance(part, str) for part in getattr(metric, "PARTS", ()))
     assert not hasattr(metric, "averaged") or hasattr(metric, "parts")
+
+
+def official_score(file: Path, kinds: dict[str, str]) -> dict[str, float]:
+    """As NExT-QA's script: equal numbers by type, TP as TN; a question without an entry would stop it."""
+    found = json.loads(file.read_text())
+    hits: dict[str, list[bool]] = {}
+    for key, kind in kinds.items():
+        hits.setdefault({"TP": "TN"}.get(kind, kind), []).append(found[key]["prediction"] == found[key]["answer"])
+    return {kind: sum(right) / len(right) for kind, right in hits.items()}
+
+
+def test_the_official_file_gives_the_same_score(tmp_path: Path) -> None:
+    """Right by letter, wrong, unreadable, missing, and the text of two equal options."""
+    choices = ["a cat", "a dog", "a cow", "a hen", "an owl"]
+    rows = [
+        {"id": "1", "qid": "7_1", "choices": choices, "answer": 4, "type": "CW", "prediction": "E"},
+        {"id": "2", "qid": "7_2", "choices": choices, "answer": 0, "type": "CW", "prediction": "a dog"},
+        {"id": "3", "qid": "7_3", "choices": choices, "answer": 0, "type": "TP", "prediction": "who knows"},
+        {"id": "4", "qid": "8_1", "choices": choices, "answer": 3, "type": "TN", "prediction": None},
+        {"id": "5", "qid": "8_2", "choices": ["a", "b", "b"], "answer": "b", "type": "CH", "prediction": "C"},
+    ]
+    rows = [row | {"question": "What?"} for row in rows]
+    file = tmp_path / "official.json"
+    found = score(tmp_path, rows, "choice_accuracy", missing="zero", submission=file)["choice_accuracy"]
+    assert json.loads(file.read_text())["7_1"] == {"prediction": 4, "answer": 4}
+    assert json.loads(file.read_text())["8_1"] == {"prediction": -1, "answer": 3}
+    official = official_score(file, {row["qid"]: row["type"] for row in rows})
+    assert official == {"CW": 0.5, "TN": 0.0, "CH": 1.0}
+    assert {kind: found["parts"][kind]["score"] for kind in official} == official
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"qid": None}, "field `qid`: got None, expected `<video>_<qid>`"),
+        ({"qid": "7_1"}, "got '7_1', which an earlier question has already"),
+        ({"type": "Sequence"}, "a question of STAR"),
+    ],
+)
+def test_no_official_file_without_its_key(tmp_path: Path, change: dict[str, Any], says: str) -> None:
+    row = {
+        "id": "1",
+        "qid": "7_1",
+        "choices": ["a", "b"],
+        "answer": 0,
+        "type": "CW",
+        "prediction": "A",
+        "question": "?",
+    }
+    rows = [row, {**row, "id": "2", "qid": "7_2", **change}]
+    with pytest.raises(SystemExit) as stopped:
+        score(tmp_path, rows, "choice_accuracy", submission=tmp_path / "official.json")
+    assert says in str(stopped.value)
+    assert not (tmp_path / "official.json").exists()

@@ -56,7 +56,7 @@ class Release:
     def rows(self, records: Any, *words: str) -> list[dict[str, Any]]:
         placed, skipped = place_images(self.read(records, *words), self.folder / "images", skip_missing=False)
         assert not skipped
-        return [row for _, row in placed]
+        return [one.row for one in placed]
 
 
 @pytest.fixture
@@ -138,7 +138,7 @@ def test_what_is_refused(release: Release, change: dict, said: str) -> None:
 
 def test_a_file_of_another_form_is_refused(release: Release) -> None:
     assert "expected a list at the top level" in release.refusal({"rows": []})
-    assert "entry 0, field `problem`: got 'row'" in release.refusal(["row"])
+    assert "entry 0 (row 1, line 1): got 'row', expected an object" in release.refusal(["row"])
 
 
 def test_the_command_writes_and_registers_rollout_rows(release: Release) -> None:

@@ -1,4 +1,4 @@
-"""`importers nextqa | intentqa | star`: files of exactly the released form to `video_reasoning` rows, and what is refused."""
+"""`importers nextqa | nextgqa | intentqa | star`: files of exactly the released form to `video_reasoning` rows, and what is refused."""
 
 import json
 from pathlib import Path
@@ -9,6 +9,7 @@ import pytest
 from llamafactory_hind.evaluation import choice_accuracy
 from llamafactory_hind.formats import get_rows
 from llamafactory_hind.importers.__main__ import main
+from llamafactory_hind.rewards import get_reward
 
 
 HEADER = "video,frame_count,width,height,question,answer,qid,type,a0,a1,a2,a3,a4"
@@ -100,6 +101,54 @@ def test_nextqa_as_released(release: Release) -> None:
 def test_flat_videos_without_a_map(release: Release) -> None:
     file = release.write("val.csv", "\n".join([HEADER, *NEXTQA]))
     assert release.run("nextqa", "--file", file)[0]["videos"] == ["4010069381.mp4"]
+
+
+GQA_HEADER = HEADER.replace("video,", "video_id,")
+GQA = "4010069381,369,640,480,how do the two man play,strum the string,6,CH,roll,tap,strum the string,hit,pat"
+SPANS = {"4010069381": {"duration": 12, "location": {"6": [[1.2, 5.8], [8, 12.5]], "9": [[0, 1]]}, "fps": 29.97}}
+
+
+def test_nextgqa_has_gold_spans_that_rewards_and_metrics_take(release: Release) -> None:
+    file = release.write("val.csv", "\n".join([GQA_HEADER, GQA]))
+    (row,) = release.run("nextgqa", "--file", file, "--spans", release.write("gsub_val.json", SPANS))
+    assert (row["id"], row["answer"], row["type"]) == ("nextgqa-4010069381_6", 2, "CH")
+    assert (row["spans"], row["duration"]) == ([[1.2, 5.8], [8, 12.5]], 12)
+    assert not list(get_rows("video_reasoning").question_problems(row))
+    # covered 9.1 s together; [1.2, 5.8] alone shares 4.6 s of them
+    columns = {"spans": [row["spans"]], "clip_start": [None]}
+    (reward,) = get_reward("temporal_iou")(["from 1.2 to 5.8 seconds"], **columns)
+    assert reward == pytest.approx(4.6 / 9.1)
+
+
+def test_nextgqa_without_spans_is_its_train_split(release: Release) -> None:
+    (row,) = release.run("nextgqa", "--file", release.write("train.csv", "\n".join([GQA_HEADER, GQA])))
+    assert "spans" not in row
+
+
+def test_the_text_of_two_options_stays_a_text(release: Release) -> None:
+    """As once in the released test.csv."""
+    line = GQA.replace("roll,tap", "strum the string,tap")
+    (row,) = release.run("nextgqa", "--file", release.write("test.csv", "\n".join([GQA_HEADER, line])))
+    assert row["answer"] == "strum the string"
+    assert not list(get_rows("video_reasoning").question_problems(row))
+
+
+@pytest.mark.parametrize(
+    ("line", "spans", "says"),
+    [
+        (GQA.replace("strum the string,6", "2,6"), SPANS, "field `answer`: got '2', expected the text of one of"),
+        (GQA.replace(",6,CH", ",7,CH"), SPANS, "`location`, field `7`: got nothing"),
+        (GQA.replace("4010069381", "77"), SPANS, "gsub.json, field `77`: got nothing"),
+        (GQA, {"4010069381": {"location": {"6": [[5, 1]]}}}, "field `location[6]`: got [[5, 1]]"),
+        (GQA, {"4010069381": {"location": {"6": [["1", 5]]}}}, "field `location[6]`"),
+    ],
+)
+def test_spans_of_nextgqa_that_are_wrong_are_named(
+    release: Release, capsys: pytest.CaptureFixture[str], line: str, spans: Any, says: str
+) -> None:
+    file = release.write("val.csv", "\n".join([GQA_HEADER, line]))
+    message = release.refusal(capsys, "nextgqa", "--file", file, "--spans", release.write("gsub.json", spans))
+    assert says in message
 
 
 def test_intentqa_keeps_its_columns(release: Release) -> None:

@@ -57,7 +57,8 @@ class FormatSetup:
         info = {"file_name": "rows.json", "formatting": "hindsight"} | info
         if rows is not None:
             write_rows(self.folder / info["file_name"], rows)
-        host_align = loader.align_dataset
+        hooked = loader.align_dataset
+        host_align = getattr(loader.align_dataset, "__wrapped__", loader.align_dataset)  # the hook may be installed
 
         def align(dataset: Any, attr: Any, data_args: Any, training_args: Any) -> Any:
             return align_dataset(host_align, dataset, attr, data_args, training_args)
@@ -70,7 +71,7 @@ class FormatSetup:
                 self.attribute(info), self.model_args, self.data_args, self.training_args
             )
         finally:
-            loader.align_dataset = host_align
+            loader.align_dataset = hooked
 
     def skipped(self, name: str = "rows") -> list[dict[str, Any]]:
         """Return the lines of the side file."""

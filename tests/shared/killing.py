@@ -5,6 +5,7 @@ number where it comes more than once: threads that write logs beside it do not s
 """
 
 import builtins
+import fcntl
 import io
 import json
 import os
@@ -97,7 +98,8 @@ class Killer:
             if kwargs.get("dir_fd") is not None:
                 place_name = os.path.join(os.readlink(f"/proc/self/fd/{kwargs['dir_fd']}"), place)
                 return self.met(self.name(name, place_name), whole, whole)
-            return self.met(self.name(name, place), whole, whole)
+            half = (lambda: tear_last_line(place)) if name == "fsync" else whole
+            return self.met(self.name(name, place), half, whole)
 
         setattr(os, name, wrapped)
 
@@ -128,6 +130,15 @@ class Killer:
         torch.save = by_path(torch.save, "torch.save", 1)
         safetensors.torch.serialize_file = by_path(safetensors.torch.serialize_file, "safetensors", 1)
         pyarrow.parquet.write_table = by_path(pyarrow.parquet.write_table, "parquet", 1)
+
+
+def tear_last_line(descriptor: int) -> None:
+    """Leave half of the last line of a file that grows at its end, as a kill in the middle of a write does."""
+    if fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_APPEND:
+        size = os.fstat(descriptor).st_size
+        with open(f"/proc/self/fd/{descriptor}", "rb") as file:
+            start = file.read()[:-1].rfind(b"\n") + 1
+        os.ftruncate(descriptor, (start + size) // 2)
 
 
 def in_a_fork(work: Callable[[], object], killer: Killer | None = None) -> int:

@@ -21,6 +21,7 @@ from llamafactory_hind.losses.policy import clipped_surrogate, group_advantages,
 from llamafactory_hind.trainers.rollouts.annotator import Annotator
 from llamafactory_hind.trainers.rollouts.batch import RolloutBatch, batch_of, prompt_of
 from llamafactory_hind.trainers.rollouts.components import Component
+from llamafactory_hind.trainers.rollouts.description import RunDescription
 from llamafactory_hind.trainers.rollouts.records import Annotation, Rollout, Scores
 from llamafactory_hind.trainers.rollouts.trainer import RolloutTrainer
 from llamafactory_hind.trainers.rollouts.writing import RolloutOptions
@@ -157,6 +158,7 @@ class RolloutSetup:
         options: dict[str, Any] | None = None,
         callbacks: Sequence[Any] = (),
         eval_dataset: Sequence[dict[str, Any]] | None = None,
+        described: RunDescription | None = None,
         **arguments: Any,
     ) -> RolloutTrainer:
         defaults = {
@@ -191,5 +193,6 @@ class RolloutSetup:
             args=TrainingArguments(output_dir=str(out), **{**defaults, **arguments}),
             train_dataset=list(features if features is not None else self.features()),
             eval_dataset=eval_dataset,
+            described=described,
             callbacks=list(callbacks),
         )

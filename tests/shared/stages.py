@@ -177,6 +177,12 @@ def warm(settings: dict[str, Any], file: Path, *, ranks: int = 1, **environment:
     return Processes(code, words, file.with_suffix(".log"), ranks=ranks, **environment)
 
 
+def fsdp2(settings: dict[str, Any], file: Path) -> str:
+    """Train on two processes that hold half of every weight each, see `shared.fsdp_on_cpu`; return what they print."""
+    code = "from shared.fsdp_on_cpu import main; main()"
+    return Processes(code, [str(written(settings, file))], file.with_suffix(".log"), ranks=2).finish()
+
+
 def command(settings: dict[str, Any], file: Path, **environment: str) -> None:
     """Run the real `llamafactory-cli train FILE` to its end, one thread a process; its output is in `file` + `.log`."""
     binary = Path(sys.executable).with_name("llamafactory-cli")

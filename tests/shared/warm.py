@@ -58,6 +58,16 @@ class Processes:
                 process.kill()
                 process.join()
 
+    def ended_well(self) -> bool:
+        """Whether all have ended, with status 0."""
+        return all(process.exitcode == 0 for process in self._processes)
+
+    def wait(self) -> list[int | None]:
+        """Wait until all have ended, well or not; return how."""
+        for process in self._processes:
+            process.join()
+        return [process.exitcode for process in self._processes]
+
     def finish(self) -> str:
         """Wait for the end and return the output; where one fails, the others, which wait for it, are stopped."""
         while self.running():

@@ -19,6 +19,7 @@ from shared.stages import (
     ZERO2,
     command,
     found_problems,
+    fsdp2,
     history,
     loaded,
     lora,
@@ -110,6 +111,23 @@ def test_every_completion_is_kept_with_its_columns(plain_run: Path) -> None:
         assert 1 <= row["tokens"] <= 8
 
 
+def test_a_reader_is_told_what_it_must_know(plain_run: Path, small_world: Path) -> None:
+    """Folder of the media, rewards with weights, versions; and what was written in the evaluations of steps 2 and 4."""
+    record = json.loads((plain_run / "completions" / "_run.json").read_text())
+    assert (record["stage"], record["rewards"], record["gate"]) == ("grpo", {"vowels": 1.0}, None)
+    assert Path(record["media_dir"]).is_absolute()
+    assert {"llamafactory", "transformers", "torch"} <= record["versions"].keys()
+    evaluations = sorted((plain_run / "completions").glob("_eval-*"))
+    assert [file.name[:14] for file in evaluations] == ["_eval-00000002", "_eval-00000004"]
+    for file in evaluations:
+        rows = pq.read_table(file).to_pylist()
+        assert {row["split"] for row in rows} == {"eval"}
+        assert {row["sample"] for row in rows} == set(range(1 + 4))  # a greedy one, and sampled ones
+    for row in pq.read_table(plain_run / "completions").to_pylist():
+        for name in json.loads(row["media"])["images"]:
+            assert (Path(record["media_dir"]) / name).is_file()
+
+
 def test_sharing_the_prompt_changes_nothing(settings: dict[str, Any], tmp_path: Path) -> None:
     settings |= {"max_steps": 2, **PLAIN_STEPS}
     off = run(settings, share_prefix="off")
@@ -196,7 +214,8 @@ def test_two_processes_equal_one(settings: dict[str, Any], tmp_path: Path) -> No
     """DDP over two processes of one prompt each is one process of two prompts; ZeRO-2 on the CPU gives the same."""
     settings = {**settings, "max_steps": 3, "kl_beta": 0.05, **PLAIN_STEPS}
     one = run(settings, output_dir=str(tmp_path / "one"))
-    settings = {**settings, "per_device_train_batch_size": 1, "ddp_find_unused_parameters": False}
+    changes = {"per_device_train_batch_size": 1, "ddp_find_unused_parameters": False, "loss_micro_batch": 3}
+    settings = {**settings, **changes}  # parts of a group: wrappers see one pass all the same
     warm(settings, tmp_path / "ddp", ranks=2).finish()
     out = Path(settings["output_dir"])
     same(out, one, atol=3e-5)
@@ -206,6 +225,30 @@ def test_two_processes_equal_one(settings: dict[str, Any], tmp_path: Path) -> No
     settings = {**settings, "output_dir": str(tmp_path / "zero2"), "deepspeed": str(tmp_path / "zero2.json")}
     warm(settings, tmp_path / "deepspeed", ranks=2).finish()
     same(tmp_path / "zero2", one, atol=3e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tuning", ["full", "lora"])
+def test_fsdp2_equals_one_process(settings: dict[str, Any], tuning: str, tmp_path: Path) -> None:
+    """Half of every weight on each of two processes; text, one picture, two, a video, and texts of different lengths.
+
+    The reference is a model of its own (full) or the policy with its adapter off (lora).
+    """
+    settings |= {**PLAIN_STEPS, "kl_beta": 0.05, "eval_dataset": "held_out", "do_eval": True}
+    settings |= {"eval_strategy": "steps", "eval_steps": 2}
+    settings = lora(settings) if tuning == "lora" else settings
+    one = run(settings, output_dir=str(tmp_path / "one"))
+    fsdp2(settings | {"per_device_train_batch_size": 1}, tmp_path / "fsdp")
+    out = Path(settings["output_dir"])
+    if tuning == "full":
+        same(out, one, atol=1e-5)
+    else:
+        first, second = (load_file(folder / "adapter_model.safetensors") for folder in (out, one))
+        assert first.keys() == second.keys()
+        for name, tensor in first.items():
+            torch.testing.assert_close(tensor, second[name], atol=1e-5, rtol=1e-3, msg=name)
+    for key in ("loss", "reward", "entropy", "completion_length", "kl", "zero_variance_share", "eval_reward"):
+        assert history(out, key) == pytest.approx(history(one, key), abs=1e-5), key
 
 
 @pytest.mark.slow

@@ -199,6 +199,28 @@ def test_other_encodings_and_broken_gzip_are_named(tmp_path: Path) -> None:
             values(write(tmp_path / name, content))
 
 
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.csv", "a.jsonl.gz"])
+def test_a_row_without_end_is_not_kept_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """What a few bytes of gzip may unpack to; blanks are no better."""
+    monkeypatch.setattr(files, "LONGEST_ROW", 1 << 20)
+    for filler in ("x", " "):
+        starts = {"a.csv": 'id,text\n1,"', "a.json": '[{"id": "1"}, {"text": "'}
+        content = (starts.get(name, '{"id": "1"}\n{"text": "') + filler * (3 << 20)).encode()
+        write(tmp_path / name, gzip.compress(content) if name.endswith("gz") else content)
+        with pytest.raises(RowsError, match=r"a row of more than 1 MiB|field larger than field limit"):
+            list(iterate(tmp_path / name))
+
+
+@pytest.mark.parametrize("form", ["a.jsonl", "a.json"])
+def test_a_key_that_no_table_can_have_is_a_bad_row(tmp_path: Path, form: str) -> None:
+    """A NUL in one key, at any depth, would make the whole table unreadable."""
+    rows = ['{"id": "a"}', '{"id": "b", "\\u0000": 1}', '{"id": "c", "x": [{"k\\u0000": 1}]}', '{"id": "d\\u0000"}']
+    text = "\n".join(rows) if form == "a.jsonl" else "[" + ", ".join(rows) + "]"
+    found, problems = problems_of(write(tmp_path / form, text))
+    assert found == [{"id": "a"}, {"id": "d\0"}]
+    assert [(problem.place.row, problem.field) for problem in problems] == [(2, r"\x00"), (3, r"x[0].k\x00")]
+
+
 def test_paths_are_checked(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for path, told in [

@@ -9,7 +9,8 @@ from .reading import RunLog
 from .shaping import Points, along, smooth, thin_out
 
 
-WIDTH, HEIGHT = 520, 260
+WIDTH, HEIGHT = 520, 260  # without the legend, which stands below
+LINE = 16  # of the legend
 LEFT, RIGHT, TOP, BOTTOM = 64, 12, 28, 34
 COLORS = (
     "#0072b2",
@@ -65,7 +66,7 @@ def _svg(title: str, curves: Sequence[tuple[Curve, str, str]], marks: Sequence[f
     ys = [y for (_, points), _, _ in curves for _, y in points] or [0.0]
     scale = Scale(padded(min(xs), max(xs), 0.0), padded(min(ys), max(ys), 0.05))
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" fill="currentColor" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT + LINE * len(curves)}" role="img" fill="currentColor" '
         f'font-size="11" font-family="sans-serif"><title>{escape(title)}</title>',
         f'<text x="{LEFT}" y="16" font-weight="bold">{escape(title)}</text>',
         *scale.grid(axis),
@@ -140,7 +141,7 @@ def ticks(low: float, high: float, count: int = TICKS) -> list[float]:
 def _legend(curves: Sequence[tuple[Curve, str, str]]) -> list[str]:
     parts = []
     for number, ((label, points), color, dash) in enumerate(curves):
-        y = TOP + 12 + 14 * number
+        y = HEIGHT + LINE * number + 10
         dashes = f' stroke-dasharray="{dash}"' if dash else ""
         parts.append(
             f'<line x1="{LEFT + 8}" x2="{LEFT + 28}" y1="{y - 4}" y2="{y - 4}" stroke="{color}" stroke-width="2"{dashes}/>'

@@ -12,6 +12,14 @@ from typing import Any
 STEP = "current_steps"
 TOKENS, ELAPSED = "total_tokens", "elapsed_time"
 NOT_CURVES = {STEP, TOKENS, "total_steps", "percentage", "epoch"}  # places in a run, not what comes of it
+ONCE = (
+    "train_",
+    "total_flos",
+    "eval_runtime",
+    "eval_samples_",
+    "eval_steps_",
+    "eval_model_",
+)  # sums at the end of a pass
 HEAD = 256  # bytes at the beginning of a file that tell it from another of the same name
 
 
@@ -43,6 +51,7 @@ class RunLog:
         total: steps that the run will take; None before the first line.
         resumed: steps from which the run was taken up again.
         unreadable: lines that are no JSON object.
+        changed: when the file was last written, seconds since the epoch.
     """
 
     def __init__(self, path: Path) -> None:
@@ -56,7 +65,30 @@ class RunLog:
         self.total: int | None = None
         self.resumed: list[int] = []
         self.unreadable = 0
+        self.changed = 0.0
         self._offset, self._last, self._head = 0, -1, b""
+
+    @property
+    def last_step(self) -> float | None:
+        """The step of the last line; None before the first."""
+        return None if self._last < 0 else self._last
+
+    @property
+    def version(self) -> tuple[int, bytes]:
+        """Equal where nothing was read in between."""
+        return self._offset, self._head
+
+    def last(self, name: str) -> float | None:
+        """Return the last value of a metric; None where it has none."""
+        series = self.series.get(name)
+        return series.values[-1] if series is not None and series.values else None
+
+    def seconds_a_step(self, steps: int = 20) -> float | None:
+        """Return the pace over the last lines, in seconds a step; None where two lines do not tell it."""
+        times, places = list(self.seconds.values[-steps:]), list(self.seconds.steps[-steps:])
+        if len(places) < 2 or places[-1] <= places[0]:
+            return None
+        return (times[-1] - times[0]) / (places[-1] - places[0])
 
     def update(self) -> int:
         """Read the lines that are new; a line that is still being written waits for the next call.
@@ -67,10 +99,10 @@ class RunLog:
         try:
             with open(self.path, "rb") as file:
                 head = file.read(HEAD)
-                size = os.fstat(file.fileno()).st_size
-                if size < self._offset or not head.startswith(self._head[: len(head)]):
+                found = os.fstat(file.fileno())
+                if found.st_size < self._offset or not head.startswith(self._head[: len(head)]):
                     self._forget()
-                self._head = head
+                self._head, self.changed = head, found.st_mtime
                 file.seek(self._offset)
                 content = file.read()
         except FileNotFoundError:
@@ -100,7 +132,7 @@ class RunLog:
         total = entry.get("total_steps")
         self.total = int(total) if is_number(total) else self.total
         for name, value in entry.items():
-            if name not in NOT_CURVES and is_number(value):
+            if name not in NOT_CURVES and not name.startswith(ONCE) and is_number(value):
                 self.series.setdefault(name, Series()).add(step, value)
         if is_number(entry.get(TOKENS)):
             self.tokens.add(step, entry[TOKENS])

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from ..problem import Problem
 from .host_known import HONOURED, HONOURED_FOR, NEUTRAL
-from .host_refused import CRITIC, EVERYWHERE, MULTITASK, PAIRS, PROMPTS, SCORED, Refused
+from .host_refused import CRITIC, EVERYWHERE, MATCHING, MULTITASK, PAIRS, PROMPTS, SCORED, Refused
 
 
 Treatment = Literal["used", "refused", "neutral"]
@@ -17,6 +17,7 @@ REFUSED: dict[str, dict[str, Refused]] = {
     "prompts": EVERYWHERE | SCORED | PROMPTS,
     "multitask": EVERYWHERE | MULTITASK,
     "critic": EVERYWHERE | CRITIC,
+    "matching": EVERYWHERE | MATCHING,
 }
 USED = {key for keys in HONOURED.values() for key in keys.split()}
 _NEUTRAL = {key for keys in NEUTRAL.values() for key in keys.split()}

@@ -70,6 +70,7 @@ HONOURED = {  # where they are declared -> the keys
 }
 HONOURED_FOR = {  # kind of rows -> keys that its stages honour, and others refuse
     "multitask": "lora_dropout neftune_noise_alpha mask_history",
+    "matching": "lora_dropout neftune_noise_alpha mask_history",
 }
 NEUTRAL = {  # why a key may be in a file although no training of this stage reads it -> the keys
     "Only other commands of the host read it (chat, export).": """

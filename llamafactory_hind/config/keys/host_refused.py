@@ -201,3 +201,31 @@ CRITIC = {
     "repetition_penalty": only(1, remedy=NO_WRITING),
     "length_penalty": only(1, remedy=NO_WRITING),
 }
+
+ONE_PAIR_OF_PICTURE = (
+    "A batch row is one picture with its text; remove it (`share_prefix` is this stage's way to pack)."
+)
+NO_TEXT_WRITTEN = "lskd writes no text; remove it."
+OWN_LENGTHS = "Batches are for their negatives, which lengths would choose; remove it."
+MATCHING = {
+    "label_smoothing_factor": switch("Use `label_smoothing`, that of the contrast; the answer has none."),
+    "streaming": switch("Evaluation ranks a finite set; set `streaming: false`."),
+    "packing": switch(ONE_PAIR_OF_PICTURE),
+    "neat_packing": switch(ONE_PAIR_OF_PICTURE),
+    "train_on_prompt": switch("The picture and the text are what is compared; only the answer is learnt."),
+    "predict_with_generate": switch(NO_TEXT_WRITTEN),
+    "do_predict": switch("Use `do_eval: true`, or rank choices with `llamafactory-cli synth`."),
+    **dict.fromkeys(
+        ["ref_model", "ref_model_adapters", "ref_model_quantization_bit"],
+        foreign("Nothing is compared with a reference; remove it."),
+    ),
+    "pissa_init": switch("It has not been tried with heads beside the adapter; train a plain LoRA."),
+    "pissa_convert": switch("It has not been tried with heads beside the adapter; train a plain LoRA."),
+    "group_by_length": switch(OWN_LENGTHS),
+    "train_sampling_strategy": only("random", "sequential", remedy=OWN_LENGTHS),
+    "do_sample": only(True, remedy=NO_TEXT_WRITTEN),
+    **dict.fromkeys(["temperature", "top_p", "top_k", "max_length", "max_new_tokens"], foreign(NO_TEXT_WRITTEN)),
+    "num_beams": only(1, remedy=NO_TEXT_WRITTEN),
+    "repetition_penalty": only(1, remedy=NO_TEXT_WRITTEN),
+    "length_penalty": only(1, remedy=NO_TEXT_WRITTEN),
+}

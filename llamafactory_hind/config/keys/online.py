@@ -7,10 +7,11 @@ from typing import Any, Literal
 from ..limits import out_of_range, reference_keys
 from ..problem import Problem
 from ..types import as_list
+from .rollout_server import RolloutServerArguments, rollout_server_problems
 
 
 @dataclass
-class OnlineArguments:
+class OnlineArguments(RolloutServerArguments):
     """Rollouts, rewards and the policy loss (GRPO, arXiv 2402.03300)."""
 
     num_generations: int = field(
@@ -86,13 +87,20 @@ class OnlineArguments:
             )
         },
     )
-    rollout_engine: Literal["hf"] = field(
-        default="hf", metadata={"help": "Online stages: what writes the completions: `hf`, the policy itself [ours]."}
+    loss_micro_batch: int | None = field(
+        default=None,
+        metadata={
+            "help": (
+                "Online stages: completions that the loss pass computes at a time. Fewer take less memory and more time: all but "
+                "the prompts is computed twice. Null is the whole micro-batch [ours]."
+            )
+        },
     )
 
     def __post_init__(self) -> None:
         """Take one name or number for a list of one, as the words of a command line are, then let the host's class do its own."""
         self.reward_funcs, self.reward_weights = as_list(self.reward_funcs), as_list(self.reward_weights)
+        self.rollout_server = as_list(self.rollout_server)
         next_in_line = getattr(super(), "__post_init__", None)
         if next_in_line is not None:
             next_in_line()
@@ -120,6 +128,7 @@ def online_problems(settings: Mapping[str, Any]) -> Iterator[Problem]:
     yield from out_of_range(settings, LOWEST, WHY)
     yield from _too_large(settings)
     yield from _rewards(settings)
+    yield from rollout_server_problems(settings)
     if settings.get("metric_for_best_model") in ("loss", "eval_loss"):
         remedy = "A loss says nothing here; remove it (then it is `eval_reward`) or name another metric."
         yield Problem("metric_for_best_model", settings["metric_for_best_model"], "a reward", remedy)
@@ -131,6 +140,9 @@ def _too_large(settings: Mapping[str, Any]) -> Iterator[Problem]:
         yield Problem("rollout_top_p", settings["rollout_top_p"], "at most 1", "1.0 is off.")
     if settings["clip_low"] > 1:
         yield Problem("clip_low", settings["clip_low"], "at most 1", "A ratio of probabilities is never below 0.")
+    rows = settings["loss_micro_batch"]
+    if rows is not None and rows < 1:
+        yield Problem("loss_micro_batch", rows, "1 or more, or null", "Null computes the whole micro-batch at a time.")
     length = settings.get("max_new_tokens")
     if length is not None and (not isinstance(length, int) or isinstance(length, bool) or length < 1):
         yield Problem("max_new_tokens", length, "1 or more", "It is the length at which a completion is cut.")

@@ -1,5 +1,7 @@
 """A key/value cache with room to grow: a step of writing copies its own token, not all that came before it."""
 
+import copy
+
 import torch
 import transformers.cache_utils as cache_utils
 from transformers import Cache
@@ -57,3 +59,12 @@ def preallocate(cache: Cache, *, room: int) -> None:
     """Give the full-attention layers of a cache room for `room` more tokens, in place; other caches stay as they are."""
     if LAYERS and all(type(layer) is cache_utils.DynamicLayer for layer in getattr(cache, "layers", ())):
         cache.layers = [PreallocatedLayer(layer, room=room) for layer in cache.layers]
+
+
+def shallow_copy(cache: Cache) -> Cache:
+    """Return a cache of its own that holds the same tensors: what is added to it or chosen from it leaves the first as it is."""
+    copied = copy.copy(cache)
+    for name, value in vars(cache).items():
+        if isinstance(value, list):  # layers, or the keys and values of transformers 4
+            setattr(copied, name, [copy.copy(each) if not isinstance(each, torch.Tensor) else each for each in value])
+    return copied

@@ -8,14 +8,15 @@ Positions are always passed explicitly: models with mRoPE keep `rope_deltas` of 
 
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
-from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, PreTrainedModel
+from transformers import Cache, GenerationConfig, LogitsProcessor, LogitsProcessorList, PreTrainedModel
 
 from .attention import why_not_repeated
 from .cache import preallocate
+from .cascade import Cascade, can_cascade
 from .sampling import TokenSampler
 
 
@@ -60,8 +61,9 @@ def decode_shared(
     sampler: TokenSampler,
     stop_ids: Sequence[int],
     max_new_tokens: int,
+    cascade: bool = True,
 ) -> Generated:
-    """Compute every prompt once, repeat its cache `repeats` times and write.
+    """Compute every prompt once and write `repeats` completions behind it.
 
     Args:
         model: the transformers model, in eval mode.
@@ -70,6 +72,7 @@ def decode_shared(
         sampler: knows R = B * repeats rows.
         stop_ids: tokens that end a completion.
         max_new_tokens: S, the length at which it is cut.
+        cascade: keep the cache of a prompt once for its group where the model's cache allows it; False repeats it.
 
     Raises:
         ValueError: no cache of this model can be repeated; it says why.
@@ -78,18 +81,20 @@ def decode_shared(
     if reason is not None:
         raise ValueError(reason)
     positions = positions_of(inputs)
-    mask = inputs["attention_mask"].repeat_interleave(repeats, 0)  # (R, T)
     # the next position follows the largest so far: with mRoPE an image takes fewer positions than tokens
     axes = tuple(axis for axis in range(positions.dim()) if axis != positions.dim() - 2)
     following = positions.amax(axes).repeat_interleave(repeats, 0) + 1  # (R,)
     output = model(**prefill_arguments(model, inputs), position_ids=positions, use_cache=True, return_dict=True)
     cache = output.past_key_values
-    cache.batch_repeat_interleave(repeats)
-    preallocate(cache, room=max_new_tokens)
+    behind: Cascade | Repeated
+    if cascade and can_cascade(cache):
+        behind = Cascade(cache, inputs["attention_mask"], repeats=repeats, room=max_new_tokens)
+    else:
+        behind = Repeated(cache, inputs["attention_mask"], repeats=repeats, room=max_new_tokens)
     logits = output.logits[:, -1].repeat_interleave(repeats, 0)  # (R, V)
-    rows = torch.arange(mask.shape[0], device=mask.device)
-    stops = torch.tensor(list(stop_ids), device=mask.device)
-    written = Generated(len(rows), max_new_tokens, mask.device)
+    rows = torch.arange(len(logits), device=logits.device)
+    stops = torch.tensor(list(stop_ids), device=logits.device)
+    written = Generated(len(rows), max_new_tokens, logits.device)
     alive = torch.ones_like(rows, dtype=torch.bool)
     for step in range(max_new_tokens):
         tokens, logps = sampler.sample(logits, rows, step)
@@ -100,20 +105,51 @@ def decode_shared(
             break
         if living <= SHRINK_AT * len(rows):
             kept = alive.nonzero()[:, 0]
-            cache.batch_select_indices(kept)
-            rows, tokens, mask, following, alive = (tensor[kept] for tensor in (rows, tokens, mask, following, alive))
-        mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
+            behind.batch_select_indices(kept)
+            rows, tokens, following, alive = (tensor[kept] for tensor in (rows, tokens, following, alive))
         here = (following + step)[:, None]  # (A, 1)
-        output = model(
-            input_ids=tokens[:, None],
-            attention_mask=mask,
-            position_ids=here.expand(*positions.shape[:-2], -1, -1),
-            past_key_values=cache,
-            use_cache=True,
-            return_dict=True,
-        )
-        cache, logits = output.past_key_values, output.logits[:, -1]
+        with behind.attending(model):
+            output = model(
+                input_ids=tokens[:, None],
+                attention_mask=behind.mask_with_one_more(),
+                position_ids=here.expand(*positions.shape[:-2], -1, -1),
+                past_key_values=cache,
+                use_cache=True,
+                return_dict=True,
+            )
+        logits = output.logits[:, -1]
     return written
+
+
+class Repeated:
+    """Rows that are written behind a cache that is repeated for them; the same face as `Cascade`.
+
+    Args:
+        cache: of B prompts.
+        mask: (B, P) which of the prompts' tokens are there.
+        repeats: rows a prompt.
+        room: tokens that may come.
+    """
+
+    def __init__(self, cache: Cache, mask: torch.Tensor, *, repeats: int, room: int) -> None:
+        """Repeat."""
+        self.cache, self.mask = cache, mask.repeat_interleave(repeats, 0)  # (R, T)
+        cache.batch_repeat_interleave(repeats)
+        preallocate(cache, room=room)
+
+    def batch_select_indices(self, rows: torch.Tensor) -> None:
+        """Keep some rows."""
+        self.cache.batch_select_indices(rows)
+        self.mask = self.mask[rows]
+
+    def mask_with_one_more(self) -> torch.Tensor:
+        """Return the mask (R, T) with the token that comes."""
+        self.mask = torch.cat([self.mask, self.mask.new_ones(len(self.mask), 1)], dim=1)
+        return self.mask
+
+    def attending(self, model: PreTrainedModel) -> AbstractContextManager[None]:
+        """Change nothing."""
+        return nullcontext()
 
 
 def prefill_arguments(model: PreTrainedModel, inputs: Mapping[str, Any]) -> dict[str, Any]:

@@ -98,6 +98,7 @@ class LocalEngine:
         self.usage = Usage()
         self.stop_ids = sorted(loaded.template.get_stop_token_ids(loaded.tokenizer))
         self._writing, self._scoring = Proof(), Proof()  # of prompts that are computed once
+        self._cascade = True  # the cache of a prompt is kept once for its group
         self._chunked: bool | None = None
         if self.adapters:
             loaded.add_adapters(self.adapters)
@@ -235,7 +236,8 @@ class LocalEngine:
         )
         options = {"sampler": sampler, "stop_ids": self.stop_ids, "max_new_tokens": sampling.max_new_tokens}
         if shared_prefill:
-            return decode_shared(model, self.collate_prompts(prompts), repeats=repeats, **options)
+            inputs = self.collate_prompts(prompts)
+            return decode_shared(model, inputs, repeats=repeats, cascade=self._cascade, **options)
         inputs, _ = collate(self.loaded, [prompt for prompt in prompts for _ in range(repeats)], padding_side="left")
         return decode_plain(model, inputs, pad_id=self.loaded.tokenizer.pad_token_id, **options)
 
@@ -317,17 +319,30 @@ class LocalEngine:
         return self._write(prompts, keys, sampling, shared_prefill=not proof.failed, gives_logps=self.gives_logps)
 
     def _try_shared_prefill(self, prompts: list[Prompt], keys: list[str], sampling: Sampling) -> Generated | None:
-        """Return what is written from the repeated cache, None if its log-probs are not those of whole rows."""
-        kept: list[Generated] = []
+        """Return what is written behind shared prompts, None if its log-probs are not those of whole rows."""
+        if self._cascade:
+            written, reason = self._try_writing(prompts, keys, sampling)
+            if written is not None:
+                return written
+            self._cascade = False
+            logger.info_rank0(f"The cache of a prompt is repeated for its completions, because {reason}.")
+        written, reason = self._try_writing(prompts, keys, sampling)
+        if written is None:
+            self._refuse("Shared prefill is off", str(reason))
+        return written
+
+    def _try_writing(
+        self, prompts: list[Prompt], keys: list[str], sampling: Sampling
+    ) -> tuple[Generated | None, str | None]:
+        """Return what is written behind shared prompts, or why it is not what whole rows would be."""
         rows: list[int] = []
         try:
-            kept.append(self._write(prompts, keys, sampling, shared_prefill=True, gives_logps=True))
+            written = self._write(prompts, keys, sampling, shared_prefill=True, gives_logps=True)
         except torch.OutOfMemoryError:
             raise  # says nothing about the way it is computed
         except PASSING_ERRORS as error:
-            self._refuse("Shared prefill is off", f"{type(error).__name__}: {error}")
-            return None
-        written, repeats = kept[0], len(sampling.temperatures)
+            return None, f"{type(error).__name__}: {error}"
+        repeats = len(sampling.temperatures)
         lengths = written.lengths.tolist()
         for number in representative_prompts(prompts):
             own = range(number * repeats, (number + 1) * repeats)
@@ -344,10 +359,7 @@ class LocalEngine:
         )
         found = torch.cat([written.logps[row, : lengths[row]] for row in rows])
         reason = disagreement(found, whole, noise, half=computes_in_half(self.loaded.model))
-        if reason is not None:
-            self._refuse("Shared prefill is off", reason)
-            return None
-        return written
+        return (written, None) if reason is None else (None, reason)
 
     def _whole_rows(self, rows: list[Prompt]) -> tuple[torch.Tensor, Difference]:
         """Return (M,) log-probs of the answers, each row with its own prompt, and what another padding changes in them."""

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel
+from transformers import Cache, PreTrainedModel
 
 from .attention import media_ids, why_not_cached
+from .cache import shallow_copy
 from .decoding import positions_of, prefill_arguments
 
 
@@ -78,17 +79,34 @@ def shared_logprobs(
     pad_id: int,
     token_logprobs: Callable[[Mapping[str, Any], torch.Tensor], torch.Tensor],
 ) -> torch.Tensor:
-    """Score rows whose prompts begin with one of `prefixes`.
+    """Score rows whose prompts begin with one of `prefixes`; see `compute_prefixes` and `logprobs_behind`, which it joins."""
+    prefix = compute_prefixes(model, prefixes)
+    return logprobs_behind(prefix, rows, pad_id=pad_id, token_logprobs=token_logprobs, last=True)
+
+
+@dataclass(frozen=True)
+class Prefixes:
+    """Beginnings that a model has read.
+
+    Attributes:
+        cache: keys and values of G beginnings, with gradient where it is enabled.
+        attention_mask: (G, P).
+        positions: (G, P), or (A, G, P) with several axes.
+        marks: name and value of an input that says of every token whether it is text; None where the model takes none.
+    """
+
+    cache: Cache
+    attention_mask: torch.Tensor
+    positions: torch.Tensor
+    marks: tuple[str, int] | None
+
+
+def compute_prefixes(model: PreTrainedModel, prefixes: Mapping[str, Any]) -> Prefixes:
+    """Let the model read beginnings.
 
     Args:
-        model: the transformers model, in eval mode.
+        model: the transformers model.
         prefixes: left-padded beginnings (G, P) as the host's collator makes them, without labels.
-        rows: (number of the prefix, rest of the prompt, answer) of each of R rows; no rest is empty.
-        pad_id: any id.
-        token_logprobs: `scoring.token_logprobs` of the model: inputs and labels -> (R, S).
-
-    Returns:
-        (R, S) float32 log-probs of the answers' tokens, 0 elsewhere.
 
     Raises:
         ValueError: no cache of this model can be repeated; it says why.
@@ -97,13 +115,43 @@ def shared_logprobs(
     if reason is not None:
         raise ValueError(reason)
     positions = positions_of(prefixes)
-    device = positions.device
     cache = model(
         **prefill_arguments(model, prefixes), position_ids=positions, use_cache=True, return_dict=True
     ).past_key_values
     if cache is None:  # some families of transformers 4
         raise ValueError("it gives no cache in training mode")
+    marks = media_ids(model)
+    # asked for in training, although all that follows is text
+    asked = model.training and marks is not None and marks.name in prefixes
+    return Prefixes(
+        cache, prefixes["attention_mask"], positions, (marks.name, marks.text) if asked and marks is not None else None
+    )
+
+
+def logprobs_behind(
+    prefix: Prefixes,
+    rows: Sequence[tuple[int, Sequence[int], Sequence[int]]],
+    *,
+    pad_id: int,
+    token_logprobs: Callable[[Mapping[str, Any], torch.Tensor], torch.Tensor],
+    last: bool = False,
+) -> torch.Tensor:
+    """Score rows whose prompts begin with one of G beginnings.
+
+    Args:
+        prefix: the beginnings.
+        rows: (number of the prefix, rest of the prompt, answer) of each of R rows; no rest is empty.
+        pad_id: any id.
+        token_logprobs: `scoring.token_logprobs` of the model: inputs and labels -> (R, S).
+        last: nothing else follows, so the cache is used up.
+
+    Returns:
+        (R, S) float32 log-probs of the answers' tokens, 0 elsewhere.
+    """
+    positions = prefix.positions
+    device = positions.device
     owners = torch.tensor([number for number, _, _ in rows], device=device)
+    cache = prefix.cache if last else shallow_copy(prefix.cache)
     cache.batch_select_indices(owners)
     width = max(len(rest) + len(answer) for _, rest, answer in rows)
     ids = torch.full((len(rows), width), pad_id, device=device)  # (R, S)
@@ -119,11 +167,11 @@ def shared_logprobs(
     here = following[:, None] + torch.arange(width, device=device)  # (R, S)
     inputs = {
         "input_ids": ids,
-        "attention_mask": torch.cat([prefixes["attention_mask"][owners], mask], dim=1),  # (R, P + S)
+        "attention_mask": torch.cat([prefix.attention_mask[owners], mask], dim=1),  # (R, P + S)
         "position_ids": here.expand(*positions.shape[:-2], -1, -1),
         "past_key_values": cache,
     }
-    marks = media_ids(model)
-    if model.training and marks is not None and marks.name in prefixes:  # asked for in training, although all is text
-        inputs[marks.name] = torch.full_like(ids, marks.text)
+    if prefix.marks is not None:
+        name, text = prefix.marks
+        inputs[name] = torch.full_like(ids, text)
     return token_logprobs(inputs, labels)

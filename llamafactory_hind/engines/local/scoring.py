@@ -52,6 +52,14 @@ def output_head(model: nn.Module) -> nn.Module:
     return head
 
 
+def freeze_output_head(body: torch.nn.Module) -> None:
+    """Train no weight that only logits would use: there are none, and DDP waits for every gradient that it was promised."""
+    embeddings = {id(weight) for weight in base_model(body).get_input_embeddings().parameters()}
+    for weight in output_head(body).parameters():
+        if id(weight) not in embeddings:  # tied weights are trained as embeddings
+            weight.requires_grad_(False)
+
+
 def head_arguments(model: "PreTrainedModel", head: nn.Module) -> dict[str, Any]:
     """Describe an output head in the terms of `losses.logprobs.linear_logprobs`.
 

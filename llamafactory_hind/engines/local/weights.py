@@ -78,7 +78,7 @@ def control_tokens_of(model_name_or_path: str, settings: Mapping[str, Any]) -> C
     )
     tokenizer = load_tokenizer(model_args)["tokenizer"]
     template = get_template_and_fix_tokenizer(tokenizer, data_args)
-    return ControlTokens.of(tokenizer, template.mm_plugin)
+    return ControlTokens.of(tokenizer, template)
 
 
 def load_weights(

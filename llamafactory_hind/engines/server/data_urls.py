@@ -6,7 +6,6 @@ Files that a server can read stay byte for byte; the others are turned upright, 
 import asyncio
 import base64
 import io
-import math
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from ...formats.media.pictures import (
     thin_out,
     upright,
 )
+from ...formats.media.view import limited
 from ...storage.clip_names import is_clip
 
 
@@ -39,6 +39,9 @@ class DataUrls:
 
     Args:
         image_max_pixels: larger pictures are made smaller, as the host does; None leaves them.
+        image_min_pixels: smaller pictures are made larger, as the host does; None leaves them.
+        video_max_pixels: the same for frames of videos; None is `image_max_pixels`, because a server gets pictures.
+        video_min_pixels: the same for frames of videos; None leaves them.
         video_fps: frames a second.
         video_max_frames: frames of a video at most.
         as_host: pictures and frames are those that LLaMA-Factory alone takes.
@@ -51,6 +54,9 @@ class DataUrls:
         image_max_pixels: int | None,
         video_fps: float,
         video_max_frames: int,
+        image_min_pixels: int | None = None,
+        video_max_pixels: int | None = None,
+        video_min_pixels: int | None = None,
         as_host: bool = False,
         cache_characters: int = CACHE_CHARACTERS,
     ) -> None:
@@ -63,10 +69,16 @@ class DataUrls:
             ("image_max_pixels", image_max_pixels),
             ("video_fps", video_fps),
             ("video_max_frames", video_max_frames),
+            ("image_min_pixels", image_min_pixels),
+            ("video_max_pixels", video_max_pixels),
+            ("video_min_pixels", video_min_pixels),
         ):
             if value is not None and value <= 0:
                 raise ValueError(f"{name}: got {value}, expected more than 0. Choose a larger number.")
-        self.image_max_pixels = image_max_pixels
+        self._limits = {  # kind -> most and fewest pixels
+            "images": (image_max_pixels, image_min_pixels or 0),
+            "videos": (video_max_pixels or image_max_pixels, video_min_pixels or 0),
+        }
         self.video_fps = video_fps
         self.video_max_frames = video_max_frames
         self.as_host = as_host
@@ -108,9 +120,9 @@ class DataUrls:
             if kind == "images":
                 return (self._picture(medium),)
             if isinstance(medium, list | tuple):
-                return tuple(map(self._picture, thin_out(medium, self.video_max_frames)))
+                return tuple(self._picture(one, "videos") for one in thin_out(medium, self.video_max_frames))
             frames = self._sample(medium)
-            return tuple(_url("jpeg", _save(self._fit(frame), "JPEG")) for frame in frames)
+            return tuple(_url("jpeg", _save(self._fit(frame, "videos"), "JPEG")) for frame in frames)
         except Exception as error:  # decoders raise what they like: OSError, SyntaxError, struct.error, FFmpegError …
             shown = repr(medium) if isinstance(medium, str) else f"embedded data ({type(medium).__name__})"
             reason = f"{type(error).__name__}: {error}"
@@ -135,46 +147,44 @@ class DataUrls:
             _, dropped = self._cache.popitem(last=False)
             self._cached -= sum(map(len, dropped))
 
-    def _picture(self, medium: Any) -> str:
+    def _picture(self, medium: Any, kind: str = "images") -> str:
         if isinstance(medium, dict):
             medium = medium.get("bytes") or medium.get("path")
         medium = draw_if_asked(medium, as_host=self.as_host)
         if isinstance(medium, Image.Image) and not self.as_host:
-            return _url("png", _save(self._fit(see_picture(medium)), "PNG"))
+            return _url("png", _save(self._fit(see_picture(medium), kind), "PNG"))
         if isinstance(medium, Image.Image):
-            return _url("png", _save(self._fit(medium.convert("RGB")), "PNG"))
+            return _url("png", _save(self._fit(medium.convert("RGB"), kind), "PNG"))
         if not isinstance(medium, str | Path | bytes) or not medium:
             raise ValueError("it is no path, no bytes and no picture")
         raw = medium if isinstance(medium, bytes) else Path(medium).read_bytes()
         if self.as_host:
-            return _url("png", _save(self._fit(open_picture(raw).convert("RGB")), "PNG"))
+            return _url("png", _save(self._fit(open_picture(raw).convert("RGB"), kind), "PNG"))
         with open_picture(raw) as image:
             file_format = image.format or ""
-            if self._can_stay(image, raw):
+            if self._can_stay(image, raw, kind):
                 return _url("png" if file_format == "PNG" else "jpeg", raw)
-            seen = self._fit(flatten(upright(image)))
+            seen = self._fit(flatten(upright(image)), kind)
         kept = "JPEG" if file_format in LOSSY and not is_see_through(image) else "PNG"
         return _url(kept.lower(), _save(seen, kept))
 
-    def _can_stay(self, image: Image.Image, raw: bytes) -> bool:
-        if self._scale(image) < 1 or orientation(image) != 1 or image.mode not in ("RGB", "L"):
+    def _can_stay(self, image: Image.Image, raw: bytes, kind: str) -> bool:
+        if (
+            limited(image.size, *self._limits[kind]) != image.size
+            or orientation(image) != 1
+            or image.mode not in ("RGB", "L")
+        ):
             return False
         if image.format == "PNG":
             return raw[PNG_DEPTH_BYTE] == 8 and not is_see_through(image) and not getattr(image, "is_animated", False)
         return image.format in ("JPEG", "MPO")
 
-    def _scale(self, image: Image.Image) -> float:
-        pixels = image.width * image.height
-        if self.image_max_pixels is None or pixels <= self.image_max_pixels:
-            return 1.0
-        return math.sqrt(self.image_max_pixels / pixels)
-
-    def _fit(self, image: Image.Image) -> Image.Image:
-        """Return a picture of at most `image_max_pixels`, in the size and with the filter of the host."""
-        scale = self._scale(image)
-        if scale == 1.0:
+    def _fit(self, image: Image.Image, kind: str) -> Image.Image:
+        """Return a picture within the limits of its kind, in the size and with the filter of the host."""
+        width, height = limited(image.size, *self._limits[kind])
+        if (width, height) == image.size:
             return image
-        return image.resize((max(int(image.width * scale), 1), max(int(image.height * scale), 1)))
+        return image.resize((max(width, 1), max(height, 1)))
 
 
 def _save(image: Image.Image, file_format: str) -> bytes:

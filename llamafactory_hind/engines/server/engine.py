@@ -58,6 +58,9 @@ class OpenAIEngine:
         price_out: the same for tokens written.
         extra_body: added to the body of every call.
         image_max_pixels: larger pictures are made smaller before they are sent; None leaves that to the server.
+        image_min_pixels: smaller ones are made larger; None leaves them.
+        video_max_pixels: the same for frames of videos; None is `image_max_pixels`.
+        video_min_pixels: the same for frames of videos; None leaves them.
         video_fps: frames a second of a video, which is sent as pictures; None is 1.
         video_max_frames: frames of a video at most; None is 16.
         media_as_host: media are seen as LLaMA-Factory alone sees them.
@@ -80,6 +83,9 @@ class OpenAIEngine:
         price_out: float | None = None,
         extra_body: Mapping[str, Any] | None = None,
         image_max_pixels: int | None = None,
+        image_min_pixels: int | None = None,
+        video_max_pixels: int | None = None,
+        video_min_pixels: int | None = None,
         video_fps: float | None = VIDEO_FPS,
         video_max_frames: int | None = VIDEO_MAX_FRAMES,
         media_as_host: bool = False,
@@ -105,6 +111,9 @@ class OpenAIEngine:
         self._connection = Connection(base_urls, self._key, timeout=timeout)
         self._media = DataUrls(
             image_max_pixels=image_max_pixels,
+            image_min_pixels=image_min_pixels,
+            video_max_pixels=video_max_pixels,
+            video_min_pixels=video_min_pixels,
             video_fps=VIDEO_FPS if video_fps is None else video_fps,
             video_max_frames=VIDEO_MAX_FRAMES if video_max_frames is None else video_max_frames,
             as_host=media_as_host,

@@ -18,6 +18,7 @@ from ..local.engine import LocalEngine
 from ..local.fingerprint import model_settings, processor_settings
 from ..local.proof import Difference, disagreement, lengthened
 from ..local.scoring import base_model, computes_in_half, otherwise
+from ..local.sharded import is_split_now
 from ..local.weights import LoadedModel, load_weights
 from .plan import TeacherSpec
 
@@ -105,6 +106,11 @@ class LocalTeacher:
         """Nothing is held open."""
 
     def _base(self) -> AbstractContextManager[None]:
+        if is_split_now(self.loaded.model):
+            raise ValueError(
+                "`teacher: base` with an adapter is the policy itself, whose weights FSDP2 has split while it learns, and not every "
+                "process asks it. Give the base's path as `teacher`: a copy of its own is loaded."
+            )
         return self.loaded.active(())  # in the precision of the student, whose weights these are
 
     @contextmanager

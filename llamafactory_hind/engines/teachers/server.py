@@ -5,15 +5,15 @@ left alone for a while, then asked once.
 """
 
 import asyncio
-import threading
-from collections.abc import Coroutine, Mapping, Sequence
-from concurrent.futures import TimeoutError as FutureTimeoutError
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from llamafactory.extras import logging
 
+from ...formats.media.view import PIXEL_KEYS
 from ..interface import Completion, Request, Sampling
 from ..server.engine import OpenAIEngine
+from ..server.loop import LoopThread
 from ..server.retrying import CallFailed
 from .interface import Failure
 from .plan import Server
@@ -22,40 +22,6 @@ from .plan import Server
 logger = logging.get_logger("llamafactory.hind.engines.teachers.server")
 SKIPPED_CALLS = 10  # [ours] calls of `write` that a server which answered nothing is left alone
 GRACE = 10.0  # [ours] seconds beyond the deadline after which the loop itself counts as dead
-
-
-class LoopThread:
-    """An event loop in a thread of its own, which ends with the process."""
-
-    def __init__(self) -> None:
-        """Start it."""
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="teacher", daemon=True)
-        self._thread.start()
-
-    def run(self, work: Coroutine[Any, Any, Any], timeout: float) -> Any:
-        """Return what a coroutine returns.
-
-        Raises:
-            TimeoutError: it did not end in time.
-        """
-        try:
-            future = asyncio.run_coroutine_threadsafe(work, self._loop)
-        except RuntimeError:  # the loop is closed
-            work.close()
-            raise
-        try:
-            return future.result(timeout)
-        except FutureTimeoutError:
-            future.cancel()
-            raise TimeoutError(f"no result within {timeout:g} s") from None
-
-    def stop(self) -> None:
-        """End the loop and wait a little for its thread."""
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(GRACE)
-        if not self._thread.is_alive():
-            self._loop.close()
 
 
 class ServedTeacher:
@@ -70,7 +36,7 @@ class ServedTeacher:
     def __init__(self, server: Server, *, name: str, settings: Mapping[str, Any]) -> None:
         """Call nothing yet."""
         self.server, self.name = server, name
-        media = {key: settings.get(key) for key in ("image_max_pixels", "video_fps", "video_maxlen", "media_as_host")}
+        media = {key: settings.get(key) for key in (*PIXEL_KEYS, "video_fps", "video_maxlen", "media_as_host")}
         self.identity = [server.model, dict(server.extra_body), media]
         self._options = {
             "model": server.model,
@@ -80,7 +46,7 @@ class ServedTeacher:
             "timeout": server.timeout,
             "max_retries": server.max_retries,
             "extra_body": server.extra_body,
-            "image_max_pixels": media["image_max_pixels"],
+            **{key: media[key] for key in PIXEL_KEYS},
             "video_fps": media["video_fps"],
             "video_max_frames": media["video_maxlen"],
             "media_as_host": bool(media["media_as_host"]),

@@ -1,6 +1,6 @@
 """`metric: choice_accuracy`: multiple choice by question type, for NExT-QA, IntentQA and STAR."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..arguments import ScoreArguments
@@ -48,8 +48,13 @@ def score(prediction: str, fields: Mapping[str, Any], arguments: ScoreArguments)
     """
     choices = read_texts(fields, "choices")
     correct = correct_options(choices, fields["answer"])
-    read = exact_choice if arguments.choice_matching == "exact" else parse_choice
-    chosen = read(prediction, choices, first_number=arguments.first_number)
+    chosen = chosen_option(prediction, choices, arguments)
     right = float(chosen in correct)
     remark = "no option could be read, scored wrong" if chosen is None else None
     return Scored(right, remark, dict.fromkeys(parts(fields), right))
+
+
+def chosen_option(prediction: str, choices: Sequence[str], arguments: ScoreArguments) -> int | None:
+    """Return the index of the option that a prediction names; None where it names none."""
+    read = exact_choice if arguments.choice_matching == "exact" else parse_choice
+    return read(prediction, choices, first_number=arguments.first_number)

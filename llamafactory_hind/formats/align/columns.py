@@ -65,6 +65,25 @@ def aligned_columns(joined: bool) -> tuple[str, ...]:
     return (*ALIGNED_COLUMNS, TASKS) if joined else ALIGNED_COLUMNS
 
 
+@dataclass(frozen=True)
+class Places:
+    """Where rows stand.
+
+    Attributes:
+        files: that hold them.
+        file_indices: of each row's file, (rows,).
+        numbers: of each row in its file, from 1, (rows,): lines that could not be read count.
+    """
+
+    files: tuple[str, ...]
+    file_indices: np.ndarray
+    numbers: np.ndarray
+
+    def source(self, index: int) -> str:
+        """Return file and number of a row as its column `_source` says them."""
+        return f"{self.files[self.file_indices[index]]}, row {self.numbers[index]}"
+
+
 @dataclass
 class RowConversion:
     """The function that `map` calls: good rows in, aligned examples out.
@@ -74,9 +93,8 @@ class RowConversion:
     """
 
     converter: "RowConverter"
-    path: str
+    places: Places
     side_file: str | None
-    numbers: np.ndarray
     media_fingerprint: str
     json_columns: tuple[str, ...] = ()
     joined: bool = False
@@ -84,7 +102,7 @@ class RowConversion:
 
     def __call__(self, batch: Mapping[str, list[Any]], indices: list[int]) -> dict[str, list[Any]]:
         """Convert a batch of rows that stand at `indices` of the dataset."""
-        sources = [f"{self.path}, row {self.numbers[index]}" for index in indices]
+        sources = list(map(self.places.source, indices))
         rows = to_rows(batch, self.json_columns)
         return to_aligned(
             self.converter, rows, sources, side_file=self.side_file, joined=self.joined, escaped=self.escaped

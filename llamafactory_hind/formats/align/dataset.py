@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from datasets import Dataset, IterableDataset
+from datasets import Dataset, IterableDataset, Value
 from llamafactory.extras import logging
 
 from ...config.problem import RowProblem
@@ -17,6 +17,7 @@ from ..media.verdicts import VerdictStore
 from ..media.view import MediaView
 from ..problems import BadRow, BadRowsError, append_to_side_file, write_side_file
 from .columns import RowConversion, aligned_features, to_aligned, to_rows
+from .host_rows import HostRows
 from .locating import RowLocator
 from .run import RUN, Run
 from .tables import KIND_OF_ROWS
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from llamafactory.data.parser import DatasetAttr
     from llamafactory.hparams import DataArguments
     from transformers import Seq2SeqTrainingArguments
-
-    from ..converter import RowConverter
 
 
 # A child of the host's logger: its handlers print and fill LLaMA Board's log.
@@ -62,12 +61,12 @@ def align_dataset(
     """
     locator = RowLocator(dataset_attr, data_args)
     if dataset_attr.formatting not in format_names():
-        aligned = host_align(dataset, dataset_attr, data_args, training_args)
         if not isinstance(dataset, Dataset) or locator.table is None:
-            return aligned
-        return _with_places(aligned, locator, locator.numbers(dataset))
+            return host_align(dataset, dataset_attr, data_args, training_args)
+        return _align_host_rows(host_align, dataset, dataset_attr, data_args, training_args, locator)
     first = next(iter(dataset.with_format("arrow") if isinstance(dataset, Dataset) else dataset), None)
     if first is None:
+        _refuse_unreadable(locator, training_args)
         raise ValueError(f"Dataset {locator.name} ({locator.path}) has no rows.")
     converter = get_converters()[dataset_attr.formatting](dataset_attr, data_args)
     check = RowCheck(
@@ -76,7 +75,7 @@ def align_dataset(
         media=_media_check(data_args, RUN.get()),
         texts=TextCheck.of(data_args, RUN.get()),
         skip_bad_rows=bool(getattr(data_args, "skip_bad_rows", False)) or converter.options.skip_bad_rows,
-        side_file=os.path.join(training_args.output_dir or ".", "bad_rows", f"{locator.name}.jsonl"),
+        side_file=_side_file(training_args, locator),
         joined=KIND_OF_ROWS.get() == "multitask",
     )
     if training_args.should_save:
@@ -86,9 +85,8 @@ def align_dataset(
     good, numbers = _select_good_rows(dataset, check, is_writer=training_args.should_save)
     convert = RowConversion(
         converter,
-        locator.path,
+        locator.places(numbers),
         check.written_file,
-        numbers,
         check.media.fingerprint(),
         locator.json_columns,
         check.joined,
@@ -106,10 +104,54 @@ def align_dataset(
     )
 
 
-def _with_places(aligned: Dataset, locator: RowLocator, numbers: np.ndarray) -> Dataset:
-    """Say where rows of the host's formats stand, where we have read their file: a processor names a row that it cannot encode."""
-    places = ("{}, row {}".format(*locator.place(int(number))) for number in numbers)
-    return aligned.add_column("_source", list(places)) if len(aligned) == len(numbers) else aligned
+def _refuse_unreadable(locator: RowLocator, training_args: "Seq2SeqTrainingArguments") -> None:
+    """Name the rows of a dataset of which none can be read.
+
+    Raises:
+        BadRowsError: there are some.
+    """
+    if unreadable := locator.unreadable():
+        side_file = _side_file(training_args, locator)
+        raise BadRowsError(unreadable, dataset=locator.name, checked=len(unreadable), side_file=side_file)
+
+
+def _align_host_rows(
+    host_align: Callable[..., Dataset | IterableDataset],
+    dataset: Dataset,
+    dataset_attr: "DatasetAttr",
+    data_args: "DataArguments",
+    training_args: "Seq2SeqTrainingArguments",
+    locator: RowLocator,
+) -> Dataset | IterableDataset:
+    """Check rows of the host's formats whose file we have read, and let the host align the good ones.
+
+    `_source` and `_side_file` are those of our formats: a processor names and lists a row that it cannot encode.
+    """
+    if not len(dataset):
+        _refuse_unreadable(locator, training_args)
+    run = RUN.get()
+    check = RowCheck(
+        converter=HostRows(dataset_attr, data_args),
+        locator=locator,
+        media=_media_check(data_args, run),
+        texts=TextCheck.of(data_args, run),
+        skip_bad_rows=bool(getattr(data_args, "skip_bad_rows", False)),
+        side_file=_side_file(training_args, locator),
+    )
+    if training_args.should_save:
+        write_side_file(check.side_file, [])
+    good, numbers = _select_good_rows(dataset, check, is_writer=training_args.should_save)
+    aligned = host_align(good, dataset_attr, data_args, training_args)
+    if not isinstance(aligned, Dataset) or len(aligned) != len(numbers):
+        return aligned
+    places = list(map(locator.places(numbers).source, range(len(numbers))))
+    return aligned.add_column("_source", places).add_column(
+        "_side_file", [check.written_file] * len(places), feature=Value("string")
+    )
+
+
+def _side_file(training_args: "Seq2SeqTrainingArguments", locator: RowLocator) -> str:
+    return os.path.join(training_args.output_dir or ".", "bad_rows", f"{locator.name}.jsonl")
 
 
 def _media_check(data_args: "DataArguments", run: Run | None) -> MediaCheck:
@@ -123,7 +165,7 @@ def _media_check(data_args: "DataArguments", run: Run | None) -> MediaCheck:
 class RowCheck:
     """What it takes to check a row, and what to do with a bad one."""
 
-    converter: "RowConverter"
+    converter: Any  # of our formats `RowConverter`, of the host's `HostRows`
     locator: RowLocator
     media: MediaCheck
     texts: TextCheck

@@ -14,6 +14,7 @@ from llamafactory.extras.constants import DATA_CONFIG, FILEEXT2TYPE
 from ...config.problem import RowProblem
 from ...storage.rows import decode
 from ..problems import BadRow
+from .columns import Places
 from .tables import Table
 
 
@@ -58,6 +59,12 @@ class RowLocator:
         self._count()
         index = bisect.bisect_left(self._ends, number)
         return files[index], number - (self._ends[index - 1] if index else 0)
+
+    def places(self, numbers: np.ndarray) -> Places:
+        """Return where many rows are, by their numbers over all files, (rows,)."""
+        if self.table is None:
+            return Places((self.path,), np.zeros(len(numbers), dtype=np.int64), numbers)
+        return Places(self.table.files, self.table.file_indices[numbers - 1], self.table.numbers[numbers - 1])
 
     def find(self, row: Mapping[str, Any]) -> tuple[str, int | None]:
         """Return (file, row number) of the first stored row equal to `row`: a stream's shards keep no numbers."""

@@ -95,10 +95,8 @@ def load_rows(dataset_attr: "DatasetAttr", data_args: "DataArguments", model_arg
         cache_dir=model_args.cache_dir,
         overwrite=data_args.overwrite_cache,
     )
-    if table.unreadable and dataset_attr.formatting not in format_names():
-        raise RowsError(
-            table.unreadable
-        )  # rows of our formats are told by `align`, with all else that is wrong with others
+    if table.unreadable and data_args.streaming and dataset_attr.formatting not in format_names():
+        raise RowsError(table.unreadable)  # else `align` tells of them, with all else that is wrong with rows
     dataset_attr.hind_table = table
     dataset = Dataset.from_file(table.path)
     name = dataset_attr.split.split("[")[0]

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from llamafactory.hparams import DataArguments
 
     from ..converter import RowConverter
+    from .host_rows import HostRows
     from .run import Run
 
 ESCAPE = "escape"
@@ -38,7 +39,7 @@ class TextCheck:
         """Read the keys of a run."""
         if run is None:
             return cls()
-        controls = ControlTokens.of(run.tokenizer, run.template.mm_plugin)
+        controls = ControlTokens.of(run.tokenizer, run.template)
         return cls(controls, getattr(data_args, "control_tokens", "error") == ESCAPE, run.template)
 
     @property
@@ -46,7 +47,7 @@ class TextCheck:
         """The signs that are written as plain text."""
         return self.controls if self.escapes else NO_CONTROLS
 
-    def problems(self, row: Mapping[str, Any], converter: "RowConverter") -> Iterator[RowProblem]:
+    def problems(self, row: Mapping[str, Any], converter: "RowConverter | HostRows") -> Iterator[RowProblem]:
         """Yield what is wrong with the texts of a row whose fields are fine."""
         fields = read_fields(row, converter.options)
         has_sign = not self.escapes and any(self.controls.find(text) for _, text in leaves(fields))
@@ -56,7 +57,7 @@ class TextCheck:
             yield from tool_problems(fields["tools"], self.template)
 
 
-def _shown(row: Mapping[str, Any], converter: "RowConverter") -> Iterator[str]:
+def _shown(row: Mapping[str, Any], converter: "RowConverter | HostRows") -> Iterator[str]:
     """Yield the texts that a row becomes."""
     for example in converter.examples(row):
         yield from (turn["content"] for turn in (*example["_prompt"], *example["_response"]))

@@ -55,21 +55,20 @@ class MediaCheck:
     def open_all(self, files: Iterable[tuple[str, str]]) -> None:
         """Check (kind, path) pairs in parallel; `find_problems` then answers from memory."""
         missing = [file for file in dict.fromkeys(files) if file not in self._verdicts]
-        if self._store is not None:
-            known = {file: verdict for file in missing if (verdict := self._store.find(*file)) is not None}
-            self._verdicts.update(known)
-            missing = [file for file in missing if file not in known]
         if not missing:
             return
         with ThreadPoolExecutor(self.workers) as pool:
-            found = list(zip(missing, pool.map(self._look, missing), strict=True))
-        self._opened += len(found)
-        self._verdicts.update(found)
+            looked = list(zip(missing, pool.map(self._look, missing), strict=True))
+        self._verdicts.update((file, verdict) for file, (verdict, _) in looked)
+        opened = [(file, verdict) for file, (verdict, is_new) in looked if is_new]
+        self._opened += len(opened)
         if self._store is not None:
-            self._store.keep(found)
+            self._store.keep(opened)
 
-    def _look(self, file: tuple[str, str]) -> Verdict:
-        return inspect_file(*file, self.view)
+    def _look(self, file: tuple[str, str]) -> tuple[Verdict, bool]:
+        """Return the verdict on a file, and whether it was opened for it."""
+        known = None if self._store is None else self._store.find(*file)
+        return (inspect_file(*file, self.view), True) if known is None else (known, False)
 
     def find_problem(self, field: str, kind: str, item: Any) -> RowProblem | None:
         """Return what is wrong with one entry of `images`, `videos` or `audios`, or None.

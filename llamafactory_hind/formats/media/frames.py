@@ -107,7 +107,7 @@ def pick_times(times: Sequence[int], count: int, *, slack: int = 0) -> list[int]
 
 
 def decode_frames(
-    source: str | bytes, index: VideoIndex, ticks: Sequence[int], *, keep: bool = True
+    source: str | bytes, index: VideoIndex, ticks: Sequence[int], *, keep: bool = True, most_pixels: int | None = None
 ) -> list[Image.Image]:
     """Return the upright pictures of frames of a video, one a tick.
 
@@ -116,6 +116,8 @@ def decode_frames(
         index: of the source.
         ticks: of its frames, never falling.
         keep: False decodes the same frames, and gives the last one for all: a check needs no memory for them.
+        most_pixels: a larger frame is made smaller once it is decoded, as the host does with all of them afterwards, so
+            that they are not in memory together; None leaves it.
 
     Raises:
         ValueError: a frame cannot be decoded.
@@ -123,9 +125,9 @@ def decode_frames(
     wanted = sorted(set(ticks))
     try:
         try:
-            found = _kept(_seek_and_decode(source, index, wanted), keep)
+            found = _kept(_seek_and_decode(source, index, wanted), keep, most_pixels)
         except SeekFailed:
-            found = _kept(_decode_all(source, index, wanted), keep)
+            found = _kept(_decode_all(source, index, wanted), keep, most_pixels)
     except av.FFmpegError as error:
         raise ValueError(f"a frame cannot be decoded ({type(error).__name__}: {error})") from None
     if not found:
@@ -137,13 +139,22 @@ def decode_frames(
     return pictures
 
 
-def _kept(frames: Iterator[tuple[int, Image.Image]], keep: bool) -> dict[int, Image.Image]:
+def _kept(frames: Iterator[tuple[int, Image.Image]], keep: bool, most_pixels: int | None) -> dict[int, Image.Image]:
     found: dict[int, Image.Image] = {}
     for tick, image in frames:
         if not keep:
             found.clear()
-        found[tick] = image
+        found[tick] = shrunk(image, most_pixels)
     return found
+
+
+def shrunk(image: Image.Image, most_pixels: int | None) -> Image.Image:
+    """Return a frame of at most `most_pixels`, in the size and with the filter of the host's `_preprocess_image`."""
+    pixels = image.width * image.height
+    if most_pixels is None or pixels <= most_pixels:
+        return image
+    factor = math.sqrt(most_pixels / pixels)
+    return image.resize((max(int(image.width * factor), 1), max(int(image.height * factor), 1)))
 
 
 def try_frames(source: str | bytes, index: VideoIndex, ticks: Sequence[int]) -> None:

@@ -5,6 +5,7 @@ The host's functions still resize, repeat an odd last frame and so on; they get 
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -75,7 +76,10 @@ def regularize_videos(host: Callable[..., Any], plugin: Any, videos: Sequence[An
     for video in videos:
         sampled, frames = None, list(video) if isinstance(video, list) else video  # the host lengthens an odd list
         if is_file(video):
-            sampled, frames = _seen("videos", video, lambda source: _sample_and_read(source, fps, maxlen))
+            most = limits.get("image_max_pixels")  # the host's name for it, also where frames are meant
+            sampled, frames = _seen(
+                "videos", video, partial(_sample_and_read, fps=fps, maxlen=maxlen, most_pixels=most)
+            )
         given.append(frames)
         plans.append(sampled)
     found = host(plugin, given, **limits)
@@ -112,9 +116,9 @@ def is_file(video: Any) -> bool:
     return isinstance(video, bytes) or (isinstance(video, str | os.PathLike) and os.path.isfile(video))
 
 
-def _sample_and_read(source: Any, fps: float, maxlen: int) -> tuple[Sampled, list[Any]]:
+def _sample_and_read(source: Any, fps: float, maxlen: int, most_pixels: int | None) -> tuple[Sampled, list[Any]]:
     sampled = frame_times(source, fps, maxlen)
-    return sampled, decode_frames(source, index_video(source), sampled.ticks)
+    return sampled, decode_frames(source, index_video(source), sampled.ticks, most_pixels=most_pixels)
 
 
 def _seen(kind: str, item: Any, read: Callable[[Any], Any]) -> Any:

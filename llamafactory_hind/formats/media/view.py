@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 
+PIXEL_KEYS = ("image_max_pixels", "image_min_pixels", "video_max_pixels", "video_min_pixels")
+
+
 @dataclass(frozen=True)
 class MediaView:
     """The keys of a run that decide what is seen of a medium; defaults are the host's.
@@ -49,16 +52,21 @@ class MediaView:
             if kind == "images"
             else (self.video_max_pixels, self.video_min_pixels)
         )
-        size = (width, height)
-        if most is not None and width * height > most:
-            size = _scaled(size, most)
-        if size[0] * size[1] < least:
-            size = _scaled(size, least)
+        size = limited((width, height), most, least)
         if not all(size):
             raise ValueError(
                 f"it has {width} x {height} pixels, and resizing it to at most {most} in all leaves nothing of one side"
             )
         return size
+
+
+def limited(size: tuple[int, int], most: int | None, least: int) -> tuple[int, int]:
+    """Return (width, height) with at most and at least so many pixels, rounded as the host does; a side may become 0."""
+    if most is not None and size[0] * size[1] > most:
+        size = _scaled(size, most)
+    if size[0] * size[1] < least:
+        size = _scaled(size, least)
+    return size
 
 
 def _scaled(size: tuple[int, int], pixels: int) -> tuple[int, int]:

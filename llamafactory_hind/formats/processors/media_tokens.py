@@ -6,6 +6,7 @@ from typing import Any
 from llamafactory.data.template import Template
 from transformers import PreTrainedTokenizer
 
+from ...regions.inline import has_inline
 from ..media.fields import count_placeholders
 
 
@@ -71,6 +72,8 @@ def _derive_text(text: str, known: str, expanded: str) -> str | None:
     differing = (place for place, (one, other) in enumerate(zip(text, known, strict=False)) if one != other)
     head = next(differing, min(len(text), len(known)))
     tail, known_tail = text[head:], known[head:]
+    if has_inline(tail):  # a region-aware plugin writes boxes in the model's terms
+        return None
     if any(count_placeholders(tail).values()) or count_placeholders(known[:head]) != count_placeholders(known):
         return None
     if not expanded.endswith(known_tail):

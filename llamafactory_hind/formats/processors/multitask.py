@@ -45,7 +45,7 @@ class MultitaskProcessor(SupervisedDatasetProcessor):
         """
         model_inputs: dict[str, list[Any]] = defaultdict(list)
         names = list(examples)
-        controls = ControlTokens.of(self.tokenizer, self.template.mm_plugin)
+        controls = ControlTokens.of(self.tokenizer, self.template)
         for index, values in enumerate(zip(*(examples[name] for name in names), strict=True)):
             example = dict(zip(names, values, strict=True))
             if not any(map(is_whole, tasks_of(example))):

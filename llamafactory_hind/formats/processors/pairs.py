@@ -70,7 +70,7 @@ class PairProcessor(DatasetProcessor):
         """
         model_inputs: dict[str, list[Any]] = defaultdict(list)
         names = list(examples)
-        controls = ControlTokens.of(self.tokenizer, self.template.mm_plugin)
+        controls = ControlTokens.of(self.tokenizer, self.template)
         for index, values in enumerate(zip(*(examples[name] for name in names), strict=True)):
             example = dict(zip(names, values, strict=True))
             if len(example["_prompt"]) % 2 != 1 or len(example["_response"]) < 2:

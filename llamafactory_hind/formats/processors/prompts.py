@@ -46,7 +46,7 @@ class PromptProcessor(DatasetProcessor):
         """
         model_inputs: dict[str, list[Any]] = defaultdict(list)
         names = list(examples)
-        controls = ControlTokens.of(self.tokenizer, self.template.mm_plugin)
+        controls = ControlTokens.of(self.tokenizer, self.template)
         for index, values in enumerate(zip(*(examples[name] for name in names), strict=True)):
             example = dict(zip(names, values, strict=True))
             if len(example["_prompt"]) % 2 != 1:

@@ -102,6 +102,8 @@ def gold_boxes(record: RegionRow) -> dict[str, Any]:
 def record_problems(fields: Mapping[str, Any]) -> Iterator[RowProblem]:
     """Yield what is wrong with the regions of a row and with its mentions; whether a box lies in its picture is `box_problems`."""
     regions = fields.get("regions")
+    yield from _object_problems("messages", fields.get("messages"), "content", "role")
+    yield from _object_problems("external", fields.get("external"), "text", "source")
     yield from _region_problems(regions, len(as_list(fields.get("images"))))
     if regions is not None and not isinstance(regions, list):
         return  # no mention can be right
@@ -118,6 +120,22 @@ def record_problems(fields: Mapping[str, Any]) -> Iterator[RowProblem]:
     critic = fields.get("critic")
     if critic is not None and not are_numbers([critic], 1):
         yield RowProblem("critic", show(critic), "a finite number, the score of a critic", "write a number or null")
+
+
+def _object_problems(field: str, value: Any, text: str, other: str) -> Iterator[RowProblem]:
+    """Yield what is wrong with the shape of turns or actions; what is in them is for the rules of `rollout`."""
+    if is_missing(value):
+        return
+    form = f'{{"{other}", "{text}"}}'
+    if not isinstance(value, list):
+        yield RowProblem(field, show(value), f"a list of {form}", "write a list, or null")
+        return
+    for index, entry in enumerate(value):
+        if not isinstance(entry, Mapping):
+            yield RowProblem(f"{field}[{index}]", show(entry), form, "write an object")
+        elif is_missing(entry.get(text)) or (field == "external" and not isinstance(entry[text], str)):
+            remedy = "write it as text, or drop the entry"
+            yield RowProblem(f"{field}[{index}].{text}", show(entry.get(text)), "non-empty text", remedy)
 
 
 def _texts(fields: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -14,6 +14,8 @@ from ...config.problem import RowProblem
 from ..media.fields import MEDIA_FIELDS, PLACEHOLDERS
 
 
+# The parts of the host's template that write turns; what a family writes in them between turns, its tokenizer need not call special.
+TURN_FORMATS = ("format_prefix", "format_system", "format_user", "format_assistant", "format_observation")
 MEDIA_TOKENS = ("image_token", "video_token", "audio_token", "vision_bos_token", "vision_eos_token")
 # Never tokenised as they are: names, paths, and actions of other models, which are refused and counted one by one.
 ELSEWHERE = frozenset(("id", "external", *MEDIA_FIELDS))
@@ -31,18 +33,21 @@ class ControlTokens:
     tokens: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, tokenizer: Any, plugin: Any = None) -> "ControlTokens":
-        """Read the special tokens of a tokenizer, and those that stand for media in its template.
+    def of(cls, tokenizer: Any, template: Any = None) -> "ControlTokens":
+        """Read the special tokens of a tokenizer, and those that stand for media or write turns in its template.
 
         Args:
             tokenizer: of transformers; one that splits special tokens has none.
-            plugin: the host's `mm_plugin` of the template.
+            template: the host's.
         """
         if tokenizer is None or getattr(tokenizer, "split_special_tokens", False):
             return cls()
         added = getattr(tokenizer, "added_tokens_decoder", {}).values()
-        found = {str(token) for token in added if getattr(token, "special", False)}
+        found = {
+            str(token) for token in added if getattr(token, "special", False) or _writes_turns(str(token), template)
+        }
         found |= set(map(str, tokenizer.all_special_tokens))
+        plugin = getattr(template, "mm_plugin", None)
         media = {str(token) for name in MEDIA_TOKENS if (token := getattr(plugin, name, None))}
         vocabulary = tokenizer.get_vocab() if media else {}
         found |= {token for token in media if token in vocabulary}
@@ -83,6 +88,19 @@ class ControlTokens:
             if token and token not in seen:
                 yield control_problem("prompt", token)
                 return
+
+
+def _writes_turns(token: str, template: Any) -> bool:
+    """Say whether a token in brackets is among what a template writes around turns; thoughts and calls are a model's own."""
+    if not (token[:1] in "<[{" and token[-1:] in ">]}"):
+        return False
+    own = [*(getattr(template, "thought_words", None) or ()), *(getattr(template, "tool_call_words", None) or ())]
+    if any(token in word for word in own):
+        return False
+    formats = [getattr(template, name, None) for name in TURN_FORMATS]
+    slots = [slot for one in formats for slot in getattr(one, "slots", ())]
+    texts = [slot.get("token", "") if isinstance(slot, Mapping) else slot for slot in slots]
+    return any(isinstance(text, str) and token in text for text in texts)
 
 
 NO_CONTROLS = ControlTokens()

@@ -1,45 +1,43 @@
 """Reading released files: every entry is checked, and one error names all that is wrong with file, entry and field."""
 
-import json
+import marshal
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...config.problem import listed, show
+from ...config.problem import show
+from .faults import ImportRefused, current, refuse
+from .released import KINDS, Released, Unreadable, of_another_form, read_whole
 
 
-KINDS: dict[Any, str] = {str: "text", int: "a whole number", bool: "true or false", list: "a list", dict: "an object"}
+__all__ = ["Entry", "ImportRefused", "Reader", "most_common", "read_json"]
 
 
-class ImportRefused(ValueError):
-    """A released file is not as it was released; nothing was written."""
-
-    def __init__(self, title: str, problems: Sequence[str], remedy: str) -> None:
-        """Build the message.
-
-        Args:
-            title: what is wrong, in one sentence.
-            problems: one line each, with file, entry and field.
-            remedy: what to do.
-        """
-        super().__init__(f"{title}{listed(problems)}\n{remedy} Nothing was written.")
-
-
-@dataclass(frozen=True)
 class Entry:
     """One question of a released file as a row.
 
-    Attributes:
-        place: file and entry, for errors.
-        row: the row, without `images`.
-        images: where its picture may lie below the folder of images, the likeliest place first.
+    Its row is kept as bytes: as Python objects the rows of a large release would take four times as much memory.
     """
 
-    place: str
-    row: dict[str, Any]
-    images: tuple[str, ...]
+    __slots__ = ("_packed", "images", "place")
+
+    def __init__(self, place: str, row: Mapping[str, Any], images: tuple[str, ...]) -> None:
+        """Keep a row.
+
+        Args:
+            place: file and entry, for errors.
+            row: the row, without `images`, of values that JSON has.
+            images: where its picture may lie below the folder of images, the likeliest place first.
+        """
+        self.place, self.images = place, images
+        self._packed = marshal.dumps(dict(row))
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """The row, made anew each time: to change it, make another entry."""
+        row: dict[str, Any] = marshal.loads(self._packed)
+        return row
 
 
 class Reader:
@@ -51,6 +49,9 @@ class Reader:
 
     def take(self, record: Any, field: str, kind: type, place: str, *, default: Any = None) -> Any:
         """Return a field of the given type; where it is not, note the problem and return the default."""
+        if isinstance(record, Unreadable):
+            self._note_unreadable(record, place)
+            return default
         value = record.get(field) if isinstance(record, Mapping) else None
         if isinstance(value, kind) and not (kind is int and isinstance(value, bool)) and value not in ("", []):
             return value
@@ -68,6 +69,11 @@ class Reader:
                 self.problems.append(f"{place}, field `{field}[{index}]`: got {show(text)}, expected non-empty text")
         return [text for text in texts if isinstance(text, str)]
 
+    def _note_unreadable(self, record: Unreadable, place: str) -> None:
+        problem = record.noted_at(place)
+        if problem not in self.problems[-1:]:
+            self.problems.append(problem)
+
     def refuse_twins(self, keys: Sequence[tuple[Any, str]], field: str) -> None:
         """Note every (key, place) whose key has occurred before."""
         first: dict[Any, str] = {}
@@ -77,40 +83,36 @@ class Reader:
             first.setdefault(key, place)
 
     def finish(self) -> None:
-        """Stop if anything was wrong.
+        """Stop if anything was wrong, unless the command leaves out what is wrong.
 
         Raises:
             ImportRefused: with every problem noted.
         """
-        if self.problems:
-            title = f"{len(self.problems)} problem{'s' if len(self.problems) > 1 else ''} in the released files."
-            raise ImportRefused(title, self.problems, "Download them again, or correct the entries.")
+        faults, problems = current(), self.problems
+        if faults is not None and faults.skip:
+            faults.problems += problems
+            self.problems = []
+        elif problems:
+            refuse(problems)
 
 
 def read_json(path: Path, kind: type) -> Any:
     """Return the content of a JSON file whose top level has the given type.
 
+    Args:
+        path: of the file; text may be gzip.
+        kind: `dict` is read as a whole. `list` becomes its entries one after the other from disk, each time it is iterated;
+            JSON lines are such a list.
+
     Raises:
         ImportRefused: the file is missing, unreadable or of another type.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_object)
-    except (OSError, ValueError) as error:
-        raise ImportRefused("A file cannot be read.", [f"{path}: {error}"], "Correct the path or the file.") from None
+    if kind is list:
+        return Released(path)
+    content = read_whole(path)
     if not isinstance(content, kind):
-        problem = f"{path}: got {show(content)}, expected {KINDS[kind]} at the top level"
-        raise ImportRefused("A file does not have the released form.", [problem], "Give the released file.")
+        raise of_another_form(path, content, kind)
     return content
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return an object; Python alone would keep the last of two equal keys, without a word."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"an object has the key {twice!r} twice")
-    return found
 
 
 def most_common(answers: Sequence[str]) -> str:

@@ -1,6 +1,7 @@
 """COCO pictures: how the releases of 2014 and 2017 name them, and which of them are there."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,30 @@ def names_2017(split: str, image_id: int) -> tuple[str, str]:
     return f"{split}2017/{name}", name
 
 
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """An entry whose medium is there.
+
+    Attributes:
+        entry: of a released file.
+        field: `images` or `videos`.
+        name: of the medium, relative to its folder.
+    """
+
+    entry: Entry
+    field: str
+    name: str
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """The row with its medium, made anew each time."""
+        return {"id": self.entry.row["id"], self.field: [self.name]} | self.entry.row
+
+
 def place_images(
     entries: Sequence[Entry], folder: Path, *, skip_missing: bool, field: str = "images"
-) -> tuple[list[tuple[Entry, dict[str, Any]]], int]:
-    """Return (entry, row with its medium) for every entry whose medium is there, and the number of those left out.
+) -> tuple[list[Placed], int]:
+    """Return every entry whose medium is there, and the number of those left out.
 
     Args:
         entries: in order.
@@ -42,8 +63,7 @@ def place_images(
         if name is None:
             missing.append(f"{entry.place}: {folder / entry.images[0]}")
         else:
-            row_id = {"id": entry.row["id"], field: [name]}
-            placed.append((entry, row_id | entry.row))
+            placed.append(Placed(entry, field, name))
     if missing and (not skip_missing or not placed):
         flag = "--skip-missing-images" if field == "images" else "--missing skip"
         also = ", ".join(f"`{name}`" for name in entries[0].images)

@@ -48,6 +48,11 @@ class Gate:
         self.correctness = names[0] if reward == TOTAL else reward
         self.least = RIGHT if reward == TOTAL or math.isinf(threshold) else threshold
 
+    def record(self) -> dict[str, Any]:
+        """Return the rule for readers of completions; a threshold that JSON cannot write is a text."""
+        threshold = self.threshold if math.isfinite(self.threshold) else str(self.threshold)
+        return {"reward": self.reward, "threshold": threshold, "rule": f"{self.reward} >= {threshold}"}
+
     def right(self, scores: Scores) -> torch.Tensor:
         """Return which completions are right, (N, G) bool: what exploration looks for."""
         return scores.each[self.correctness] >= self.least

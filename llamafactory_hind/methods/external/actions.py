@@ -111,6 +111,7 @@ class ActionReader:
             texts=[*rollout.texts, *(action.text for action in actions)],
             finish_reasons=[*rollout.finish_reasons, *(FinishReason.STOP for _ in actions)],
             sources=[*rollout.sources, *(action.source for action in actions)],
+            sampling_logps=rollout.longer_logps(len(actions)),
         )
         logprobs = [*(0.0 for _ in rollout.texts), *(action.logprob or 0.0 for action in actions)]
         return Candidates(joined, logprobs, refused)

@@ -37,7 +37,15 @@ class ExternalRatio:
 
     def component(self, weight: float = 1.0) -> Component:
         """Return the part of the loss."""
-        return Component("policy", weight, self.surrogate, self.reduction, mask=self.mask, metrics=self.ratio_metrics)
+        return Component(
+            "policy",
+            weight,
+            self.surrogate,
+            self.reduction,
+            mask=self.mask,
+            corrected=True,
+            metrics=self.ratio_metrics,
+        )
 
     def surrogate(
         self, logps: torch.Tensor, old_logps: torch.Tensor, ref_logps: Any, batch: RolloutBatch

@@ -96,6 +96,7 @@ def _of_places(rollout: Rollout, places: Sequence[int]) -> Rollout:
         texts=[rollout.texts[place] for place in places],
         finish_reasons=[rollout.finish_reasons[place] for place in places],
         sources=[rollout.sources[place] for place in places],
+        sampling_logps=None if rollout.sampling_logps is None else [rollout.sampling_logps[place] for place in places],
     )
 
 

@@ -46,6 +46,7 @@ class HintSearch:
         fruitful: something was accepted with it.
         attempts: so many times the policy has written with a hint.
         counts: `hint_failed`, `written`, `tokens` and reasons of refusals.
+        trials: every hint and its fate, in their order, for the completion log.
     """
 
     place: int
@@ -57,6 +58,11 @@ class HintSearch:
     attempts: int = 0
     accepted: list[HintedCompletion] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
+    trials: list[dict[str, Any]] = field(default_factory=list)
+
+    def note(self, attempt: int, hint: str | None, fate: str, **counts: int) -> None:
+        """Keep a hint (None where the teacher gave no text) and what became of it: `accepted`, `rejected: …`, `failed: …`."""
+        self.trials.append({"attempt": attempt, "hint": hint, "fate": fate, **counts})
 
     @property
     def done(self) -> bool:
@@ -73,12 +79,14 @@ class Exploration:
         scores: of all of them, with `extra["hint"]`; those that were given where nothing was found.
         hints: the latest hint of each prompt; None where there was none.
         metrics: name -> (N,), NaN where a prompt was not explored.
+        trials: of each prompt, see `HintSearch`; empty where it was not explored.
     """
 
     candidates: list[Candidates]
     scores: Scores
     hints: list[str | None]
     metrics: dict[str, torch.Tensor]
+    trials: list[list[dict[str, Any]]]
 
 
 def hinted_rollout(rollout: Rollout, completions: Sequence[Completion]) -> Rollout:
@@ -89,6 +97,7 @@ def hinted_rollout(rollout: Rollout, completions: Sequence[Completion]) -> Rollo
         texts=[completion.text for completion in completions],
         finish_reasons=[completion.finish_reason for completion in completions],
         sources=[HINTED] * len(completions),
+        sampling_logps=None,
     )
 
 
@@ -102,7 +111,8 @@ def merge_candidates(
     candidates = [_join(*each) for each in zip(rollouts, accepted, strict=True)]
     if any(accepted):
         scores = _join_scores(rollouts, scores, accepted)
-    return Exploration(candidates, scores, hints, _metrics(triggered, by_place))
+    trials = [by_place[place].trials if place in by_place else [] for place in range(len(rollouts))]
+    return Exploration(candidates, scores, hints, _metrics(triggered, by_place), trials)
 
 
 def _join(rollout: Rollout, accepted: Sequence[HintedCompletion]) -> Candidates:
@@ -114,6 +124,7 @@ def _join(rollout: Rollout, accepted: Sequence[HintedCompletion]) -> Candidates:
         texts=[*rollout.texts, *hinted.texts],
         finish_reasons=[*rollout.finish_reasons, *hinted.finish_reasons],
         sources=[*rollout.sources, *hinted.sources],
+        sampling_logps=rollout.longer_logps(len(accepted)),
     )
     logprobs = [*(0.0 for _ in rollout.texts), *(found.completion.logprob or 0.0 for found in accepted)]
     return Candidates(joined, logprobs)

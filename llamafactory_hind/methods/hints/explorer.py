@@ -5,9 +5,10 @@ decisions are made per prompt, and all prompts of a step go through an attempt t
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -24,7 +25,7 @@ from ...trainers.rollouts.records import Rollout, Scores
 from ...trainers.rollouts.scoring import GroupScorer
 from ...trainers.rollouts.writing import RolloutOptions
 from ..conversation import media_of
-from .candidates import Exploration, HintedCompletion, HintSearch, hinted_rollout, merge_candidates
+from .candidates import REFUSALS, Exploration, HintedCompletion, HintSearch, hinted_rollout, merge_candidates
 from .options import HintOptions
 from .prompts import hinted_prompt_of, own_hint
 
@@ -120,16 +121,17 @@ class HintExplorer:
                 search.hint = own
             elif search.hint is None or (not search.fruitful and self.hints.teacher_sampling.temperature):
                 asking.append(search)
-        for search, hint in zip(asking, self._ask([search.rollout for search in asking], attempt), strict=True):
-            if hint is None:
+        for search, told in zip(asking, self._ask([search.rollout for search in asking], attempt), strict=True):
+            if told.hint is None:
                 search.counts["hint_failed"] += 1
+                search.note(attempt, told.text, f"failed: {told.why}")
             else:
-                search.hint, search.prompt, search.fruitful = hint, None, False
+                search.hint, search.prompt, search.fruitful = told.hint, None, False
 
-    def _ask(self, rollouts: Sequence[Rollout], attempt: int) -> list[str | None]:
-        """Return a teacher's hint for each prompt; None where it failed. Random numbers follow from row and attempt alone."""
+    def _ask(self, rollouts: Sequence[Rollout], attempt: int) -> list["Told"]:
+        """Return what a teacher told for each prompt. Random numbers follow from row and attempt alone."""
         if self.teachers is None or not rollouts:
-            return [None] * len(rollouts)
+            return [Told(None, None, "there is no teacher") for _ in rollouts]
         requests = [
             Request(
                 self.hints.prompts.for_teacher(rollout.feature),
@@ -140,9 +142,9 @@ class HintExplorer:
         ]
         columns = [rollout.columns for rollout in rollouts]
         written = self.teachers.write(requests, columns, self.hints.teacher_sampling, cache=self.cache)
-        hints = [self._read_hint(completions) for completions in written]
-        self._watch(len(hints), hints.count(None))
-        return hints
+        told = [self._read_hint(completions) for completions in written]
+        self._watch(len(told), sum(one.hint is None for one in told))
+        return told
 
     def _watch(self, asked: int, failed: int) -> None:
         """Say once that most hints fail, where that is so: the run then hardly explores."""
@@ -154,12 +156,14 @@ class HintExplorer:
                 f"{self.hints.teacher_sampling.max_new_tokens} tokens, or wrote no <hint> tags (`hint_tags: false` takes its whole text)."
             )
 
-    def _read_hint(self, completions: list[Completion] | None) -> str | None:
+    def _read_hint(self, completions: list[Completion] | None) -> "Told":
         if not completions:
-            return None
-        cut = completions[0].finish_reason == FinishReason.LENGTH
-        hint = parse_hint(completions[0].text, tags=self.hints.tags, cut=cut)
-        return hint if hint is not None and self._is_plain(hint) else None
+            return Told(None, None, "no answer")
+        text, cut = completions[0].text, completions[0].finish_reason == FinishReason.LENGTH
+        hint = parse_hint(text, tags=self.hints.tags, cut=cut)
+        if hint is None:
+            return Told(text, None, "cut" if cut else "no hint in it")
+        return Told(text, hint) if self._is_plain(hint) else Told(text, None, "special token")
 
     def _is_plain(self, hint: str) -> bool:
         """Say whether a hint is text: a placeholder, or a token that ends a turn, would break the student's prompt."""
@@ -177,6 +181,7 @@ class HintExplorer:
         with self.precision():
             written = self.engine.generate_prompts(prompts, keys, self.sampling)
         passing = []
+        before = [(len(search.accepted), Counter(search.counts)) for search in searches]
         for search, completions in zip(searches, written, strict=True):
             search.attempts += 1
             search.counts["written"] += len(completions)
@@ -185,6 +190,8 @@ class HintExplorer:
             search.counts.update(reason for reason in reasons if reason)
             passing.append([found for found, reason in zip(completions, reasons, strict=True) if not reason])
         self._accept([pair for pair in zip(searches, passing, strict=True) if pair[1]])
+        for search, (accepted, counts) in zip(searches, before, strict=True):
+            _note_attempt(search, attempt, len(search.accepted) - accepted, search.counts - counts)
 
     def _why_not(self, completion: Completion) -> str | None:
         """Return why a completion is refused whatever its reward."""
@@ -229,6 +236,28 @@ class HintExplorer:
             replace(each, completion=replace(each.completion, logprob=logp))
             for each, logp in zip(taken, logps, strict=True)
         ]
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a teacher told.
+
+    Attributes:
+        text: as it was written; None where there was no answer.
+        hint: in it; None where it failed.
+        why: it failed.
+    """
+
+    text: str | None
+    hint: str | None
+    why: str = ""
+
+
+def _note_attempt(search: HintSearch, attempt: int, accepted: int, counts: Counter[str]) -> None:
+    """Keep what became of a hint: how many completions were accepted, and why the others were not."""
+    refused = {reason: counts[reason] for reason in REFUSALS if counts[reason]}
+    fate = "accepted" if accepted else f"rejected: {', '.join(refused) or 'nothing was needed'}"
+    search.note(attempt, search.hint, fate, accepted=accepted, **refused)
 
 
 def all_zero(scores: Scores) -> torch.Tensor:

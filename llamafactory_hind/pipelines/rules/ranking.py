@@ -13,12 +13,15 @@ def scores_of(result: Mapping[str, Sequence[float]], choices: Sequence[str], nor
 
     Args:
         result: `logprobs` (sums) and `tokens` of each choice; `prior`, its log-likelihood without picture and question, for `pmi`.
+            Or `scores`, which are no likelihoods and stay as they are.
         choices: texts.
         norm: `token` (mean a token), `sum`, `char` (sum over characters of the text), `pmi` (sum - prior).
 
     Raises:
         ValueError: `pmi` without `prior`.
     """
+    if "scores" in result:
+        return list(result["scores"])
     sums = result["logprobs"]
     if norm == "token":
         return [value / count for value, count in zip(sums, result["tokens"], strict=True)]

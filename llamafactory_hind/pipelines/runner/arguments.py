@@ -185,7 +185,14 @@ class SynthArguments:
         from ...engines.server.parameters import VIDEO_FPS, VIDEO_MAX_FRAMES
 
         server = {"video_fps": VIDEO_FPS, "video_maxlen": VIDEO_MAX_FRAMES, **self.host_settings}
-        return replace(MediaView.of(server, as_host=as_host), image_max_pixels=server.get("image_max_pixels"))
+        most = server.get("image_max_pixels")
+        return replace(
+            MediaView.of(server, as_host=as_host),
+            image_max_pixels=most,
+            image_min_pixels=server.get("image_min_pixels") or 0,
+            video_max_pixels=server.get("video_max_pixels") or most,
+            video_min_pixels=server.get("video_min_pixels") or 0,
+        )
 
     @property
     def writer(self) -> tuple[str, tuple[str, ...]]:

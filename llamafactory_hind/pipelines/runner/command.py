@@ -9,6 +9,7 @@ from ...config.command import join_lists
 from ...config.problem import ConfigError, Problem
 from ...config.types import describe, fits, nearest
 from ...engines.server.api_key import SHOWN_NAME, ApiKey
+from ...formats.media.view import PIXEL_KEYS
 from .. import get_pipeline, pipeline_names
 from .arguments import SynthArguments
 from .pipeline import Pipeline
@@ -17,7 +18,7 @@ from .prompting import prompt_problems
 
 # Of the host's keys, those that say what of a picture or a clip is sent to a server.
 SERVER_MEDIA_KEYS: dict[str, tuple[Any, float]] = {
-    "image_max_pixels": (int, 1),
+    **dict.fromkeys(PIXEL_KEYS, (int, 1)),
     "video_fps": (float, 0.001),
     "video_maxlen": (int, 1),
     "media_as_host": (bool, False),
@@ -160,7 +161,7 @@ def help_text() -> str:
         ]
     lines += [
         "",
-        "Keys of the host's model and template (infer_dtype, ...) may be given with `engine: hf`, image_max_pixels, video_fps, "
-        "video_maxlen and media_as_host with both.",
+        "Keys of the host's model and template (infer_dtype, ...) may be given with `engine: hf`, those of "
+        f"media ({', '.join(SERVER_MEDIA_KEYS)}) with both.",
     ]
     return "\n".join(lines)

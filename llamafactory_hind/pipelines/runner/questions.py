@@ -34,7 +34,7 @@ class Asked:
     showing: Showing
 
 
-def asked_of(row: Row, arguments: Any, *, listed: bool, rationales: bool = False) -> Asked:
+def asked_of(row: Row, arguments: Any, *, listed: bool, rationales: bool = False, matched: bool = False) -> Asked:
     """Return the question of a `region` or `hindsight` row.
 
     Args:
@@ -42,6 +42,7 @@ def asked_of(row: Row, arguments: Any, *, listed: bool, rationales: bool = False
         arguments: with `region_style`.
         listed: the prompt lists the choices by letter.
         rationales: choices are VCR's `rationale_choices`, asked for behind the gold answer.
+        matched: the gold answer belongs to the choice, as in the text of `target: answer_rationale`, not to the prompt.
     """
     fields = dict(row.fields)
     if rationales:
@@ -52,7 +53,11 @@ def asked_of(row: Row, arguments: Any, *, listed: bool, rationales: bool = False
     bare = record if listed else read_row({name: value for name, value in fields.items() if name != "choices"})
     system, turns = turns_of(as_prompt(fields, bare, write=showing.write))
     if rationales:
-        turns[-1]["content"] += f"\nAnswer: {showing.write(_answer(row, record.answer))}\nRationale:"
+        answer = showing.write(_answer(row, record.answer))
+        if matched:
+            choices = tuple(f"{answer}\nRationale: {choice}" for choice in choices)
+        else:
+            turns[-1]["content"] += f"\nAnswer: {answer}\nRationale:"
     by_name = show_regions(record, RegionOptions(region_style="name"))
     return Asked(system, turns, choices, tuple(map(by_name.write, record.choices)), showing)
 

@@ -4,6 +4,7 @@ import csv
 from collections.abc import Iterator
 from typing import Any
 
+from . import files
 from .batches import RowBatch
 from .files import is_tab_separated, read_lines
 from .json_text import decode
@@ -11,7 +12,6 @@ from .problems import OnBad, Place, UnreadableRow, damaged, show
 
 
 ROWS_AT_ONCE = 1000
-LONGEST_CELL = 2**31 - 1
 
 
 class _Lines:
@@ -60,7 +60,7 @@ def _make_batch(file: str, rows: list[dict[str, Any]], places: list[tuple[int, i
 
 def _records(file: str) -> Iterator[tuple[int, list[str] | UnreadableRow]]:
     """Yield (first line, its cells or why it has none) of what is between line ends; blank lines are left out."""
-    csv.field_size_limit(max(csv.field_size_limit(), LONGEST_CELL))  # the module's own is 128 KiB
+    csv.field_size_limit(max(csv.field_size_limit(), files.LONGEST_ROW))  # the module's own is 128 KiB
     lines = _Lines(file)
     reader = csv.reader(iter(lines), delimiter="\t" if is_tab_separated(file) else ",", strict=True)
     while True:
@@ -86,6 +86,8 @@ def _read_names(file: str, first: tuple[int, list[str] | UnreadableRow] | None) 
     if isinstance(names, UnreadableRow):
         raise damaged(file, names.parts[1], expected, names.parts[3])
     twice = [name for index, name in enumerate(names) if name in names[:index]]
+    if nul := next((name for name in names if "\0" in name), None):
+        raise damaged(file, f"the column {show(nul)}", "names without the character U+0000", "rename it")
     if twice or "" in names:
         got = (
             f"the column {show(twice[0])} more than once" if twice else f"column {names.index('') + 1} without a name"

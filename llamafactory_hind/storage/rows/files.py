@@ -15,6 +15,7 @@ KINDS = {
     **{".csv": CSV, ".tsv": CSV, ".parquet": PARQUET, ".arrow": ARROW},
 }
 BLOCK_BYTES = 1 << 18  # values of a block should stay in the processor's cache
+LONGEST_ROW = 1 << 29  # [ours] bytes; a small gzip file may unpack to a line of any length
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 OTHER_ENCODINGS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 
@@ -96,8 +97,28 @@ def reading(file: str) -> Iterator[None]:
         ) from None
 
 
+def refuse_long(file: str, size: int, where: str) -> None:
+    """Stop at a row that is too long to be one.
+
+    Args:
+        file: its path.
+        size: bytes of the row so far.
+        where: it begins, for the error.
+
+    Raises:
+        RowsError: it is longer than `LONGEST_ROW`.
+    """
+    if size > LONGEST_ROW:
+        got = f"a row of more than {LONGEST_ROW >> 20} MiB, {where}"
+        raise damaged(file, got, "rows of at most that", "end the row, or keep large media in files of their own")
+
+
 def read_lines(file: str) -> Iterator[tuple[bytes, int]]:
-    r"""Yield (whole lines, their offset) in blocks; lines end at `\n` alone, and the last one's `\n` is cut off."""
+    r"""Yield (whole lines, their offset) in blocks; lines end at `\n` alone, and the last one's `\n` is cut off.
+
+    Raises:
+        RowsError: the file cannot be read, or a line is longer than `LONGEST_ROW`.
+    """
     pieces: list[bytes] = []
     offset: int | None = None
     for block, begin in read_blocks(file):
@@ -105,6 +126,7 @@ def read_lines(file: str) -> Iterator[tuple[bytes, int]]:
         cut = block.rfind(b"\n")
         if cut < 0:
             pieces.append(block)
+            refuse_long(file, begin + len(block) - offset, f"from byte {offset} on")
             continue
         yield b"".join([*pieces, block[:cut]]), offset
         pieces = [block[cut + 1 :]]

@@ -6,6 +6,8 @@ bits, both in silence, and takes no `NaN`. What it may have changed is found fro
 - every key and every text has two quotes, so that a dropped key leaves fewer quotes in what it would write again;
 - a whole number that it rounds has at least 19 digits in a row.
 
+A key with an escaped NUL, which no table can have as a name, is seen in the same way.
+
 Where either is seen, or it refuses, `json` reads the text again with checks of our own.
 """
 
@@ -22,6 +24,7 @@ from .collecting import paused_collection
 BEFORE_NUMBER = b" \t\r\n[,:-"
 NUMBERS_ALONE = bytes(32 if byte in BEFORE_NUMBER else 48 if 48 <= byte < 58 else 120 for byte in range(256))
 LONG_NUMBER = b" " + b"0" * 19  # -9223372036854775809 is the shortest that 64 bits do not hold
+NUL = b"u0000"  # an escaped one, which may be in a key
 SECRET = secrets.randbits(50)
 SEPARATOR = b",%d," % SECRET
 
@@ -73,6 +76,6 @@ def _load(entries: bytes) -> list[Any] | None:
 
 
 def _checked(rows: list[Any], source: bytes, quotes: int) -> list[dict[str, Any]] | None:
-    if set(map(type, rows)) != {dict} or not all(rows) or may_change_numbers(source):
+    if set(map(type, rows)) != {dict} or not all(rows) or may_change_numbers(source) or NUL in source:
         return None
     return rows if count_quotes(orjson.dumps(rows)) == quotes else None

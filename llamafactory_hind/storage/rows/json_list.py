@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from .batches import RowBatch
-from .files import read_blocks
+from .files import read_blocks, refuse_long
 from .json_fast import parse_entries
 from .json_text import WHITESPACE, Position, parse_row
 from .problems import OnBad, Place, RowsError, UnreadableRow, damaged
@@ -80,6 +80,7 @@ class ListReader:
                 if batch is not None:
                     yield batch
                 pieces, size = [left], len(left)
+                refuse_long(self._file, size, f"row {self._number + 1}")
                 wanted = 2 * size  # an entry longer than a block is not looked through again and again
         left, batch = self._advance(b"".join(pieces))
         if batch is not None:

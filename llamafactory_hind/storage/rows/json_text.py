@@ -63,6 +63,8 @@ def parse_carefully(text: bytes, start: Position, *, half_characters: bool = Fal
         raise UnreadableRow(None, "lists in lists", "at most some hundred levels", "make it flatter") from None
     for field, key in find_repeated_keys(value):
         raise UnreadableRow(field, f"the key {show(key)} more than once", "each key once", "keep one of them")
+    for field, key in find_nul_keys(value):
+        raise UnreadableRow(field, f"the key {show(key)}", "a key without the character U+0000", "rename it")
     for field, half in () if half_characters else _find_half_characters(value):
         expected = "whole characters (a surrogate comes in pairs)"
         raise UnreadableRow(field, ascii(half[:40]), expected, "write the character itself")
@@ -117,6 +119,14 @@ def find_repeated_keys(value: Any, field: str = "") -> Iterator[tuple[str, str]]
     for path, part in _walk(value, field):
         if isinstance(part, _Repeating):
             yield join(path, part.repeated), part.repeated
+
+
+def find_nul_keys(value: Any) -> Iterator[tuple[str, str]]:
+    """Yield (path, key) of the keys within `value` that no column of a table can have as a name."""
+    for path, part in _walk(value, ""):
+        for key in part if isinstance(part, dict) else ():
+            if "\0" in key:
+                yield ascii(join(path, key))[1:-1], key
 
 
 def _find_half_characters(value: Any) -> Iterator[tuple[str, str]]:

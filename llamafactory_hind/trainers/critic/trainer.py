@@ -1,36 +1,30 @@
 """A training loop over rated texts: `L = CE + w_qa MSE + w_r MSE`, the mean over the rows of an optimiser step."""
 
-import time
 from collections.abc import Callable, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ...engines.local.critic import Critic, CriticHeads, CriticOutput
+from ...engines.local.critic import Critic, CriticOutput
 from ...losses.critic import critic_loss
 from ...storage.atomic import write_json
-from ..host import HostTrainer, dropout_off
-from ..metrics import Averages, peak_memory_gib
+from ..headed import HeadedTrainer
+from ..host import dropout_off
 from ..sharding import refuse_sharding
 from .collator import TARGETS
 
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from llamafactory.hparams import FinetuningArguments
-    from torch.utils.data import Sampler
     from transformers import ProcessorMixin
     from transformers.trainer_utils import EvalLoopOutput
 
 # (scores of acceptance, labels) -> name -> number; and -> the lines of the table of thresholds
 Judge = Callable[[Sequence[float], Sequence[int]], tuple[dict[str, float], list[dict[str, Any]]]]
-BODY, HEADS = "body.", "heads."  # of the names of weights in `Critic`
 
 
-class CriticTrainer(HostTrainer):
+class CriticTrainer(HeadedTrainer):
     """`transformers.Trainer` over `CriticCollator` batches; the model is saved as the host saves it, its heads beside it.
 
     The loss of an optimiser step is the mean over all its rows, whatever the split into micro-batches and processes.
@@ -59,17 +53,8 @@ class CriticTrainer(HostTrainer):
         refuse_sharding(self.accelerator, "critic")
         self.finetuning_args = finetuning_args
         self.judge = judge
-        self.model_accepts_loss_kwargs = True  # the rows of a step are counted by _get_num_items_in_batch
-        self._averages = Averages()
         self._evaluated: list[torch.Tensor] = []
-        self._tokens = 0
-        self._clock = time.perf_counter()
         self.processor = processor
-
-    def _get_train_sampler(self, *args: Any, **kwargs: Any) -> "Sampler | None":
-        if self.finetuning_args.disable_shuffling:
-            return torch.utils.data.SequentialSampler(self.train_dataset)
-        return super()._get_train_sampler(*args, **kwargs)
 
     def _get_num_items_in_batch(self, batch_samples: Sequence[Any], device: torch.device) -> torch.Tensor:
         """Count the rows of one optimiser step, over micro-batches and processes."""
@@ -112,17 +97,6 @@ class CriticTrainer(HostTrainer):
         loss = losses.sum() * share / rows
         return (loss, {}) if return_outputs else loss
 
-    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
-        """Add accuracy, squared errors, tokens a second and peak memory since the last line to what the Trainer logs."""
-        if "loss" in logs:
-            logs.update(self._averages.take(self.accelerator))
-            seconds = max(time.perf_counter() - self._clock, 1e-9)
-            tokens = torch.tensor(float(self._tokens), device=self.args.device)
-            logs["tokens_per_second"] = self.accelerator.reduce(tokens, "sum").item() / seconds
-            logs["peak_memory_gib"] = peak_memory_gib()
-            self._tokens, self._clock = 0, time.perf_counter()
-        super().log(logs, *args, **kwargs)
-
     def evaluation_loop(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> "EvalLoopOutput":
         """Evaluate over all rows, and write the table of thresholds beside the model: `<prefix>_thresholds.json`."""
         self._evaluated.clear()
@@ -151,37 +125,3 @@ class CriticTrainer(HostTrainer):
         values = torch.stack([losses, accepts, inputs["accepted"], *errors], 1).double()  # (N, 5)
         self._evaluated.append(self.accelerator.gather_for_metrics(values).cpu())
         return losses.mean().detach(), None, None
-
-    @contextmanager
-    def as_body(self) -> "Iterator[Critic]":
-        """Let the Trainer, or the host, see the model alone, as if there were no heads."""
-        critic = self.model
-        self.model = critic.body
-        try:
-            yield critic
-        finally:
-            self.model = critic
-
-    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        state = self.model.state_dict() if state_dict is None else state_dict
-        body, heads = (
-            {name.removeprefix(part): value for name, value in state.items() if name.startswith(part)}
-            for part in (BODY, HEADS)
-        )
-        with self.as_body() as critic:
-            super()._save(output_dir, state_dict=body)
-        critic.heads.save(output_dir or self.args.output_dir, state=heads)
-
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        with self.as_body() as critic:
-            super()._load_from_checkpoint(resume_from_checkpoint, model=critic.body)
-        self._load_heads(critic, resume_from_checkpoint)
-
-    def _load_best_model(self) -> None:
-        with self.as_body() as critic:
-            super()._load_best_model()
-        self._load_heads(critic, str(self.state.best_model_checkpoint))
-
-    @staticmethod
-    def _load_heads(critic: Critic, folder: str) -> None:
-        critic.heads.load_state_dict(CriticHeads.load(folder).state_dict())

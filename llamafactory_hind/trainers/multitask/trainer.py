@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ...engines.local.sharded import whole
 from ..host import HostTrainer
 from ..metrics import Averages, peak_memory_gib
 from ..sharding import refuse_sharding
@@ -127,7 +128,7 @@ class MultitaskTrainer(HostTrainer):
         output = super().evaluation_loop(dataloader, *args, metric_key_prefix=metric_key_prefix, **kwargs)
         found = self._evaluation_losses()
         if self.answers is not None:
-            with self.precision():
+            with self.precision(), whole(self.model):
                 found |= self.answers.check(self, dataloader.dataset, name=metric_key_prefix)
         output.metrics.update({f"{metric_key_prefix}_{name}": value for name, value in found.items()})
         return output

@@ -84,12 +84,12 @@ class ReferenceCache:
         write_text(self.path, "\n".join(lines) + "\n")
 
     def _read(self) -> Iterator[tuple[str, float, float]]:
-        header, *lines = self.path.read_text(encoding="utf-8").splitlines() or [""]
+        header, *lines = self.path.read_text(encoding="utf-8", errors="replace").splitlines() or [""]
         try:
             found = json.loads(header)
         except json.JSONDecodeError:
             found = {}
-        if header and not (isinstance(found, dict) and "format" in found):
+        if header and not (isinstance(found, dict) and {"format", "made_from"} <= found.keys()):
             remedy = "It holds something else, which a cache would take the place of; give another file."
             raise ConfigError(
                 [Problem("ref_logps_cache", str(self.path), "a cache of this package, or no file", remedy)]

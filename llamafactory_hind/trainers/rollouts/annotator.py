@@ -21,12 +21,14 @@ class Annotator(Protocol):
         components: of the loss.
         resampling: finds other prompts in the place of those that teach nothing; None keeps every prompt.
         objective: numbers a token that need the policy's hidden states; None where there are none.
+        record: what a reader of the completions must know of the method, such as the rule of a `gate`.
         kl_in_reward: weight of the KL that is taken off the rewards before `annotate`, which then gets the scores; 0 is off.
     """
 
     components: "Sequence[Component]"
     objective: "TokenObjective | None" = None
     resampling: "DynamicSampling | None" = None
+    record: Mapping[str, Any] = {}
     kl_in_reward: float = 0.0
 
     def at(self, share: float) -> None:

@@ -8,7 +8,7 @@ import torch
 
 from ...engines.interface import Prompt, Request
 from ...formats.media.fields import MEDIA_FIELDS
-from .records import POLICY, Annotation
+from .records import POLICY, Annotation, Rollout
 
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ class RolloutBatch:
         sources: R names.
         old_logps: (R, S) of the policy that wrote them; None until the first pass over this batch.
         ref_logps: (R, S) of the reference, where a component needs it.
+        sampling_logps: (R, S) of the program that wrote them, NaN where that is another model; None where the policy in this
+            process has written.
         normalisers: name of a component -> what its sum is divided by, over the whole optimiser step.
         token_streams: name -> (R, S) of a token objective, 0 where no token is; there while the components compute.
     """
@@ -42,6 +44,7 @@ class RolloutBatch:
     sources: list[str]
     old_logps: torch.Tensor | None = None
     ref_logps: torch.Tensor | None = None
+    sampling_logps: torch.Tensor | None = None
     normalisers: dict[str, float] = field(default_factory=dict)
     token_streams: dict[str, torch.Tensor] = field(default_factory=dict)
 
@@ -82,6 +85,7 @@ class RolloutBatch:
             self.advantages[rows],
             {name: values[rows] for name, values in self.streams.items()},
             [self.sources[row] for row in rows.tolist()],
+            sampling_logps=None if self.sampling_logps is None else self.sampling_logps[rows, :width],
         )
 
 
@@ -109,7 +113,21 @@ def batch_of(annotation: Annotation, *, device: torch.device) -> RolloutBatch:
         advantages=_narrow(annotation.advantages[there]).to(device),
         streams={name: _narrow(values[there]).to(device) for name, values in annotation.streams.items()},
         sources=[source for rollout in rollouts for source in rollout.sources],
+        sampling_logps=_sampling_logps(rollouts, width, device),
     )
+
+
+def _sampling_logps(rollouts: Sequence[Rollout], width: int, device: torch.device) -> torch.Tensor | None:
+    """Return (R, S) log-probs of the writer, NaN where there are none; None where the policy has written everything."""
+    if all(rollout.sampling_logps is None for rollout in rollouts):
+        return None
+    nan = float("nan")
+    rows = [
+        [*logps, *[nan] * (width - len(logps))]
+        for rollout in rollouts
+        for logps in (rollout.sampling_logps or [()] * len(rollout.completion_ids))
+    ]
+    return torch.tensor(rows, device=device)
 
 
 def _narrow(values: torch.Tensor) -> torch.Tensor:

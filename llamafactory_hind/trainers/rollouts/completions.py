@@ -1,66 +1,105 @@
 """Every completion of a run on disk, and a few of them on screen.
 
 `completions/<step>-<process>.parquet`, written in the background, whole or not at all; a resumed run writes the steps after its
-checkpoint again, under the same names.
+checkpoint again, under the same names. At a checkpoint the steps up to it are joined (`storage.completion_files`).
 """
 
-import json
-from collections.abc import Iterator
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 from rich.console import Console
 from rich.table import Table
 
-from ...formats.media.fields import MEDIA_FIELDS
 from ...storage.atomic import write_by
+from ...storage.completion_files import evaluation_file, join_steps, step_file, table_of, write_run_record
+from .entries import TRAINING, EntryMaker, number_of
+from .records import Annotation
 
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizer
-
-    from .records import Annotation, Rollout
+    from .records import Rollout, Scores
 
 SHOWN = 4  # [ours] completions in a table on screen
 SHOWN_LETTERS = 400
 
 
+@dataclass
 class CompletionLog:
-    """Writes the completions of each step to their own file.
+    """Writes the completions of each step to their own file, and those of each evaluation.
 
-    Args:
+    Attributes:
         folder: made when the first step is written.
-        tokenizer: for the prompt's text.
+        entries: makes records of completions.
         process: number of this process.
+        record: what a reader must know of the run; the first process writes it before its first completions.
     """
 
-    def __init__(self, folder: Path, *, tokenizer: "PreTrainedTokenizer", process: int) -> None:
-        """Start the thread that writes when there is something to write."""
-        self.folder, self.tokenizer, self.process = folder, tokenizer, process
-        self._executor: ThreadPoolExecutor | None = None
-        self._pending: list[Future[None]] = []
+    folder: Path
+    entries: EntryMaker
+    process: int
+    record: Mapping[str, Any] = field(default_factory=dict)
+    _executor: ThreadPoolExecutor | None = field(default=None, init=False)
+    _pending: list[Future[Any]] = field(default_factory=list, init=False)
+    _evaluated: list[dict[str, Any]] = field(default_factory=list, init=False)
 
-    def put(self, annotation: "Annotation", *, step: int, epoch: float) -> None:
+    def put(self, annotation: Annotation, *, step: int, epoch: float) -> None:
         """Hand over the completions of one step.
 
         Raises:
             OSError: an earlier step could not be written.
         """
         self._raise_failures(wait=False)
-        if self._executor is None:
-            self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="completions")
-        file = self.folder / f"{step:08d}-{self.process:05d}.parquet"
-        self._pending.append(self._executor.submit(self._write, file, annotation, step, epoch))
+        self._submit(self._write, step_file(self.folder, step, self.process), annotation, step, epoch)
 
-    def close(self) -> None:
+    def evaluated(self, rollouts: "list[Rollout]", scores: "Scores") -> None:
+        """Keep the completions of a batch of an evaluation until `put_evaluation`."""
+        nobody = torch.full_like(scores.total, float("nan"))  # compared with nobody
+        group = len({entry["group"] for entry in self._evaluated})
+        made = self.entries.of(Annotation(rollouts, scores, nobody), kept=False, first_group=group)
+        self._evaluated += made
+
+    def put_evaluation(self, split: str, *, step: int, epoch: float) -> None:
+        """Write the completions of an evaluation.
+
+        Args:
+            split: `eval`, or `eval_` and the name of the set.
+            step: that was taken before it.
+            epoch: likewise.
+
+        Raises:
+            WriteRefused: the disk refused.
+        """
+        entries, self._evaluated = self._evaluated, []
+        if not entries:
+            return
+        self._write_record()
+        file = evaluation_file(self.folder, step, self.process, split.removeprefix("eval").removeprefix("_"))
+        self._write_entries(file, [{"step": step, "epoch": epoch, **entry, "split": split} for entry in entries])
+
+    def join(self, last: int) -> None:
+        """Join the steps up to `last`, in the background; every process has called `flush`."""
+        self._submit(join_steps, self.folder, last)
+
+    def flush(self) -> None:
         """Wait until everything is on disk."""
         self._raise_failures(wait=True)
+
+    def close(self) -> None:
+        """Wait until everything is on disk, and end the thread."""
+        self.flush()
         if self._executor is not None:
             self._executor.shutdown(wait=True)
             self._executor = None
+
+    def _submit(self, work: Callable[..., Any], *arguments: Any) -> None:
+        if self._executor is None:
+            self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="completions")
+        self._pending.append(self._executor.submit(work, *arguments))
 
     def _raise_failures(self, *, wait: bool) -> None:
         finished = [future for future in self._pending if wait or future.done()]
@@ -68,67 +107,26 @@ class CompletionLog:
         for future in finished:
             future.result()
 
-    def _write(self, file: Path, annotation: "Annotation", step: int, epoch: float) -> None:
+    def _write_record(self) -> None:
+        if self.record and self.process == 0:
+            write_run_record(self.folder, self.record)
+            self.record = {}
+
+    def _write(self, file: Path, annotation: Annotation, step: int, epoch: float) -> None:
+        self._write_record()
         entries = [
-            {"step": step, "epoch": epoch, **entry}
+            {"step": step, "epoch": epoch, **entry, "split": TRAINING}
             for part, kept in ((annotation, True), (annotation.discarded, False))
             if part is not None
-            for entry in completion_entries(part, tokenizer=self.tokenizer, kept=kept)
+            for entry in self.entries.of(part, kept=kept)
         ]
-        write_by(file, lambda temporary: pq.write_table(pa.Table.from_pylist(entries), temporary))
+        self._write_entries(file, entries)
+
+    def _write_entries(self, file: Path, entries: list[dict[str, Any]]) -> None:
+        write_by(file, lambda temporary: pq.write_table(table_of(entries), temporary))
 
 
-def completion_entries(
-    annotation: "Annotation", *, tokenizer: "PreTrainedTokenizer", kept: bool = True
-) -> Iterator[dict[str, Any]]:
-    """Yield a flat record a completion: prompt, media, text, tokens, source, each reward, advantage, all row columns.
-
-    `kept` says whether it is learnt from.
-    """
-    scores = annotation.scores
-    for number, rollout in enumerate(annotation.rollouts):
-        shared = _prompt_entry(rollout, tokenizer)
-        for sample, text in enumerate(rollout.texts):
-            place = (number, sample)
-            yield {
-                **shared,
-                "sample": sample,
-                "source": rollout.sources[sample],
-                "kept": kept,
-                "completion": text,
-                "tokens": len(rollout.completion_ids[sample]),
-                "finish_reason": str(rollout.finish_reasons[sample]),
-                "reward": _number(scores.total[place]),
-                **{f"reward/{name}": _number(values[place]) for name, values in scores.each.items()},
-                "advantage": _number(annotation.advantages[place]),
-                **{f"stream/{name}": _number(values[place]) for name, values in annotation.streams.items()},
-                "extra": json.dumps(
-                    {name: values[number][sample] for name, values in scores.extra.items()},
-                    ensure_ascii=False,
-                    default=str,
-                ),
-            }
-
-
-def _prompt_entry(rollout: "Rollout", tokenizer: "PreTrainedTokenizer") -> dict[str, Any]:
-    return {
-        "row_id": rollout.row_id,
-        "prompt": tokenizer.decode(rollout.feature["prompt_input_ids"], skip_special_tokens=True),
-        "media": json.dumps({kind: _names(rollout.feature.get(kind)) for kind in MEDIA_FIELDS}),
-        "columns": rollout.feature.get("columns") or "{}",
-    }
-
-
-def _names(media: Any) -> list[str]:
-    return [medium if isinstance(medium, str) else f"<{type(medium).__name__}>" for medium in media or []]
-
-
-def _number(value: Any) -> float | None:
-    number = float(value)
-    return None if number != number else number  # NaN: no such reward
-
-
-def show_completions(annotation: "Annotation", *, step: int, console: Console | None = None) -> None:
+def show_completions(annotation: Annotation, *, step: int, console: Console | None = None) -> None:
     """Print some completions of the first groups as a table."""
     table = Table(title=f"completions of step {step}", show_lines=True)
     for title in ("row", "completion", *annotation.scores.each, "reward", "advantage"):
@@ -143,7 +141,7 @@ def show_completions(annotation: "Annotation", *, step: int, console: Console | 
         text = rollout.texts[sample]
         text = text if len(text) <= SHOWN_LETTERS else text[:SHOWN_LETTERS] + " ..."
         values = [*(values[place] for values in annotation.scores.each.values()), annotation.scores.total[place]]
-        numbers = ["-" if _number(value) is None else f"{float(value):.3g}" for value in values]
+        numbers = ["-" if number_of(value) is None else f"{float(value):.3g}" for value in values]
         table.add_row(rollout.row_id, _plain(text), *numbers, f"{float(annotation.advantages[place]):+.2f}")
     (console or Console()).print(table)
 

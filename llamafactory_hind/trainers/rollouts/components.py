@@ -35,6 +35,8 @@ class Component:
         reduction: `sequence`, `token` or `constant`, see `losses.reduce.masked_mean`.
         mask: (R, S) or (R, 1) bool, the tokens that count; None is every token of every completion.
         needs_reference: `ref_logps` are computed.
+        corrected: its values are those of a policy gradient, and are weighted where a server has written the completions; see
+            `correction`.
         metrics: (R, S) values by name on detached tensors, logged as their mean over all tokens but those that a metric does
             not concern, which it marks with NaN.
     """
@@ -45,6 +47,7 @@ class Component:
     reduction: Reduction
     mask: Callable[["RolloutBatch"], torch.Tensor] | None = None
     needs_reference: bool = False
+    corrected: bool = False
     metrics: PerTokenMetrics | None = None
 
     def tokens(self, batch: "RolloutBatch") -> torch.Tensor:

@@ -14,6 +14,15 @@ if TYPE_CHECKING:
     from ..row_guard import RowGuard
 
 
+def representative_rows_of(train_dataset: Any, eval_dataset: Any) -> list[Any]:
+    """Return representative prompts of what a run trains on, else of what it evaluates on."""
+    sets = [train_dataset, *(eval_dataset.values() if isinstance(eval_dataset, dict) else [eval_dataset])]
+    dataset = next((rows for rows in sets if rows is not None), None)
+    if dataset is None:
+        return []
+    return [dataset[place] for place in representative_rows(dataset, ["prompt_input_ids"])]
+
+
 def proof_batches(
     dataset: Any,
     loaded: "LoadedModel",

@@ -25,6 +25,8 @@ class Rollout:
         texts: decoded, without the stop token.
         finish_reasons: `LENGTH` for one that was cut.
         sources: who wrote each: `policy` or the name of another model.
+        sampling_logps: of each token, under the program that wrote it; empty for another model's text. None where the policy
+            in this process has written.
     """
 
     feature: Mapping[str, Any]
@@ -33,6 +35,7 @@ class Rollout:
     texts: list[str]
     finish_reasons: list[FinishReason]
     sources: list[str]
+    sampling_logps: list[tuple[float, ...]] | None = None
 
     @cached_property
     def columns(self) -> dict[str, Any]:
@@ -43,6 +46,10 @@ class Rollout:
     def row_id(self) -> str:
         """Names the row, in seeds and logs."""
         return str(self.feature["row_id"])
+
+    def longer_logps(self, more: int) -> list[tuple[float, ...]] | None:
+        """Return `sampling_logps` with `more` texts of other models behind them."""
+        return None if self.sampling_logps is None else [*self.sampling_logps, *[()] * more]
 
 
 @dataclass(frozen=True)
@@ -71,6 +78,7 @@ class Annotation:
         streams: more numbers a completion that components read, name -> (N, G).
         metrics: more numbers to log, name -> values of any shape, NaN where there is none.
         discarded: completions that were written and rewarded, but are not learnt from; for the completion log.
+        notes: more about each group for the completion log, such as the `hints` that were tried; empty where there is none.
     """
 
     rollouts: list[Rollout]
@@ -79,6 +87,7 @@ class Annotation:
     streams: Mapping[str, torch.Tensor] = field(default_factory=dict)
     metrics: Mapping[str, torch.Tensor] = field(default_factory=dict)
     discarded: "Annotation | None" = None
+    notes: Sequence[Mapping[str, Any]] = ()
 
     def part(self, rows: slice) -> "Annotation":
         """Return the annotation of some of the groups."""

@@ -11,11 +11,13 @@ from llamafactory.train.trainer_utils import create_ref_model
 from ...engines.local.encoding import collate
 from ...engines.local.weights import LoadedModel
 from ...engines.open import RolloutEngines
+from ...engines.vllm.rows import check_served_rows
 from ..fit import fit, write_model_card
 from ..host import HostArguments
 from ..row_guard import RowGuard
 from ..rows import read_rows
 from .batch import prompt_of
+from .description import RunDescription
 from .rewards import check_rewards, tell_golds
 from .trainer import RolloutTrainer
 from .writing import RolloutOptions
@@ -30,6 +32,9 @@ PLOTS = ("loss", "reward", "reward_std", "completion_length", "entropy")
 
 class Checked(Protocol):
     """Rewards that can be tried on a row."""
+
+    names: list[str]
+    weights: list[float]
 
     def check(self, row: Mapping[str, Any], completion: str) -> Any:
         """Raise if a reward does not work."""
@@ -62,11 +67,14 @@ def run_online(
     if trains:
         tell_golds(rewards.describe_golds, dataset_module["train_dataset"])
         check_dataset(dataset_module["train_dataset"])
+    if args.finetuning.rollout_engine == "vllm":
+        for rows in dataset_module.values():
+            check_served_rows(rows)
     model = load_model(tokenizer, args.model, args.finetuning, trains)
     loaded = LoadedModel(model, tokenizer, tokenizer_module["processor"], template)
     reference = create_ref_model(args.model, args.finetuning) if args.finetuning.kl_beta and trains else None
-    engines = RolloutEngines.of(args.finetuning, loaded)
-    with closing(annotator(loaded, engines)) as method:
+    engines = RolloutEngines.of(args.finetuning, loaded, output_dir=args.training.output_dir)
+    with closing(engines), closing(annotator(loaded, engines)) as method:
         trainer = RolloutTrainer(
             annotator=method,
             options=RolloutOptions.of(args),
@@ -74,6 +82,7 @@ def run_online(
             engines=engines,
             reference=reference,
             guard=_guard(args, loaded, dataset_module),
+            described=RunDescription.of(args, loaded, rewards),
             finetuning_args=args.finetuning,
             args=args.training,
             callbacks=args.callbacks,

@@ -6,6 +6,7 @@ fastest; `packed` writes prompt and completions into one row with a mask, for gr
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from ...engines.local.attention import why_not_cached, why_not_packed
 from ...engines.local.decoding import positions_of
 from ...engines.local.encoding import collate
 from ...engines.local.packing import pack, packed_masks
-from ...engines.local.prefixes import shared_logprobs
+from ...engines.local.prefixes import Prefixes, compute_prefixes, logprobs_behind, shared_logprobs
 from ...engines.local.proof import PASSING_ERRORS, Difference, disagreement, lengthened, why_not_equal
 from ...engines.local.scoring import (
     Reader,
@@ -29,6 +30,7 @@ from ...engines.local.scoring import (
     read_tokens,
     token_logprobs,
 )
+from ...engines.local.sharded import is_sharded
 from .annotator import TokenObjective
 from .batch import RolloutBatch
 
@@ -96,23 +98,45 @@ class GroupScorer:
         self._longest = 0
         self._refusal: str | None = None
 
-    def __call__(self, model: torch.nn.Module, batch: "RolloutBatch", *, also: Reader | None = None) -> torch.Tensor:
+    def __call__(
+        self,
+        model: torch.nn.Module,
+        batch: "RolloutBatch",
+        *,
+        also: Reader | None = None,
+        prefixes: "PromptPrefixes | None" = None,
+    ) -> torch.Tensor:
         """Return (R, S) float32 log-probs of the completions' tokens under `model`, 0 where there are none.
 
         Args:
             model: wrapped or not.
             batch: the completions.
+            prefixes: of a larger batch that this is a part of, so that its prompts are not computed again.
             also: is shown the hidden states (M, H) behind the tokens `batch.tokens[batch.mask]`, in that order whatever the way.
 
         Raises:
             UnsupportedHead: `also` is given, and this model's head is not known.
         """
         mode = {"cache": self.cached, "packed": self.packed, "plain": self.plain}[self.mode]
-        if also is None:
-            return mode(model, batch)
-        if not self.chunked:
-            raise UnsupportedHead(f"The output head of {type(base_model(model)).__name__} cannot be read in chunks.")
-        return mode(model, batch, partial(token_logprobs, model, temperature=self.temperature, also=also))
+        score = self._score(model)
+        if also is not None:
+            if not self.chunked:
+                raise UnsupportedHead(
+                    f"The output head of {type(base_model(model)).__name__} cannot be read in chunks."
+                )
+            score = partial(token_logprobs, model, temperature=self.temperature, also=also)
+        if prefixes is not None:
+            return prefixes.score(batch, score)
+        return mode(model, batch, score)
+
+    def prefixes(self, model: torch.nn.Module, batch: "RolloutBatch") -> "PromptPrefixes | None":
+        """Compute the prompts of a batch for parts of it; None where the way does not keep them apart."""
+        if self.mode != "cache":
+            return None
+        inputs = without_last(self.collate_prompts(batch.prompts))
+        return PromptPrefixes(
+            compute_prefixes(base_model(model), inputs), batch.prompts, self.loaded.tokenizer.pad_token_id
+        )
 
     @torch.no_grad()
     def hidden(self, model: torch.nn.Module, batch: "RolloutBatch") -> tuple[torch.Tensor, dict[str, Any]]:
@@ -142,11 +166,7 @@ class GroupScorer:
     ) -> torch.Tensor:
         """Prompts once, their cache (with gradient) repeated for rows that hold only completions."""
         inputs = without_last(self.collate_prompts(batch.prompts))
-        # the last prompt token opens each row: it predicts the first token of the completion
-        rows = [
-            (owner, batch.prompts[owner].input_ids[-1:], batch.completion(row))
-            for row, owner in enumerate(batch.owners.tolist())
-        ]
+        rows = _rows_behind(batch, batch.owners.tolist())
         pad_id = self.loaded.tokenizer.pad_token_id
         return shared_logprobs(
             base_model(model), inputs, rows, pad_id=pad_id, token_logprobs=score or self._score(model)
@@ -213,7 +233,8 @@ class GroupScorer:
         """
         batches = [batch.longest(completions=2)] if isinstance(batch, RolloutBatch) else list(batch)
         checkpointing = bool(getattr(base_model(model), "is_gradient_checkpointing", False))
-        mode = "packed" if checkpointing else "cache"
+        # the gradient of a prompt comes back through its cache, which no hook of a split model sees
+        mode = "packed" if checkpointing or is_sharded(model) else "cache"
         for some in batches:
             if self.chunked:
                 self._prove_head(model, some, half=half)
@@ -302,6 +323,38 @@ def _completions_of(
     return torch.where(batch.mask, logps[: len(rows)].gather(1, columns.clamp(max=logps.shape[1] - 1)), 0.0)
 
 
+@dataclass(frozen=True)
+class PromptPrefixes:
+    """The prompts of a batch, computed once for parts of it.
+
+    Attributes:
+        computed: all but the last token of each.
+        prompts: of the batch.
+        pad_id: any id.
+    """
+
+    computed: Prefixes
+    prompts: Sequence[Prompt]
+    pad_id: int
+
+    def score(self, part: "RolloutBatch", score: Callable[..., torch.Tensor]) -> torch.Tensor:
+        """Return (R, S) log-probs of the completions of a part, whose prompts are among those of the batch."""
+        places = {id(prompt): place for place, prompt in enumerate(self.prompts)}
+        owners = [places[id(part.prompts[owner])] for owner in part.owners.tolist()]
+        rows = _rows_behind(part, owners)
+        return logprobs_behind(self.computed, rows, pad_id=self.pad_id, token_logprobs=score)[:, 1:]
+
+
+def _rows_behind(batch: "RolloutBatch", owners: Sequence[int]) -> list[tuple[int, list[int], list[int]]]:
+    """Return what follows the prompts' prefixes; `owners` are the numbers of the prefixes."""
+    # the last prompt token opens each row: it predicts the first token of the completion
+    prompts = (batch.prompts[owner] for owner in batch.owners.tolist())
+    return [
+        (owner, list(prompt.input_ids[-1:]), batch.completion(row))
+        for row, (owner, prompt) in enumerate(zip(owners, prompts, strict=True))
+    ]
+
+
 def _longest_row(batch: "RolloutBatch") -> int:
     lengths = batch.mask.sum(1).tolist()
     return max(
@@ -317,28 +370,6 @@ def without_last(inputs: Mapping[str, Any]) -> dict[str, Any]:
         name: inputs[name][..., :-1] for name in TOKEN_INPUTS if name in inputs and inputs[name].shape[-1] == length
     }
     return {**inputs, **cut}
-
-
-def score_with(
-    objective: TokenObjective | None, scorer: "GroupScorer", model: torch.nn.Module, batch: "RolloutBatch"
-) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """Return log-probs (R, S) of a micro-batch, and the streams of an objective, name -> (R, S), from one pass of the model."""
-    if objective is None:
-        return scorer(model, batch), {}
-    with torch.no_grad():
-        prepared = objective.prepare(batch)
-    found: dict[str, torch.Tensor] = {}
-
-    def also(hidden: torch.Tensor, head: Mapping[str, Any], targets: torch.Tensor) -> None:
-        found.update(objective.compute(hidden, head, targets, prepared))
-
-    logps = scorer(model, batch, also=also)
-    return logps, {name: spread(values, batch.mask) for name, values in found.items()}
-
-
-def spread(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Return (M,) values at the M places of a mask (R, S), 0 elsewhere."""
-    return values.new_zeros(mask.shape).masked_scatter(mask, values)
 
 
 def check_objective(objective: TokenObjective | None, scorer: "GroupScorer", model: torch.nn.Module) -> None:

@@ -13,26 +13,33 @@ import torch
 from accelerate.utils import gather_object
 from transformers.trainer_utils import EvalLoopOutput
 
-from ...engines.local.scoring import base_model
+from ...engines.local.scoring import base_model, computes_in_half
+from ...engines.local.sharded import whole
 from ...engines.local.towers import TowerCache, share_frozen
+from ...engines.vllm.agreement import ServersFailed, check_difference
 from ...losses.reduce import masked_sum
+from ...storage.completion_files import FOLDER
 from ..host import HostTrainer, dropout_off
 from ..row_guard import NOT_OF_A_ROW, RowGuard
 from ..sharding import refuse_sharding
+from .ahead import AheadWriter
 from .annotator import Annotator
 from .batch import RolloutBatch, batch_of, prompt_of
 from .checkpoint import choose_best_by_reward, load_batches, save_batches
 from .completions import CompletionLog
+from .description import RunDescription
+from .entries import EntryMaker
 from .kl_reward import KLReward
 from .log import RolloutLog
 from .metrics import evaluation_metrics
 from .modes import ModeSelection
 from .order import BlockSampler, SetEpoch, curriculum_ranks
+from .parts import score_with
 from .progress import CloseRollouts, WritingProgress
-from .proof import proof_batches
+from .proof import proof_batches, representative_rows_of
 from .records import POLICY, Rollout, Scores
 from .reference import Reference
-from .scoring import GroupScorer, PromptInputs, check_objective, score_with
+from .scoring import GroupScorer, PromptInputs, check_objective
 from .writing import RolloutGenerator, RolloutOptions
 
 
@@ -68,6 +75,7 @@ class RolloutTrainer(HostTrainer):
         reference: torch.nn.Module | None,
         finetuning_args: "FinetuningArguments",
         guard: RowGuard | None = None,
+        described: RunDescription | None = None,
         **kwargs: Any,
     ) -> None:
         """Build the trainer; dropout is off, so that what is scored is what has written.
@@ -80,6 +88,7 @@ class RolloutTrainer(HostTrainer):
             reference: another model that KL holds the policy to; None is the policy with its adapter off.
             finetuning_args: the host's.
             guard: names prompts that cannot be read, or puts others in their place; None lets their errors through.
+            described: what readers of its completions must know of the run; None tells them nothing.
             kwargs: of `transformers.Trainer`.
         """
         dropout_off(loaded.model)
@@ -95,7 +104,8 @@ class RolloutTrainer(HostTrainer):
         self.reference = Reference(self.model, reference) if holds else None
         self.finetuning_args, self.guard = finetuning_args, guard
         self.model_accepts_loss_kwargs = True  # components normalise over the whole step themselves
-        if reference is not None and not self.is_deepspeed_enabled:  # DeepSpeed changes the dtype of what it wraps
+        # DeepSpeed changes the dtype of what it wraps, FSDP splits it
+        if reference is not None and not self.is_deepspeed_enabled and not self.is_fsdp_enabled:
             share_frozen(base_model(self.model), base_model(reference))
         self.prompt_inputs = PromptInputs(loaded)
         self.media = TowerCache(self.model, *([] if reference is None else [reference]))
@@ -105,6 +115,10 @@ class RolloutTrainer(HostTrainer):
             collate_prompts=self.prompt_inputs,
         )
         self.generator = RolloutGenerator(engine, options, seed=self.args.seed)
+        if engines.served is not None:
+            rows = representative_rows_of(self.train_dataset, self.eval_dataset)
+            prompts = [prompt_of(row) for row in (rows if guard is None else guard.good(rows))]
+            engines.served.probe_with(prompts, self.precision)
         self.scorer = self._scorer()
         # another model may have another head, or not take what the policy takes
         self.reference_scorer = self.scorer if self.reference is None or reference is None else self._scorer()
@@ -115,11 +129,21 @@ class RolloutTrainer(HostTrainer):
                 annotator.kl_in_reward, self._policy_logps, self._reference_logps, self.args.device
             )
         choose_best_by_reward(self.args, self.eval_dataset)
+        self.ahead = AheadWriter(self._write_ahead, process=self.args.process_index) if options.ahead else None
+        self._on_policy = False  # a server's rollouts are of the weights as they are now
         self._block: list[RolloutBatch] = []
         self._block_rows: list[list[str]] = []
         prompts = self.args.train_batch_size * self.args.gradient_accumulation_steps
         completions = CompletionLog(
-            Path(self.args.output_dir) / "completions", tokenizer=loaded.tokenizer, process=self.args.process_index
+            Path(self.args.output_dir) / FOLDER,
+            EntryMaker(
+                loaded.tokenizer,
+                self.args.process_index,
+                None if described is None else described.media_dir,
+                None if described is None else described.boxes,
+            ),
+            self.args.process_index,
+            {} if described is None else {**described.record, **annotator.record},
         )
         self.rollout_log = RolloutLog(self.args, completions, WritingProgress(prompts * options.num_generations))
         self.add_callback(CloseRollouts(self.close_rollouts))
@@ -151,7 +175,16 @@ class RolloutTrainer(HostTrainer):
         self, epoch_iterator: Iterator[PromptRows], num_batches: int, device: torch.device
     ) -> tuple[list[dict[str, Any]], torch.Tensor | None]:
         """Turn the prompts of one optimiser step into rollouts, or take those of the last step once more."""
-        prompts = [batch.features for _, batch in zip(range(num_batches), epoch_iterator, strict=False)]
+        with whole(self.model):
+            return self._batch_samples(epoch_iterator, num_batches, device)
+
+    def _batch_samples(
+        self, epoch_iterator: Iterator[PromptRows], num_batches: int, device: torch.device
+    ) -> tuple[list[dict[str, Any]], torch.Tensor | None]:
+        if self.ahead is None:
+            prompts = [batch.features for _, batch in zip(range(num_batches), epoch_iterator, strict=False)]
+        else:
+            prompts = self.ahead.pull(epoch_iterator, num_batches)
         if not prompts:
             return [], None
         if (
@@ -180,9 +213,7 @@ class RolloutTrainer(HostTrainer):
         features = [feature for some in prompts for feature in some]
         self.annotator.at(self.state.global_step / max(self.state.max_steps - 1, 1))
         self._forget_media()
-        self.engines.sync(self.model)
-        with self.rollout_log.timed("rollout"), self.precision(), self.media.active():
-            rollouts = self._write(features, stream=str(self.state.global_step), on_generated=self._report_progress)
+        rollouts = self._written(features)
         rollouts, scores = self._replace_without_signal(rollouts)
         if self.kl_reward is not None:
             scores = [self._less_kl(self.kl_reward, rollouts, scores, [len(some) for some in prompts])]
@@ -203,17 +234,45 @@ class RolloutTrainer(HostTrainer):
                     batch.ref_logps = self._reference_logps(batch)
         return batches
 
+    def _written(self, features: list[dict[str, Any]]) -> list[Rollout]:
+        """Return the groups of this step, from the weights of now or, where they were written ahead, of the step before."""
+        step, rollouts = self.state.global_step, None
+        if self.ahead is not None and self.ahead.has(step, features):
+            with self.rollout_log.timed("rollout"):
+                rollouts = self.ahead.take(features)
+        self._sync_engines()
+        self._on_policy = self._on_policy and rollouts is None
+        if rollouts is None:
+            with self.rollout_log.timed("rollout"), self.precision(), self.media.active():
+                rollouts = self._write(features, stream=str(step), on_generated=self._report_progress)
+        if self.ahead is not None and step + 1 < self.state.max_steps:
+            self.ahead.start(step + 1)
+        return rollouts
+
+    def _write_ahead(self, features: list[Any], step: int) -> list[Rollout]:
+        """Write for a step to come, in another thread: no model is touched."""
+        return self._write(features, stream=str(step), on_generated=self._report_progress)
+
+    def _sync_engines(self) -> None:
+        """Give a server the weights of this step."""
+        report = self.engines.sync(self.model, step=self.state.global_step)
+        self._on_policy = report is not None
+        if report is not None:
+            self.rollout_log.averages.add("rollout/sync_seconds", report.seconds)
+            self.rollout_log.averages.add("rollout/version", float(report.version))
+
     def _write(self, features: list[Any], **options: Any) -> list[Rollout]:
         """Write a group for each row; a row that cannot be read is named, or another one takes its place."""
         try:
             return self.generator.generate(features, **options)
-        except NOT_OF_A_ROW:
+        except (*NOT_OF_A_ROW, ServersFailed):
             raise
         except Exception as error:
             if self.guard is None:
                 raise
             good = self.guard.replace(features, error)
-        self._forget_media()
+        if self.engines.served is None:
+            self._forget_media()
         return self.generator.generate(good, **options)
 
     def _replace_without_signal(self, rollouts: list[Rollout]) -> tuple[list[Rollout], list[Scores]]:
@@ -264,11 +323,11 @@ class RolloutTrainer(HostTrainer):
 
     def _policy_logps(self, batch: RolloutBatch) -> torch.Tensor:
         with torch.no_grad(), self.precision(), self.media.active():
-            return self.scorer(self.model, batch)
+            return score_with(None, self.scorer, self.model, batch, rows_at_once=self.options.rows_at_once)[0]
 
     def _reference_logps(self, batch: RolloutBatch) -> torch.Tensor:
         with self.reference.active(self.args.device) as model, self.precision(), self.media.active():
-            return self.reference_scorer(model, batch)
+            return score_with(None, self.reference_scorer, model, batch, rows_at_once=self.options.rows_at_once)[0]
 
     # how log-probs are computed
 
@@ -294,17 +353,24 @@ class RolloutTrainer(HostTrainer):
         """Sum the components of one micro-batch, each divided by its count over the whole optimiser step."""
         batch: RolloutBatch = inputs["batch"]
         with self.precision(), self.media.active():
-            logps, batch.token_streams = score_with(self.objective, self.scorer, model, batch)  # (R, S)
+            logps, batch.token_streams = score_with(  # (R, S)
+                self.objective, self.scorer, model, batch, rows_at_once=self.options.rows_at_once
+            )
         old_logps = logps.detach() if batch.old_logps is None else batch.old_logps
         if batch.old_logps is None:
             self._observe_entropy(batch, old_logps)
+            self._observe_writer(batch, old_logps)
             if self.options.num_iterations > 1:
                 batch.old_logps = old_logps  # no weight has moved since they were written
+        weights = self.options.correction.weights(old_logps, batch)
         parts = []
         for component in self.components:
             streams = (logps, old_logps, batch.ref_logps, batch)
             mask = component.tokens(batch)
-            total = masked_sum(component.per_token(*streams), mask, reduction=component.reduction)
+            values = component.per_token(*streams)
+            if weights is not None and component.corrected:
+                values = values * weights
+            total = masked_sum(values, mask, reduction=component.reduction)
             part = total / max(batch.normalisers[component.name], 1.0)
             parts.append(component.weight * part)
             # the parts of all micro-batches and processes make up one step
@@ -332,6 +398,16 @@ class RolloutTrainer(HostTrainer):
         own = batch.mask & torch.tensor([source == POLICY for source in batch.sources], device=logps.device)[:, None]
         self.rollout_log.averages.add("entropy", -torch.where(own, logps, 0.0).sum(), own.sum())
 
+    def _observe_writer(self, batch: RolloutBatch, logps: torch.Tensor) -> None:
+        """Log how far a server's log-probs are from ours; stop where it should have our weights, and has not."""
+        found = self.options.correction.metrics(logps, batch)
+        for name, values in found.items():
+            self.rollout_log.averages.add_values(name, values)
+        if self._on_policy and found and self.options.is_whole:
+            with self.precision():
+                half = computes_in_half(self.model)
+            check_difference(found["rollout/logp_diff_mean"].mean().item(), half=half)
+
     def _report_progress(self, completions: int) -> None:
         """Show that more completions of this step are written."""
         steps = self.state.max_steps - self.state.global_step
@@ -356,9 +432,15 @@ class RolloutTrainer(HostTrainer):
         self, dataloader: Any, description: str, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any
     ) -> EvalLoopOutput:
         """Reward a greedy completion of each prompt, and `num_generations` sampled ones beside it."""
+        with whole(self.model):
+            return self._evaluation_loop(dataloader, metric_key_prefix)
+
+    def _evaluation_loop(self, dataloader: Any, metric_key_prefix: str) -> EvalLoopOutput:
         if next(self.model.parameters()).device != self.args.device:
             self.model.to(self.args.device)  # evaluation without training
-        self.engines.sync(self.model)
+        if self.ahead is not None:
+            self.ahead.settle()
+        self.engines.sync(self.model)  # whatever the step: the best weights may have been loaded
         self.annotator.at(1.0)  # rewards of all evaluations are weighed alike
         names: list[str] = []
         found = []
@@ -367,11 +449,16 @@ class RolloutTrainer(HostTrainer):
             self._forget_media()
             with self.precision():
                 rollouts = self._write(batch.features, stream="evaluation", greedy_first=True)
-            metrics = evaluation_metrics(rollouts, self.annotator.score(rollouts))
+            scores = self.annotator.score(rollouts)
+            self.rollout_log.completions.evaluated(rollouts, scores)
+            metrics = evaluation_metrics(rollouts, scores)
             names = sorted(metrics)
             values = torch.stack([metrics[name].float() for name in names], 1).to(self.args.device)  # (N, M)
             found.append(self.accelerator.gather_for_metrics(values).cpu())
             self.control = self.callback_handler.on_prediction_step(self.args, self.state, self.control)
+        self.rollout_log.completions.put_evaluation(
+            metric_key_prefix, step=self.state.global_step, epoch=float(self.state.epoch or 0.0)
+        )
         rows = torch.cat(found) if found else torch.zeros(0, 0)
         means = dict(zip(names, rows.nanmean(0).tolist(), strict=True))
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in means.items()}
@@ -380,12 +467,22 @@ class RolloutTrainer(HostTrainer):
     # checkpoints
 
     def save_parts(self, folder: Path) -> None:
-        """Write the rollouts that are still to be learnt from."""
+        """Write the rollouts that are still to be learnt from, and all completions."""
+        self.rollout_log.completions.flush()
+        if self.ahead is not None:
+            self.ahead.save(folder)
         if self.state.global_step % self.options.num_iterations:
             save_batches(folder, self._block, self._block_rows, process=self.args.process_index)
 
+    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        super()._save_checkpoint(*args, **kwargs)
+        if self.is_world_process_zero():  # each process has flushed, and waited for the others
+            self.rollout_log.completions.join(self.state.global_step)
+
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is not None and self.ahead is not None:
+            self.ahead.restore(Path(checkpoint))
         if checkpoint is not None and self.state.global_step % self.options.num_iterations:
             self._block, self._block_rows = load_batches(
                 Path(checkpoint), process=self.args.process_index, device=self.args.device

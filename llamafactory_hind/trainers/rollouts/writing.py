@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from ...engines.interface import Completion, Prompt, RolloutEngine, Sampling
 from .batch import prompt_of
+from .correction import RolloutCorrection
 from .records import POLICY, Rollout
 
 
 if TYPE_CHECKING:
     from ..host import HostArguments
 
+UNCHANGED = RolloutCorrection("none", 1.0)
 ROWS_AT_ONCE = 128  # [ours] completions written at a time, where the accumulated prompts of a step make so many
 
 
@@ -27,6 +29,9 @@ class RolloutOptions:
         max_new_tokens: length at which a completion is cut.
         num_iterations: optimiser steps on the same rollouts.
         share_prefix: `auto`, `on` or `off`.
+        correction: of rollouts that a server wrote.
+        ahead: steps that a server writes ahead, 0 or 1.
+        rows_at_once: completions that a pass of the loss computes at a time; None is all of a micro-batch.
     """
 
     num_generations: int
@@ -36,6 +41,9 @@ class RolloutOptions:
     max_new_tokens: int
     num_iterations: int
     share_prefix: str
+    correction: RolloutCorrection = UNCHANGED
+    ahead: int = 0
+    rows_at_once: int | None = None
 
     @classmethod
     def of(cls, args: "HostArguments") -> "RolloutOptions":
@@ -49,7 +57,15 @@ class RolloutOptions:
             max_new_tokens=args.generating.max_new_tokens,
             num_iterations=keys.num_iterations,
             share_prefix=keys.share_prefix,
+            correction=RolloutCorrection(keys.rollout_correction, keys.rollout_correction_cap),
+            ahead=keys.rollout_ahead,
+            rows_at_once=keys.loss_micro_batch,
         )
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether completions are drawn from the whole distribution, so that a server's log-probs are those of the policy."""
+        return (self.top_p, self.top_k) == (1.0, 0)
 
     def prompts_at_once(self, least: int) -> int:
         """Return how many prompts are written for at a time, with pictures of no more than these in memory."""
@@ -115,4 +131,7 @@ def _rollout(feature: Mapping[str, Any], prompt: Prompt, group: list[Completion]
         texts=[completion.text for completion in group],
         finish_reasons=[completion.finish_reason for completion in group],
         sources=[POLICY] * len(group),
+        sampling_logps=[completion.sampling_logps for completion in group]
+        if any(completion.sampling_logps for completion in group)
+        else None,
     )

@@ -187,7 +187,17 @@ def test_what_cannot_be_read_is_named(tmp_path: Path, photo: Image.Image) -> Non
             get(medium, "videos")
 
 
-@pytest.mark.parametrize("name", ["image_max_pixels", "video_fps", "video_max_frames"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "image_max_pixels",
+        "image_min_pixels",
+        "video_max_pixels",
+        "video_min_pixels",
+        "video_fps",
+        "video_max_frames",
+    ],
+)
 def test_numbers_that_mean_nothing_are_refused(name: str) -> None:
     with pytest.raises(ValueError, match=f"{name}: got 0"):
         encoder(**{name: 0})
@@ -343,6 +353,28 @@ def test_a_video_becomes_its_frames(tmp_path: Path) -> None:
     assert [picture.size for picture in pictures] == [(32, 32)] * 3
     assert np.abs(np.subtract(numbers(pictures), [0, 29, 59])).max() <= 1
     assert get(Path(path).read_bytes(), "videos", video_fps=1.0, image_max_pixels=1024) == found
+
+
+@pytest.mark.parametrize("limits", [(400, 1), (100_000, 9000)], ids=["smaller", "larger"])
+def test_frames_have_the_size_that_the_host_gives_them(tmp_path: Path, limits: tuple[int, int]) -> None:
+    """And keep the limits of frames where pictures have others."""
+    from llamafactory.data.mm_plugin import BasePlugin
+
+    path = make_video(tmp_path / "a.mp4", frames=40, rate=20, gop=20)
+    host = BasePlugin("<image>", "<video>", None)._regularize_videos(
+        [path], image_max_pixels=limits[0], image_min_pixels=limits[1], video_fps=1.0, video_maxlen=16
+    )["videos"][0]
+    options = {"video_max_pixels": limits[0], "video_min_pixels": limits[1], "image_max_pixels": 50}
+    found = get(path, "videos", video_fps=1.0, **options)
+    assert [Image.open(io.BytesIO(content)).size for _, content in found] == [frame.size for frame in host]
+    one = save(Image.new("RGB", (64, 64)), tmp_path / "1.png")
+    ((_, content),) = get([one], "videos", **options)
+    assert (
+        Image.open(io.BytesIO(content)).size
+        == BasePlugin("<image>", "<video>", None)
+        ._preprocess_image(Image.open(one), image_max_pixels=limits[0], image_min_pixels=limits[1])
+        .size
+    )
 
 
 def test_a_list_of_pictures_is_a_video(tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 """The check of media does what training does, names every file that it cannot read, and asks no file twice."""
 
+import hashlib
 import io
 import os
+import shutil
 import struct
 import time
 import zlib
@@ -13,8 +15,10 @@ import pytest
 from PIL import Image
 
 from llamafactory_hind.formats.media.check import MediaCheck
+from llamafactory_hind.formats.media.file_digests import FileDigests
 from llamafactory_hind.formats.media.verdicts import VerdictStore
 from llamafactory_hind.formats.media.view import MediaView
+from llamafactory_hind.storage.digests import LARGE
 from shared.media import make_clip, odd_pictures, turned
 
 
@@ -171,3 +175,84 @@ def test_a_cache_that_is_broken_or_cannot_be_written_costs_nothing_else(tmp_path
     for cache in (tmp_path / "cache", tmp_path / "file"):
         check = MediaCheck(store=VerdictStore(cache, MediaView()))
         assert check.find_problem("images[0]", "images", path) is None
+
+
+def opened_by_a_new_run(cache: Path, *paths: Path | str) -> int:
+    check = MediaCheck(workers=2, store=VerdictStore(cache, MediaView()))
+    check.open_all([("images", str(path)) for path in paths])
+    return check.opened
+
+
+def test_a_file_is_known_by_its_content(tmp_path: Path) -> None:
+    first, cache = tmp_path / "a.png", tmp_path / "cache"
+    Image.new("RGBA", (8, 8), (1, 2, 3, 0)).save(first)
+    assert opened_by_a_new_run(cache, first) == 1
+    os.utime(first, ns=(1, 1))  # touched
+    copy, moved = tmp_path / "copy.png", tmp_path / "moved.png"
+    shutil.copy(first, copy)
+    assert opened_by_a_new_run(cache, first, copy) == 0
+    first.rename(moved)
+    assert opened_by_a_new_run(cache, moved) == 0
+    check = MediaCheck(store=VerdictStore(cache, MediaView()))
+    check.open_all([("images", str(copy))])
+    assert "1 have transparency" in (check.told_differences() or "")
+    # the name of a file may decide how it is read
+    assert opened_by_a_new_run(cache, shutil.copy(moved, tmp_path / "a.gif")) == 1
+
+
+def test_a_bad_file_is_named_where_it_lies(tmp_path: Path) -> None:
+    first, cache = tmp_path / "a.png", tmp_path / "cache"
+    first.write_bytes(b"no picture")
+    assert opened_by_a_new_run(cache, first) == 1
+    copy = shutil.copy(first, tmp_path / "b.png")
+    check = MediaCheck(store=VerdictStore(cache, MediaView()))
+    problem = check.find_problem("images[0]", "images", str(copy))
+    assert "a.png" not in str(problem)
+    assert opened_by_a_new_run(cache, first, copy) == 0
+
+
+def test_new_content_of_the_same_size_is_found_though_the_time_was_put_back(tmp_path: Path) -> None:
+    path, cache = tmp_path / "a.bmp", tmp_path / "cache"
+    Image.new("RGB", (8, 8)).save(path)
+    status, size = path.stat(), path.stat().st_size
+    assert opened_by_a_new_run(cache, path) == 1
+    path.write_bytes(b"x" * size)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert opened_by_a_new_run(cache, path) == 1
+
+
+def test_an_unchanged_file_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The index is trusted once a file has rested; a file that changed just now is read again, and not decoded."""
+    path, index = tmp_path / "a.png", tmp_path / "digests.jsonl"
+    path.write_bytes(b"content")
+    read: list[str] = []
+    real = hashlib.file_digest
+    monkeypatch.setattr(hashlib, "file_digest", lambda file, *rest: (read.append(file.name), real(file, *rest))[1])
+
+    def ask() -> str:
+        digests = FileDigests(index)
+        found = digests.digest(str(path))
+        digests.save()
+        return found
+
+    digest = ask()
+    assert ask() == digest
+    assert len(read) == 2, "changed just now"
+    now = time.time_ns()
+    monkeypatch.setattr(time, "time_ns", lambda: now + 10**10)
+    assert (ask(), ask()) == (digest, digest)
+    assert len(read) == 3
+    path.write_bytes(b"CONTENT")
+    assert ask() != digest
+    assert len(read) == 4
+
+
+def test_a_large_file_is_not_read_for_its_digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.mp4"
+    with open(path, "wb") as file:
+        file.truncate(LARGE + 1)
+    monkeypatch.setattr(hashlib, "file_digest", None)
+    digests = FileDigests(tmp_path / "digests.jsonl")
+    first = digests.digest(str(path))
+    os.utime(path, ns=(1, 1))
+    assert digests.digest(str(path)) != first

@@ -95,6 +95,28 @@ def test_a_video_is_sampled_over_its_whole_length(tmp_path: Path, name: str, end
         )
 
 
+@pytest.mark.parametrize("name", PLUGINS)
+@pytest.mark.parametrize(("most", "least"), [(1000, 1), (1000, 1000), (10**6, 6000), (4096, 4096)])
+def test_frames_are_made_smaller_while_they_are_decoded_and_are_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, most: int, least: int
+) -> None:
+    """Exactly what the host makes of a list of the whole frames, which are never in memory together."""
+    path = make_clip(tmp_path / "a.mp4", shades=[number * 5 for number in range(50)], size=(80, 48))
+    limits = {**VIDEO_LIMITS, "image_max_pixels": most, "image_min_pixels": least}
+    plugin = plugin_of(name)
+    expected = plugin._regularize_videos([read_frames(path, 2.0, 128)], **limits)["videos"][0]
+    sizes: list[tuple[int, int]] = []
+    host = plugin._regularize_images
+    monkeypatch.setattr(
+        plugin,
+        "_regularize_images",
+        lambda images, **some: sizes.extend(one.size for one in images) or host(images, **some),
+    )
+    found = plugin._regularize_videos([path], **limits)["videos"][0]
+    assert [frame.tobytes() for frame in found] == [frame.tobytes() for frame in expected]
+    assert all(width * height <= most for width, height in sizes)
+
+
 def test_tokens_are_counted_from_the_frames_that_are_seen(tmp_path: Path) -> None:
     """Turned by a flag, the grid of tokens is that of the upright frames."""
     plugin = plugin_of("qwen2_vl")

@@ -115,6 +115,9 @@ def test_media_are_expanded_again_where_texts_differ_before_them() -> None:
     assert derive(turns("c<image>b"), known, expanded) is None
     assert derive(turns("a<image>b<image>"), known, expanded) is None
     assert derive([*turns("a<image>b"), *turns("c")], known, expanded) is None
+    assert (
+        derive(turns("a<image>c <box:0:1,2,3,4:cat>"), known, expanded) is None
+    )  # to be written in the model's terms
 
 
 def test_media_tokens_are_never_cut(small_world: Path, setup: FormatSetup) -> None:

@@ -5,7 +5,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from transformers import AutoTokenizer
+from llamafactory.data.template import TEMPLATES
+from transformers import AddedToken, AutoTokenizer
 
 from llamafactory_hind.formats.align.run import RUN, Run
 from llamafactory_hind.formats.media.view import MediaView
@@ -42,7 +43,8 @@ def run(tokenizer: Any) -> Any:
 
 
 def test_the_signs_of_a_tokenizer(tokenizer: Any) -> None:
-    controls = ControlTokens.of(tokenizer, SimpleNamespace(image_token="<|image_pad|>", video_token=None))
+    plugin = SimpleNamespace(image_token="<|image_pad|>", video_token=None)
+    controls = ControlTokens.of(tokenizer, SimpleNamespace(mm_plugin=plugin))
     assert {"<|im_start|>", "<|im_end|>", "<|image_pad|>", "<|endoftext|>"} <= set(controls.tokens)
     assert not {"<image>", "<video>", "<audio>", ""} & set(controls.tokens)  # they have rules of their own
     assert controls.find("a <|im_en|> b <|im_end|") is None
@@ -50,6 +52,16 @@ def test_the_signs_of_a_tokenizer(tokenizer: Any) -> None:
     tokenizer.split_special_tokens = True
     assert ControlTokens.of(tokenizer) == NO_CONTROLS
     tokenizer.split_special_tokens = False
+
+
+def test_what_a_template_writes_around_turns_is_a_sign() -> None:
+    """DeepSeek-R1's tokenizer calls its mark of a user turn a word that was added, not special; `<think>` is the model's own."""
+    user, assistant = "<\uff5cUser\uff5c>", "<\uff5cAssistant\uff5c>"
+    words = [user, assistant, "<think>", "</think>", "<table>", "\n\n", "user", "<tool_call>"]
+    added = {number: AddedToken(word, special=False) for number, word in enumerate(words)}
+    tokenizer = SimpleNamespace(added_tokens_decoder=added, all_special_tokens=["<s>"], get_vocab=dict)
+    controls = ControlTokens.of(tokenizer, TEMPLATES["deepseekr1"])
+    assert set(controls.tokens) == {user, assistant, "<s>"}
 
 
 def test_what_is_escaped_is_plain_text_for_the_tokenizer(tokenizer: Any) -> None:

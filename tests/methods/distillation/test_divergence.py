@@ -19,7 +19,8 @@ from llamafactory_hind.engines.local.weights import LoadedModel
 from llamafactory_hind.methods.distillation.divergence import ROUTE, Distillation
 from llamafactory_hind.trainers.rollouts.batch import RolloutBatch
 from llamafactory_hind.trainers.rollouts.components import Component
-from llamafactory_hind.trainers.rollouts.scoring import GroupScorer, score_with, spread
+from llamafactory_hind.trainers.rollouts.parts import score_with, spread
+from llamafactory_hind.trainers.rollouts.scoring import GroupScorer
 from shared.rollouts import GroupRelative, RolloutSetup, even_share
 from shared.teachers import kept_teacher, open_teachers, write_teacher, write_yaml
 

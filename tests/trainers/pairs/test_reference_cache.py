@@ -8,13 +8,15 @@ from llamafactory_hind.config.problem import ConfigError
 from llamafactory_hind.trainers.pairs.reference import ReferenceCache
 
 
-@pytest.mark.parametrize("content", ["my notes\n", '[{"id": 1}]\n', '{"id": 1}\n'])
-def test_a_file_that_is_no_cache_is_left_alone(tmp_path: Path, content: str) -> None:
+@pytest.mark.parametrize(
+    "content", [b"my notes\n", b'[{"id": 1}]\n', b'{"id": 1}\n', b'{"id": 1, "format": "png"}\n', b"PAR1\x15\xff"]
+)
+def test_a_file_that_is_no_cache_is_left_alone(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "rows.jsonl"
-    file.write_text(content)
+    file.write_bytes(content)
     with pytest.raises(ConfigError, match="ref_logps_cache"):
         ReferenceCache(file, {"model": "m"}, writable=True)
-    assert file.read_text() == content
+    assert file.read_bytes() == content
 
 
 def test_a_line_that_a_kill_cut_is_dropped(tmp_path: Path) -> None:

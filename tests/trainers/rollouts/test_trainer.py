@@ -3,6 +3,7 @@
 All runs begin with the same weights; what is compared is the weights they end with.
 """
 
+import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
@@ -20,6 +21,7 @@ from llamafactory_hind.engines.open import RolloutEngines
 from llamafactory_hind.losses.reduce import masked_mean, masked_sum, normaliser
 from llamafactory_hind.trainers import sharding
 from llamafactory_hind.trainers.rollouts.batch import batch_of
+from llamafactory_hind.trainers.rollouts.description import RunDescription
 from llamafactory_hind.trainers.rollouts.order import BlockSampler
 from llamafactory_hind.trainers.rollouts.scoring import GroupScorer
 from shared.rollouts import KINDS, GroupRelative, RolloutSetup, even_share
@@ -388,9 +390,40 @@ def test_every_completion_is_on_disk(full: RolloutSetup, tmp_path: Path) -> None
     assert any("images/" in row["media"] for row in rows)
 
 
+def test_checkpoints_join_steps_and_evaluations_are_kept(full: RolloutSetup, tmp_path: Path) -> None:
+    """Five steps, a checkpoint after every second and the last: their steps are joined, and the evaluation has its file."""
+    described = RunDescription({"stage": "mine", "rewards": {"own": 1.0}}, full.world)
+    trainer = full.trainer(
+        tmp_path, max_steps=5, eval_strategy="steps", eval_steps=5, save_strategy="steps", save_steps=2,
+        eval_dataset=full.features(KINDS), described=described,
+    )  # fmt: skip
+    trainer.train()
+    folder = tmp_path / "completions"
+    assert sorted(file.name for file in folder.iterdir()) == [
+        "_eval-00000005-00000.parquet",
+        "_run.json",
+        "part-00000001-00000002.parquet",
+        "part-00000003-00000004.parquet",
+        "part-00000005-00000005.parquet",
+    ]
+    rows = pq.read_table(folder).to_pylist()
+    assert len(rows) == 5 * 2 * 3
+    assert {(row["step"], row["group"], row["sample"]) for row in rows} == {
+        (step, group, sample) for step in range(1, 6) for group in range(2) for sample in range(3)
+    }
+    assert {name for row in rows for name in json.loads(row["media"])["images"]} <= {
+        f"images/{path.name}" for path in (full.world / "images").iterdir()
+    }
+    evaluated = pq.read_table(folder / "_eval-00000005-00000.parquet").to_pylist()
+    assert len(evaluated) == len(KINDS) * (1 + 3)  # a greedy one and the sampled ones
+    assert {row["group"] for row in evaluated} == set(range(len(KINDS)))
+    assert {(row["split"], row["kept"], row["advantage"]) for row in evaluated} == {("eval", False, None)}
+    assert json.loads((folder / "_run.json").read_text())["rewards"] == {"own": 1.0}
+
+
 def test_a_split_model_is_refused_before_anything_is_written(
     full: RolloutSetup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sharding, "sharding_of", lambda accelerator: "fsdp_2")
-    with pytest.raises(ValueError, match=r"expected no FSDP2\. Completions are written by the whole model"):
+    monkeypatch.setattr(sharding, "sharding_of", lambda accelerator: "zero_3")
+    with pytest.raises(ValueError, match=r"expected no DeepSpeed ZeRO-3\. Completions are written by the whole model"):
         full.trainer(tmp_path)
