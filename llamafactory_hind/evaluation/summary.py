@@ -96,7 +96,7 @@ def _score_question(question: Question, metric: ModuleType, found: MetricScores,
     if answer is None:
         scored = Scored(0.0, "answer_pattern found no answer, scored 0", nothing)
     else:
-        scored = metric.score(answer, question.fields | _beside(question, metric), arguments)
+        scored = metric.score(answer, {**question.fields, **_beside(question, metric)}, arguments)
         if not answer:
             found.remarks["empty prediction"] += 1
     if scored.remark:

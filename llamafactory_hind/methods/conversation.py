@@ -16,7 +16,7 @@ class Media(TypedDict):
 
 
 def conversation_of(feature: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `system`, `tools` and `turns` of a processed row.
+    """Return `system`, `tools` and `turns` of a processed row, and `columns` where some hold boxes: in pixels of the picture.
 
     Raises:
         ValueError: the row was processed without them.

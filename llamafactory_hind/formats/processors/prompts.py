@@ -12,6 +12,7 @@ from llamafactory.data.processor.processor_utils import DatasetProcessor
 from llamafactory.extras import logging
 
 from ...config.problem import RowProblem
+from ...regions.inline import has_inline
 from ..fields import read_columns
 from ..media.fields import MEDIA_FIELDS
 from ..templates.plugin import BoxWriter, RegionPlugin
@@ -138,10 +139,16 @@ def _too_long(cutoff_len: int, length: int) -> RowProblem:
 
 
 def conversation_of(example: dict[str, Any]) -> str:
-    """Return system text, tools and the turns up to the user's last of an aligned example, as JSON."""
+    """Return system text, tools and the turns up to the user's last of an aligned example, as JSON.
+
+    `columns` are the texts among its columns that hold boxes, in pixels of the picture as in the turns: a teacher's template writes
+    them in the teacher's terms, while the columns of the row are in the policy's.
+    """
     turns = [{"role": turn["role"], "content": turn["content"]} for turn in example["_prompt"]]
     content = {"system": example["_system"] or "", "tools": example["_tools"] or "", "turns": turns}
-    return json.dumps(content, ensure_ascii=False)
+    columns = read_columns(example.get("_columns"))
+    boxed = {name: text for name, text in columns.items() if isinstance(text, str) and has_inline(text)}
+    return json.dumps(content | ({"columns": boxed} if boxed else {}), ensure_ascii=False)
 
 
 PROCESSOR = PromptProcessor

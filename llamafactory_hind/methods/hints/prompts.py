@@ -64,7 +64,9 @@ class HintPrompts:
         Raises:
             PromptError: the row lacks what the file needs.
         """
-        return _with_last_turn(self.hint, feature, {})
+        # boxes as in the turns: the teacher's own template writes them, in the teacher's terms
+        boxed = conversation_of(feature).get("columns", {})
+        return _with_last_turn(self.hint, feature, {name: text for name, text in boxed.items() if name != "question"})
 
     def for_student(self, feature: Mapping[str, Any], hint: str) -> list[dict[str, str]]:
         """Return the turns that ask the question with a hint.

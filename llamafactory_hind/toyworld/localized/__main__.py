@@ -20,7 +20,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     counts = build(args.out, seed=args.seed, size=args.size)
     Console().print(plain_table(None, ("dataset", "rows"), [(name, str(rows)) for name, rows in counts.items()]))
-    print(f"wrote {args.out} (untrained checkpoints: {args.out / 'tiny'}, {args.out / 'larger'})")
+    print(f"wrote {args.out} (untrained checkpoint: {args.out / 'tiny'})")
 
 
 if __name__ == "__main__":

@@ -4,11 +4,10 @@ import json
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..checkpoint import LARGER, write_checkpoint
+from ..checkpoint import write_checkpoint
 from ..datasets import SHAREGPT
 from . import lessons, rows
 from .scenes import SIDE
@@ -66,9 +65,7 @@ def build(out: Path, *, seed: int, size: str) -> dict[str, int]:
     for name, made in files.items():
         _write_json(out / "rows" / f"{name}.json", made)
     _write_json(out / "dataset_info.json", dataset_info())
-    write = partial(write_checkpoint, texts=list(tokenizer_texts()), seed=seed, smallest_frame=SIDE)
-    write(out / "tiny")
-    write(out / "larger", size=LARGER)
+    write_checkpoint(out / "tiny", list(tokenizer_texts()), seed, smallest_frame=SIDE)
     return {name: len(made) for name, made in files.items()}
 
 

@@ -20,7 +20,7 @@ HOME = Path("build/toyworld_lskd")  # the folder that the YAML files name
 def before(chain: Chain, size: str = "base") -> Iterator[Step]:
     """Yield what LSKD begins with: pictures and rated rows, the student's base, a teacher that describes, and the critic."""
     world = ("--out", str(chain.work), "--seed", str(chain.seed), "--size", size)
-    made = chain.work / "larger/config.json"
+    made = chain.work / "tiny/config.json"
     yield Step("pictures", "pictures and rows", "llamafactory_hind.toyworld.localized", world, made)
     yield chain.train("lskd_base.yaml", "base", "base checkpoint (stage: sft)")
     yield chain.train("lskd_teacher.yaml", "teacher", "teacher, stopped early (stage: sft)")

@@ -3,19 +3,26 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from llamafactory.data import get_template_and_fix_tokenizer
-from llamafactory.data.processor import SupervisedDatasetProcessor
+from llamafactory.data.processor import PairwiseDatasetProcessor, SupervisedDatasetProcessor
 from llamafactory.hparams import DataArguments, ModelArguments
 from llamafactory.model import load_tokenizer
 from PIL import Image
 
+from llamafactory_hind.engines.interface import Prompt, Request
+from llamafactory_hind.engines.local.weights import load_weights
+from llamafactory_hind.engines.server.protocol import build_messages
 from llamafactory_hind.formats.media.drawn import draw_if_asked
 from llamafactory_hind.formats.processors.pairs import PairProcessor
 from llamafactory_hind.formats.processors.prompts import PromptProcessor
+from llamafactory_hind.methods.external.actions import ActionReader
+from llamafactory_hind.methods.hints.prompts import HintPrompts, hinted_prompt_of
 from llamafactory_hind.rewards import load_rewards
+from llamafactory_hind.trainers.rollouts.records import Rollout
 from shared.formats import FormatSetup
 from shared.stages import BASE, TRAIN, command, history, written
 from shared.warm import Processes
@@ -185,9 +192,7 @@ def test_grpo_runs_on_region_rows(small_world: Path, tmp_path: Path) -> None:
 
 
 def test_a_server_reads_boxes_as_numbers_and_sees_drawings(setup: FormatSetup) -> None:
-    from llamafactory_hind.engines.interface import Request
     from llamafactory_hind.engines.server.data_urls import DataUrls
-    from llamafactory_hind.engines.server.protocol import build_messages
     from llamafactory_hind.formats.media.drawn import with_drawing
 
     request = Request([{"role": "user", "content": "Is <box:0:1,2,3,4.5:dog> here? <box:x>"}])
@@ -196,3 +201,68 @@ def test_a_server_reads_boxes_as_numbers_and_sees_drawings(setup: FormatSetup) -
     path = str(setup.folder / "wide.png")
     drawn = with_drawing(path, {"marks": "boxes", "boxes": [BOX], "numbers": [0]})
     assert urls.encode("images", drawn) != urls.encode("images", path)
+
+
+def test_the_hosts_dpo_and_kepo_have_the_same_tokens(small_world: Path, setup: FormatSetup) -> None:
+    examples = setup.align([ROW], formatting="region", ranking=True)[:]
+    ours, host = (processor_of(kind, small_world) for kind in (PairProcessor, PairwiseDatasetProcessor))
+    pairs, found = ours.preprocess_dataset(examples), host.preprocess_dataset(examples)
+    for name in ("chosen", "rejected"):
+        joined = [*pairs["prompt_input_ids"][0], *pairs[f"{name}_ids"][0]]
+        assert found[f"{name}_input_ids"][0] == joined
+    text = ours.tokenizer.decode(found["rejected_input_ids"][0])
+    assert f'What is beside {{"bbox_2d": {OTHER_AS_FED}}}?' in text
+    assert f'See {{"bbox_2d": {OTHER_AS_FED}}}.' in text
+
+
+def loaded_of(processor: Any) -> Any:
+    """Return what actions and hints need of a loaded model."""
+    return SimpleNamespace(template=processor.template, tokenizer=processor.tokenizer, processor=processor.processor)
+
+
+def feature_of(setup: FormatSetup, processor: Any, **more: Any) -> dict[str, Any]:
+    examples = setup.align([ROW | more], formatting="region")[:]
+    return {name: values[0] for name, values in processor.preprocess_dataset(examples).items()}
+
+
+def test_external_actions_hold_boxes_as_fed(small_world: Path, setup: FormatSetup) -> None:
+    """`external_grpo`: the tokens of an action are those that the policy would have sampled."""
+    processor = processor_of(PromptProcessor, small_world)
+    columns = json.loads(feature_of(setup, processor)["columns"])
+    loaded = load_weights(str(small_world / "tiny"), settings={"template": "qwen2_vl_region"})
+    reader = ActionReader(loaded, max_new_tokens=200)
+    (action,), refused = reader.read(columns)
+    assert not refused
+    text = processor.tokenizer.decode(action.token_ids)
+    assert f'<answer>{{"bbox_2d": {AS_FED}, "label": "dog"}}</answer>' in text
+
+
+def rollout_of(feature: dict[str, Any]) -> Rollout:
+    prompt = Prompt(feature["prompt_input_ids"], [], Request((), images=feature["images"]))
+    return Rollout(feature, prompt, [], [], [], [])
+
+
+def test_hints_of_gated_distill_hold_boxes_as_fed_and_a_teacher_gets_its_own(
+    small_world: Path, setup: FormatSetup
+) -> None:
+    """Question, hint and answer are in the student's terms for the student, in pixels of the picture for the teacher's template."""
+    processor = processor_of(PromptProcessor, small_world)
+    feature = feature_of(setup, processor, hint="Look at <region:0>.")
+    prompts = HintPrompts.read(hint_prompt=None, hinted_prompt=None, language="en", variant="hint_and_answer")
+    hint = json.loads(feature["columns"])["hint"]
+    hinted = hinted_prompt_of(loaded_of(processor), rollout_of(feature), prompts.for_student(feature, hint))
+    text = processor.tokenizer.decode(hinted.input_ids)
+    assert f'beside {{"bbox_2d": {OTHER_AS_FED}}}' in text
+    assert text.count(f'{{"bbox_2d": {AS_FED}, "label": "dog"}}') == 2  # in the hint and in the answer
+    asked = prompts.for_teacher(feature)[-1]["content"]
+    assert "<box:0:0,0,480,274>" in asked
+    assert "It is <box:0:960,411,1440,548:dog>." in asked
+    assert AS_FED not in asked
+    server = build_messages(Request([{"role": "user", "content": asked.replace("<image>", "")}]), {"images": []})
+    assert "It is dog [960, 411, 1440, 548]." in server[0]["content"]
+
+
+def test_the_columns_of_rows_without_boxes_are_not_kept_twice(small_world: Path, setup: FormatSetup) -> None:
+    processor = processor_of(PromptProcessor, small_world)
+    examples = setup.align([{"prompt": "Why?", "answer": "So."}], formatting="rollout")[:]
+    assert "columns" not in json.loads(processor.preprocess_dataset(examples)["conversation"][0])
