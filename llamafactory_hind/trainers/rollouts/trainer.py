@@ -10,21 +10,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from accelerate.utils import gather_object
 from transformers.trainer_utils import EvalLoopOutput
 
 from ...engines.local.scoring import base_model, computes_in_half
 from ...engines.local.sharded import whole
 from ...engines.local.towers import TowerCache, share_frozen
-from ...engines.vllm.agreement import ServersFailed, check_difference
+from ...engines.vllm.agreement import check_difference
 from ...losses.reduce import masked_sum
 from ...storage.completion_files import FOLDER
-from ..host import HostTrainer, dropout_off
-from ..row_guard import NOT_OF_A_ROW, RowGuard
+from ..host import dropout_off
+from ..row_guard import RowGuard
 from ..sharding import refuse_sharding
 from .ahead import AheadWriter
 from .annotator import Annotator
-from .batch import RolloutBatch, batch_of, prompt_of
+from .batch import RolloutBatch, prompt_of
 from .checkpoint import choose_best_by_reward, load_batches, save_batches
 from .completions import CompletionLog
 from .description import RunDescription
@@ -37,9 +36,10 @@ from .order import BlockSampler, SetEpoch, curriculum_ranks
 from .parts import score_with
 from .progress import CloseRollouts, WritingProgress
 from .proof import proof_batches, representative_rows_of
-from .records import POLICY, Rollout, Scores
+from .records import POLICY
 from .reference import Reference
 from .scoring import GroupScorer, PromptInputs, check_objective
+from .step import StepRollouts
 from .writing import RolloutGenerator, RolloutOptions
 
 
@@ -58,7 +58,7 @@ class PromptRows:
         self.features = features
 
 
-class RolloutTrainer(HostTrainer):
+class RolloutTrainer(StepRollouts):
     """`transformers.Trainer` whose batches are prompts; `per_device_train_batch_size` counts prompts with their whole groups.
 
     The loss of an optimiser step is the sum of the annotator's components, each normalised over the completions of all
@@ -130,7 +130,6 @@ class RolloutTrainer(HostTrainer):
             )
         choose_best_by_reward(self.args, self.eval_dataset)
         self.ahead = AheadWriter(self._write_ahead, process=self.args.process_index) if options.ahead else None
-        self._on_policy = False  # a server's rollouts are of the weights as they are now
         self._block: list[RolloutBatch] = []
         self._block_rows: list[list[str]] = []
         prompts = self.args.train_batch_size * self.args.gradient_accumulation_steps
@@ -207,127 +206,6 @@ class RolloutTrainer(HostTrainer):
                 batch.prompts = [prompt_of(feature) for feature in good]
         batches = [{"batch": batch, "input_ids": batch.tokens} for batch in self._block]
         return batches, torch.tensor(1, device=device)
-
-    def _generate_rollouts(self, prompts: list[list[dict[str, Any]]]) -> list[RolloutBatch]:
-        """Write, reward and prepare the groups of all micro-batches of a step."""
-        features = [feature for some in prompts for feature in some]
-        self.annotator.at(self.state.global_step / max(self.state.max_steps - 1, 1))
-        self._forget_media()
-        rollouts = self._written(features)
-        rollouts, scores = self._replace_without_signal(rollouts)
-        if self.kl_reward is not None:
-            scores = [self._less_kl(self.kl_reward, rollouts, scores, [len(some) for some in prompts])]
-        with self.rollout_log.timed("reward"):
-            annotation = self.annotator.annotate(rollouts, *scores)
-        self.rollout_log.add(annotation, self.state)
-        batches, start = [], 0
-        for some in prompts:
-            part = annotation.part(slice(start, start + len(some)))
-            batches.append(batch_of(part, device=self.args.device))
-            start += len(some)
-        self._normalise(batches)
-        if self.modes.repeat(self.model, batches):
-            check_objective(self.objective, self.scorer, self.model)
-        if self.needs_reference:
-            with self.rollout_log.timed("reference"):
-                for batch in batches:
-                    batch.ref_logps = self._reference_logps(batch)
-        return batches
-
-    def _written(self, features: list[dict[str, Any]]) -> list[Rollout]:
-        """Return the groups of this step, from the weights of now or, where they were written ahead, of the step before."""
-        step, rollouts = self.state.global_step, None
-        if self.ahead is not None and self.ahead.has(step, features):
-            with self.rollout_log.timed("rollout"):
-                rollouts = self.ahead.take(features)
-        self._sync_engines()
-        self._on_policy = self._on_policy and rollouts is None
-        if rollouts is None:
-            with self.rollout_log.timed("rollout"), self.precision(), self.media.active():
-                rollouts = self._write(features, stream=str(step), on_generated=self._report_progress)
-        if self.ahead is not None and step + 1 < self.state.max_steps:
-            self.ahead.start(step + 1)
-        return rollouts
-
-    def _write_ahead(self, features: list[Any], step: int) -> list[Rollout]:
-        """Write for a step to come, in another thread: no model is touched."""
-        return self._write(features, stream=str(step), on_generated=self._report_progress)
-
-    def _sync_engines(self) -> None:
-        """Give a server the weights of this step."""
-        report = self.engines.sync(self.model, step=self.state.global_step)
-        self._on_policy = report is not None
-        if report is not None:
-            self.rollout_log.averages.add("rollout/sync_seconds", report.seconds)
-            self.rollout_log.averages.add("rollout/version", float(report.version))
-
-    def _write(self, features: list[Any], **options: Any) -> list[Rollout]:
-        """Write a group for each row; a row that cannot be read is named, or another one takes its place."""
-        try:
-            return self.generator.generate(features, **options)
-        except (*NOT_OF_A_ROW, ServersFailed):
-            raise
-        except Exception as error:
-            if self.guard is None:
-                raise
-            good = self.guard.replace(features, error)
-        if self.engines.served is None:
-            self._forget_media()
-        return self.generator.generate(good, **options)
-
-    def _replace_without_signal(self, rollouts: list[Rollout]) -> tuple[list[Rollout], list[Scores]]:
-        """Write for other prompts where a group teaches nothing; return the scores beside, where they were needed."""
-        if self.annotator.resampling is None:
-            return rollouts, []
-        step = self.state.global_step
-
-        def write(features: list[Any], attempt: int) -> list[Rollout]:
-            with self.rollout_log.timed("resampling"), self.precision(), self.media.active():
-                return self._write(features, stream=f"{step}/resampled {attempt}")
-
-        found = self.annotator.resampling.replace(
-            rollouts, self.train_dataset, seed=f"{self.args.seed}/{step}", write=write, score=self.annotator.score
-        )
-        for name, values in found.metrics.items():
-            self.rollout_log.averages.add_values(name, values)
-        return found.rollouts, [found.scores]
-
-    def _less_kl(self, kl: KLReward, rollouts: list[Rollout], scores: list[Scores], sizes: list[int]) -> Scores:
-        """Take the KL from the reference off the rewards."""
-        if not scores:
-            with self.rollout_log.timed("reward"):
-                scores = [self.annotator.score(rollouts)]
-        batches = kl.batches(rollouts, sizes)
-        self.modes.repeat(self.model, batches)
-        with self.rollout_log.timed("reference"):
-            penalised, strays = kl.penalised(rollouts, scores[0], batches)
-        self.rollout_log.averages.add_values("kl", strays)
-        return penalised
-
-    def _normalise(self, batches: list[RolloutBatch]) -> None:
-        """Count what each component's sum is divided by, over all micro-batches and processes."""
-        length = self.options.max_new_tokens
-        counts = [sum(part.count(batch, length=length) for batch in batches) for part in self.components]
-        if self.args.world_size > 1:  # as numbers: float32 would round them, and not every device has float64
-            counts = [sum(column) for column in zip(*gather_object([counts]), strict=True)]
-        names = [component.name for component in self.components]
-        for batch in batches:
-            batch.normalisers = dict(zip(names, counts, strict=True))
-
-    def _forget_media(self) -> None:
-        """Release the pictures of the last prompts, and of what the towers made of them."""
-        self.prompt_inputs.clear()
-        self.media.clear()
-        if self.objective is not None:
-            self.objective.clear()
-
-    def _policy_logps(self, batch: RolloutBatch) -> torch.Tensor:
-        with torch.no_grad(), self.precision(), self.media.active():
-            return score_with(None, self.scorer, self.model, batch, rows_at_once=self.options.rows_at_once)[0]
-
-    def _reference_logps(self, batch: RolloutBatch) -> torch.Tensor:
-        with self.reference.active(self.args.device) as model, self.precision(), self.media.active():
-            return score_with(None, self.reference_scorer, model, batch, rows_at_once=self.options.rows_at_once)[0]
 
     # how log-probs are computed
 
@@ -407,16 +285,6 @@ class RolloutTrainer(HostTrainer):
             with self.precision():
                 half = computes_in_half(self.model)
             check_difference(found["rollout/logp_diff_mean"].mean().item(), half=half)
-
-    def _report_progress(self, completions: int) -> None:
-        """Show that more completions of this step are written."""
-        steps = self.state.max_steps - self.state.global_step
-        self.rollout_log.progress.advance(
-            completions,
-            step=self.state.global_step + 1,
-            rollouts=-(-steps // self.options.num_iterations),
-            shown=not self.args.disable_tqdm and self.is_world_process_zero(),
-        )
 
     def close_rollouts(self) -> None:
         """Finish what runs beside the training: the bar and the completions on their way to disk."""
