@@ -15,6 +15,7 @@ from transformers import GenerationConfig
 
 from llamafactory_hind.engines.host_keys import host_keys
 from llamafactory_hind.engines.interface import Completion, Request, Sampling
+from llamafactory_hind.engines.local.cascade import Cascade
 from llamafactory_hind.engines.local.engine import LocalEngine
 from llamafactory_hind.engines.local.prefixes import group_by_prefix
 from llamafactory_hind.engines.local.weights import LoadedModel, load_weights
@@ -211,13 +212,19 @@ def test_media_tokens_are_never_written_however_hot(loaded: LoadedModel, request
 def test_a_model_that_refuses_repeated_caches_falls_back(
     loaded: LoadedModel, requests: list[Request], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """A model without two-part attention repeats its cache; one that cannot do that either writes every row for itself."""
     from transformers.cache_utils import Cache
 
     expected = ids(generate(engine(loaded), requests, HOT))
 
-    def refuse(self: Cache, repeats: int) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise NotImplementedError("no such operation")
 
+    monkeypatch.setattr(Cascade, "attend", refuse)
+    one = engine(loaded)
+    assert ids(generate(one, requests, HOT)) == expected
+    assert not one._cascade
+    assert not one._writing.failed
     monkeypatch.setattr(Cache, "batch_repeat_interleave", refuse)
     one = engine(loaded)
     assert ids(generate(one, requests, HOT)) == expected
@@ -288,16 +295,25 @@ def test_grouping_by_hand(rows: list, media: list, groups: list) -> None:
 def test_wrong_cache_contents_are_noticed(
     loaded: LoadedModel, requests: list[Request], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A model whose repeated cache belongs to another prompt must not pass the proof."""
+    """A model whose rows stand behind another prompt must not pass the proof, whether its cache is repeated or kept once."""
     from transformers.cache_utils import Cache, DynamicCache
 
-    own = DynamicCache.batch_repeat_interleave
+    own, lay_out = DynamicCache.batch_repeat_interleave, Cascade._lay_out
 
     def mix_up(self: Cache, repeats: int) -> None:
         own(self, repeats)
         self.batch_select_indices(torch.arange(self.layers[0].keys.shape[0]).roll(repeats))
 
+    def mix_up_owners(self: Cascade) -> None:
+        self.owners = self.owners.max() - self.owners
+        lay_out(self)
+
     expected = ids(generate(engine(loaded), requests, HOT))
+    monkeypatch.setattr(Cascade, "_lay_out", mix_up_owners)
+    one = engine(loaded)
+    assert ids(generate(one, requests, HOT)) == expected
+    assert not one._cascade
+    assert not one._writing.failed
     monkeypatch.setattr(DynamicCache, "batch_repeat_interleave", mix_up)
     one = engine(loaded)
     assert ids(generate(one, requests, HOT)) == expected
