@@ -111,10 +111,11 @@ class EngineOpener:
         from .server.engine import OpenAIEngine
 
         if model not in self._servers:
+            limits: dict[str, Any] = {key: self._settings.get(key) for key in PIXEL_KEYS}
             self._servers[model] = OpenAIEngine(
                 model=model,
                 **vars(self._server),
-                **{key: self._settings.get(key) for key in PIXEL_KEYS},
+                **limits,
                 video_fps=self._settings.get("video_fps"),
                 video_max_frames=self._settings.get("video_maxlen"),
                 media_as_host=bool(self._settings.get("media_as_host")),

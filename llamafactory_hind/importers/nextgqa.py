@@ -6,7 +6,6 @@ in which its answer is seen; spans of questions that the CSV file does not have 
 
 import argparse
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -56,4 +55,4 @@ def _with_spans(entry: Entry, videos: Mapping[str, Any], file: str, reader: Read
         found = []
         expected = "[start, end] in seconds, start before end, or a list of such"
         reader.problems.append(f"{place}, field `location[{number}]`: got {show(spans)}, expected {expected}")
-    return replace(entry, row={**entry.row, "spans": found, "duration": record.get("duration")})
+    return Entry(entry.place, {**entry.row, "spans": found, "duration": record.get("duration")}, entry.images)

@@ -1,15 +1,15 @@
 """VCR (CVPR 2019): `train.jsonl`, `val.jsonl`, `test.jsonl` and `vcr1images/` as `region` rows."""
 
 import argparse
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from ..config.problem import show
 from ..regions import find_mentions
-from .reading.entries import Entry, ImportRefused, Reader
+from .reading.entries import Entry, Reader
 from .reading.pointing import Objects, VcrPictures, keep_used, take_tokens, text_of
+from .reading.released import Released, Unreadable
 
 
 SUMMARY = "VCR: val.jsonl and the folder with vcr1images/, boxes from the metadata files beside the pictures"
@@ -44,23 +44,14 @@ def read_lines(path: Path, reader: Reader) -> Iterator[tuple[dict[str, Any], str
     Raises:
         ImportRefused: the file cannot be read.
     """
-    try:
-        with path.open(encoding="utf-8-sig") as file:
-            for number, line in enumerate(file, start=1):
-                if not line.strip():
-                    continue
-                place = f"{path}, line {number}"
-                try:
-                    record = json.loads(line)
-                except ValueError as error:
-                    reader.problems.append(f"{place}: {error}")
-                    continue
-                if isinstance(record, dict):
-                    yield record, place
-                else:
-                    reader.problems.append(f"{place}: got {show(record)}, expected an object")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ImportRefused("A file cannot be read.", [f"{path}: {error}"], "Correct the path or the file.") from None
+    for number, record in enumerate(Released(path), start=1):
+        place = f"{path}, line {number}"
+        if isinstance(record, Unreadable):
+            reader.problems.append(record.noted_at(place))
+        elif isinstance(record, dict):
+            yield record, place
+        else:
+            reader.problems.append(f"{place}: got {show(record)}, expected an object")
 
 
 def _read_entry(record: dict[str, Any], place: str, reader: Reader, pictures: VcrPictures) -> Entry:

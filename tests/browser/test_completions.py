@@ -95,10 +95,20 @@ def fill(page: Any, name: str, text: str) -> None:
     box.press("Enter")
 
 
+TRIES = 30  # of a second each
+
+
 def choose(page: Any, name: str, value: str) -> None:
-    box = page.locator(f"{ID}{name} input").first
-    box.click()
-    page.get_by_role("option", name=value, exact=True).click()
+    """Choose an entry of a menu; the server fills menus anew when a run opens, so an entry may come a moment later."""
+    box, option = page.locator(f"{ID}{name} input").first, page.get_by_role("option", name=value, exact=True)
+    for _ in range(TRIES):
+        box.click()
+        page.wait_for_timeout(500)
+        if option.count():
+            break
+        box.blur()
+        page.wait_for_timeout(500)
+    option.click()
 
 
 def see(page: Any, text: str) -> None:

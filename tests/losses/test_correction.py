@@ -26,7 +26,7 @@ MASK = torch.tensor([[True, True, True], [True, True, False]])
 def test_by_hand(mode: str, expected: list[list[float]]) -> None:
     """Ratios of the tokens are 3, 1/2, 1 and 1/4, 1; of the completions 3/2 and 1/4; the cap is 2; behind the end is 1."""
     found = importance_weights(OLD, SAMPLING, MASK, mode=mode, cap=2.0)
-    torch.testing.assert_close(found, torch.tensor(expected))
+    torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float32))
 
 
 def test_a_completion_above_the_cap_is_cut_or_left_out() -> None:

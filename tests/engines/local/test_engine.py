@@ -15,6 +15,7 @@ from transformers import GenerationConfig
 
 from llamafactory_hind.engines.host_keys import host_keys
 from llamafactory_hind.engines.interface import Completion, Request, Sampling
+from llamafactory_hind.engines.local.cascade import Cascade
 from llamafactory_hind.engines.local.engine import LocalEngine
 from llamafactory_hind.engines.local.prefixes import group_by_prefix
 from llamafactory_hind.engines.local.weights import LoadedModel, load_weights
@@ -68,6 +69,12 @@ def engine(loaded: LoadedModel, **options: object) -> LocalEngine:
 
 def ids(written: list[list[Completion]]) -> list[list[tuple[int, ...]]]:
     return [[completion.token_ids for completion in completions] for completions in written]
+
+
+def mostly(found: list[list[tuple[int, ...]]], expected: list[list[tuple[int, ...]]]) -> bool:
+    """Whether nine of ten completions are the same: another way rounds otherwise, which decides a close draw now and then."""
+    pairs = [one == other for groups in zip(found, expected, strict=True) for one, other in zip(*groups, strict=True)]
+    return sum(pairs) >= 0.9 * len(pairs)
 
 
 def plain_inputs(
@@ -142,13 +149,15 @@ def test_batch_composition_changes_nothing(loaded: LoadedModel, requests: list[R
 
 
 def test_seed_key_and_repetition_choose_the_random_numbers(loaded: LoadedModel, requests: list[Request]) -> None:
+    # paths of pictures are in the seeds, and a third of all completions end at once: a few might be alike
+    many = replace(HOT, n=12)
     one, request = engine(loaded), requests[0]
-    first = ids(generate(one, [request], HOT))[0]
+    first = ids(generate(one, [request], many))[0]
     assert len(set(first)) > 2, "samples of one request differ"
-    assert ids(generate(one, [request], replace(HOT, seed=8)))[0] != first
+    assert ids(generate(one, [request], replace(many, seed=8)))[0] != first
     named = replace(request, key="row 1")
-    assert ids(generate(one, [named], HOT))[0] == ids(generate(one, [requests[1], named], HOT))[1] != first
-    twice = ids(generate(one, [request, request], HOT))
+    assert ids(generate(one, [named], many))[0] == ids(generate(one, [requests[1], named], many))[1] != first
+    twice = ids(generate(one, [request, request], many))
     assert twice[0] == first
     assert twice[0][0] == twice[1][0], "the greedy text is the same"
     assert twice[0][1:] != twice[1][1:], "the same request asked twice is two draws"
@@ -211,16 +220,22 @@ def test_media_tokens_are_never_written_however_hot(loaded: LoadedModel, request
 def test_a_model_that_refuses_repeated_caches_falls_back(
     loaded: LoadedModel, requests: list[Request], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """A model without two-part attention repeats its cache; one that cannot do that either writes every row for itself."""
     from transformers.cache_utils import Cache
 
     expected = ids(generate(engine(loaded), requests, HOT))
 
-    def refuse(self: Cache, repeats: int) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise NotImplementedError("no such operation")
 
+    monkeypatch.setattr(Cascade, "attend", refuse)
+    one = engine(loaded)
+    assert mostly(ids(generate(one, requests, HOT)), expected)
+    assert not one._cascade
+    assert not one._writing.failed
     monkeypatch.setattr(Cache, "batch_repeat_interleave", refuse)
     one = engine(loaded)
-    assert ids(generate(one, requests, HOT)) == expected
+    assert mostly(ids(generate(one, requests, HOT)), expected)
     assert one._writing.failed
 
 
@@ -288,19 +303,28 @@ def test_grouping_by_hand(rows: list, media: list, groups: list) -> None:
 def test_wrong_cache_contents_are_noticed(
     loaded: LoadedModel, requests: list[Request], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A model whose repeated cache belongs to another prompt must not pass the proof."""
+    """A model whose rows stand behind another prompt must not pass the proof, whether its cache is repeated or kept once."""
     from transformers.cache_utils import Cache, DynamicCache
 
-    own = DynamicCache.batch_repeat_interleave
+    own, lay_out = DynamicCache.batch_repeat_interleave, Cascade._lay_out
 
     def mix_up(self: Cache, repeats: int) -> None:
         own(self, repeats)
         self.batch_select_indices(torch.arange(self.layers[0].keys.shape[0]).roll(repeats))
 
+    def mix_up_owners(self: Cascade) -> None:
+        self.owners = self.owners.max() - self.owners
+        lay_out(self)
+
     expected = ids(generate(engine(loaded), requests, HOT))
+    monkeypatch.setattr(Cascade, "_lay_out", mix_up_owners)
+    one = engine(loaded)
+    assert mostly(ids(generate(one, requests, HOT)), expected)
+    assert not one._cascade
+    assert not one._writing.failed
     monkeypatch.setattr(DynamicCache, "batch_repeat_interleave", mix_up)
     one = engine(loaded)
-    assert ids(generate(one, requests, HOT)) == expected
+    assert mostly(ids(generate(one, requests, HOT)), expected)
     assert one._writing.failed
 
 

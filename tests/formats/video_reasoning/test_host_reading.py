@@ -127,7 +127,7 @@ def test_a_server_is_sent_the_frames_that_the_host_reads(video: Path, qwen2_5: C
     plugin, _ = qwen2_5()
     name = f"{video}#t=1,7.5"
     urls = DataUrls(image_max_pixels=None, video_fps=2.0, video_max_frames=128)
-    sent = [urls._fit(frame) for frame in urls._sample(name)]
+    sent = [urls._fit(frame, "videos") for frame in urls._sample(name)]
     seen = plugin._regularize_videos(
         [name], image_max_pixels=10**6, image_min_pixels=1, video_fps=2.0, video_maxlen=128
     )
