@@ -312,12 +312,12 @@ def test_wrong_cache_contents_are_noticed(
         own(self, repeats)
         self.batch_select_indices(torch.arange(self.layers[0].keys.shape[0]).roll(repeats))
 
-    def mix_up_owners(self: Cascade) -> None:
-        self.owners = self.owners.max() - self.owners
+    def mix_up_places(self: Cascade) -> None:
         lay_out(self)
+        self.places = self.places.roll(self.width)  # each row among those of another prompt
 
     expected = ids(generate(engine(loaded), requests, HOT))
-    monkeypatch.setattr(Cascade, "_lay_out", mix_up_owners)
+    monkeypatch.setattr(Cascade, "_lay_out", mix_up_places)
     one = engine(loaded)
     assert mostly(ids(generate(one, requests, HOT)), expected)
     assert not one._cascade
