@@ -20,7 +20,7 @@ Several answers to one prompt need its pictures and its tokens once. Three ways 
 |---|---|---|
 | cached | loss pass of the online stages | the prompt's cache, with gradient, is repeated for its completions; without gradient checkpointing |
 | packed | loss pass of the online stages, pairs of `kepo`, rows of `reason_sft`, teachers | `prompt, answer, answer, …` in one row with a mask; with gradient checkpointing too |
-| written | writing of rollouts and of `synth` | the prompt is computed once, its cache repeated; otherwise the library's `generate` |
+| written | writing of rollouts and of `synth` | the prompt is computed once, its cache kept once or repeated; otherwise the library's `generate` |
 
 In a packed row each kind of layer gets the mask it would have in a row of its own. Windows and chunks count the tokens of
 the text, not places of the row: eight answers of 512 tokens behind one prompt stay within a window of 2,047. Pictures
