@@ -65,6 +65,24 @@ ZERO2 = {
 }
 
 
+ZERO3 = {
+    **ZERO2,
+    "zero_optimization": {
+        "stage": 3,
+        "stage3_gather_16bit_weights_on_model_save": True,
+        "stage3_param_persistence_threshold": 0,  # else every weight of a tiny model stays whole
+    },
+}
+SPLIT = """
+from transformers import TrainerCallback
+class Split(TrainerCallback):
+    def on_step_end(self, args, state, control, model, **_):
+        import torch.distributed as dist
+        at = [p for p in model.parameters() if p.requires_grad]
+        assert at and all(p.ds_tensor.numel() * dist.get_world_size() < p.ds_numel + 2 for p in at), "not split"
+"""
+
+
 REWARD = '''
 def vowels(completions, id, **columns):
     """Share of vowels; one row, a video, has no such reward."""
@@ -181,6 +199,15 @@ def fsdp2(settings: dict[str, Any], file: Path) -> str:
     """Train on two processes that hold half of every weight each, see `shared.fsdp_on_cpu`; return what they print."""
     code = "from shared.fsdp_on_cpu import main; main()"
     return Processes(code, [str(written(settings, file))], file.with_suffix(".log"), ranks=2).finish()
+
+
+def zero3(settings: dict[str, Any], file: Path, *, ranks: int = 2, **zero: Any) -> Processes:
+    """Start training on processes that hold a part of every weight each, by DeepSpeed ZeRO-3; `zero` changes its section."""
+    config = {**ZERO3, "zero_optimization": {**ZERO3["zero_optimization"], **zero}}
+    file.with_suffix(".ds.json").write_text(json.dumps(config))
+    words = [str(written({**settings, "deepspeed": str(file.with_suffix(".ds.json"))}, file))]
+    code = NO_SHARED_MEMORY + SPLIT + TRAIN.replace("run_exp()", "run_exp(callbacks=[Split()])")
+    return Processes(code, words, file.with_suffix(".log"), ranks=ranks)
 
 
 def command(settings: dict[str, Any], file: Path, **environment: str) -> None:
