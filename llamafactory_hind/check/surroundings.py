@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 from ..config.packages import missing_packages
+from ..storage.checkpoints import processes_of
 from .findings import Report
 
 
@@ -48,8 +49,20 @@ def check_disk(folder: str, needed: float | None, report: Report) -> None:
         report.add("note", "disk", str(place), f"{said}, the run writes about {needed / GIB:.1f} GiB.")
 
 
-def check_output_folder(folder: Path, report: Report) -> None:
-    """Report what is in an output folder already, and from where a run would go on."""
+def planned_processes(environ: Mapping[str, str]) -> int | None:
+    """Return how many processes the host's launcher starts with this environment, None where it does not say."""
+    counts = [environ.get(name, default) for name, default in (("NPROC_PER_NODE", ""), ("NNODES", "1"))]
+    return int(counts[0]) * int(counts[1]) if all(count.isdecimal() for count in counts) else None
+
+
+def check_output_folder(folder: Path, report: Report, *, processes: int | None = None) -> None:
+    """Report what is in an output folder already, and from where a run would go on.
+
+    Args:
+        folder: of the run.
+        report: takes what is found.
+        processes: of the run, None where that is not known.
+    """
     steps = {path: path.name.rpartition("-")[2] for path in folder.glob("checkpoint-*") if path.is_dir()}
     numbered = sorted((path for path, step in steps.items() if step.isdigit()), key=lambda path: int(steps[path]))
     if not numbered:
@@ -66,6 +79,12 @@ def check_output_folder(folder: Path, report: Report) -> None:
         report.add(
             "warning", "output", str(newest), "the newest checkpoint has no optimizer: a run cannot go on exactly."
         )
+    before = processes_of(newest)
+    if before is not None and processes is None:
+        report.add("note", "output", str(newest), f"written by {before} process(es): no other number goes on from it.")
+    elif before not in (None, processes):
+        said = f"written by {before} process(es), and {processes} are to go on from it: a run stops there. Start {before}."
+        report.add("error", "output", str(newest), said)
 
 
 def check_server(url: str, model: str | None, key_variable: str | None, call: bool, report: Report) -> None:

@@ -1,5 +1,6 @@
 """A `train` configuration: parsed by the host, rows read as training reads them, rewards tried; no model is loaded."""
 
+import os
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from .estimate import describe_memory, describe_run
 from .findings import Report
 from .rewards import check_rewards
 from .rows import check_rows
-from .surroundings import check_disk, check_output_folder, check_packages, check_server
+from .surroundings import check_disk, check_output_folder, check_packages, check_server, planned_processes
 from .weights import stored_weights
 
 
@@ -25,7 +26,7 @@ def check_training(request: Request, report: Report) -> None:
     check_packages(settings, report)
     output = str(settings.get("output_dir") or "")
     if output:
-        check_output_folder(Path(output), report)
+        check_output_folder(Path(output), report, processes=planned_processes(os.environ))
     with tempfile.TemporaryDirectory() as scratch:
         args = _parse(settings, scratch, report)
         if args is None:

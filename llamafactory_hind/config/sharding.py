@@ -22,7 +22,9 @@ WHOLE_WRITES = "Completions are written by the whole model; use DDP, DeepSpeed, 
 WHOLE_SCORES = "Reference log-probs are computed by the whole model; use DDP, DeepSpeed, or FSDP2."
 WHOLE_PROOF = "Shared prompts are proved with the whole model; use DDP, DeepSpeed, or FSDP2."
 WHOLE_HEADS = "The model is saved without its heads; use DDP, DeepSpeed, or FSDP2."
-WHOLE_MATCHING = "The model is saved without its heads, which needs it whole; use DDP or a ZeRO-2 configuration."
+WHOLE_MATCHING = (
+    "Processes judge other numbers of pairs, each with a pass of its own; use DDP or a ZeRO-2 configuration."
+)
 OWN_COPY = "The policy's weights are split while it learns; with a path, a copy of its own is loaded."
 SAVED_WHOLE = "Else the output folder and the checkpoints hold no model that can be loaded."
 EVERY_READS = "Every process computes with the weights before they are split: without it, all of them read the file."
@@ -86,13 +88,11 @@ def _gathered_problems(settings: Mapping[str, Any], name: str, rows: str) -> Ite
         yield Problem("teacher", "base", f"the base's path with {name} and an adapter", OWN_COPY)
 
 
-def _zero_3_problems(
-    asked: list[tuple[Sharding, str, object]], environ: Mapping[str, str]
-) -> Iterator[Problem]:
+def _zero_3_problems(asked: list[tuple[Sharding, str, object]], environ: Mapping[str, str]) -> Iterator[Problem]:
     for key, value in ((key, value) for sharding, key, value in asked if sharding == "zero_3"):
         zero = (read_json(value) or {}).get("zero_optimization")
         if isinstance(zero, dict) and zero.get(SAVES_WHOLE) is not True:
-            yield Problem(f"{key}: zero_optimization.{SAVES_WHOLE}", zero.get(SAVES_WHOLE), "true", SAVED_WHOLE)
+            yield Problem(key, value, f"`{SAVES_WHOLE}: true` in its `zero_optimization`", SAVED_WHOLE)
         elif key == ZERO_STAGE and not environ.get(ZERO_FILE) and not _is_on(environ, ZERO_SAVES_WHOLE):
             yield Problem(ZERO_SAVES_WHOLE, environ.get(ZERO_SAVES_WHOLE), "true", SAVED_WHOLE)
 

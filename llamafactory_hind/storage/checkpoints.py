@@ -111,6 +111,16 @@ def read_seal(checkpoint: Path) -> dict[str, Any] | None:
         return None
 
 
+def processes_of(checkpoint: Path) -> int | None:
+    """Return how many processes wrote a checkpoint, None where it does not say; each keeps the state of its random numbers."""
+    told = ((read_seal(checkpoint) or {}).get("run") or {}).get("processes")
+    if isinstance(told, int):
+        return told
+    if (checkpoint / "rng_state.pth").is_file():
+        return 1
+    return len(list(checkpoint.glob("rng_state_*.pth"))) or None
+
+
 def seal(folder: Path, *, step: int, run: Mapping[str, Any]) -> None:
     """List the files of a checkpoint that is complete, and wait until all of it is on the disk.
 

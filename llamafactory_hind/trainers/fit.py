@@ -26,7 +26,7 @@ def fit(trainer: "HostTrainer", args: "HostArguments", *, plots: Sequence[str]) 
     """
     if args.training.do_train:
         resumed = args.training.resume_from_checkpoint
-        trainer.run = run_of(args)
+        trainer.run = {**run_of(args), "processes": args.training.world_size}
         result = trainer.train(resume_from_checkpoint=resumed)
         trainer.save_final()
         if resumed is None or result.global_step > step_of(resumed):  # else the numbers are those of no step

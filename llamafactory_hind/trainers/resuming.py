@@ -12,7 +12,7 @@ from accelerate.utils import broadcast_object_list
 from llamafactory.extras import logging
 
 from ..config.problem import ConfigError, Problem
-from ..storage.checkpoints import Found, fault_of, find_whole, read_seal, tidy
+from ..storage.checkpoints import Found, fault_of, find_whole, processes_of, read_seal, tidy
 from ..storage.runs import differences, lock_folder, read_run, write_run
 from ..storage.weights import INDEXES, WEIGHTS
 
@@ -111,6 +111,8 @@ def _prepare(args: "HostArguments", given: Any) -> Start:
         checkpoint = _asked(Path(asked), output, run) if asked else _newest(output, run)
         if checkpoint is None and given:
             raise ConfigError([_problem(given, "a whole checkpoint in `output_dir`", "Remove the key to begin anew.")])
+        if checkpoint is not None and finished is None:
+            _refuse_processes(checkpoint, args.training.world_size)
         if checkpoint is None and finished is None:
             _refuse_model(output, record)
     if finished is None:
@@ -160,6 +162,22 @@ def _asked(checkpoint: Path, output: Path, run: Mapping[str, Any]) -> Path:
         remedy = "Start from its model instead: `model_name_or_path` or `adapter_name_or_path`."
         raise ConfigError([_problem(f"{checkpoint} ({'; '.join(changed)})", "a checkpoint of this stage", remedy)])
     return checkpoint
+
+
+def _refuse_processes(checkpoint: Path, now: int) -> None:
+    """Stop where a checkpoint is of another number of processes: which rows come next, and the split states, are of that number."""
+    before = processes_of(checkpoint)
+    if before not in (None, now):
+        remedy = (
+            f"Start {before} again, or begin a new run in another `output_dir` from its model "
+            "(`model_name_or_path` or `adapter_name_or_path`)."
+        )
+        got = f"{checkpoint}, written by {before} {_processes(before)}"
+        raise ConfigError([_problem(got, f"a checkpoint of the {now} {_processes(now)} of this start", remedy)])
+
+
+def _processes(number: int) -> str:
+    return "process" if number == 1 else "processes"
 
 
 def _newest(output: Path, run: Mapping[str, Any]) -> Path | None:

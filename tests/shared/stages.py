@@ -20,6 +20,7 @@ from shared.warm import Processes
 TRAIN = (
     "from llamafactory.train.tuner import run_exp; run_exp()"  # all that the host's launcher.py does under torchrun
 )
+FSDP2 = "from shared.fsdp_on_cpu import main; main()"
 # On the CPU, DeepSpeed compiles an all-reduce through shared memory (a minute); without it, it takes that of torch.
 NO_SHARED_MEMORY = "import deepspeed.comm.torch as ds; ds.build_shm_op = lambda: None\n"
 
@@ -197,8 +198,7 @@ def warm(settings: dict[str, Any], file: Path, *, ranks: int = 1, **environment:
 
 def fsdp2(settings: dict[str, Any], file: Path) -> str:
     """Train on two processes that hold half of every weight each, see `shared.fsdp_on_cpu`; return what they print."""
-    code = "from shared.fsdp_on_cpu import main; main()"
-    return Processes(code, [str(written(settings, file))], file.with_suffix(".log"), ranks=2).finish()
+    return Processes(FSDP2, [str(written(settings, file))], file.with_suffix(".log"), ranks=2).finish()
 
 
 def zero3(settings: dict[str, Any], file: Path, *, ranks: int = 2, **zero: Any) -> Processes:
@@ -208,6 +208,22 @@ def zero3(settings: dict[str, Any], file: Path, *, ranks: int = 2, **zero: Any) 
     words = [str(written({**settings, "deepspeed": str(file.with_suffix(".ds.json"))}, file))]
     code = NO_SHARED_MEMORY + SPLIT + TRAIN.replace("run_exp()", "run_exp(callbacks=[Split()])")
     return Processes(code, words, file.with_suffix(".log"), ranks=ranks)
+
+
+def run_zero3(settings: dict[str, Any], file: Path) -> None:
+    """Train under ZeRO-3 on two processes to the end."""
+    zero3(settings, file).finish()
+
+
+WAYS = {"fsdp2": fsdp2, "zero3": run_zero3}  # to split a model over two processes
+
+
+def split(settings: dict[str, Any], folder: Path, *ways: str) -> list[Path]:
+    """Train once in each way that splits the model over two processes; return their output folders."""
+    outs = {way: folder / f"{way}-out" for way in ways or WAYS}
+    for way, out in outs.items():
+        WAYS[way]({**settings, "output_dir": str(out)}, folder / way)
+    return list(outs.values())
 
 
 def command(settings: dict[str, Any], file: Path, **environment: str) -> None:

@@ -91,6 +91,29 @@ def test_the_folder_of_another_run_is_refused_with_both_named(tmp_path: Path, ch
     assert named in refused(tmp_path, **changes)
 
 
+def test_another_number_of_processes_is_refused_with_both_named(tmp_path: Path) -> None:
+    """As a checkpoint says itself, or by the states of random numbers in it (the host's); on purpose too. Finished: nothing to do."""
+    run_into(tmp_path, 2, world=1)
+    seal = tmp_path / "checkpoint-2" / SEAL
+    sealed = json.loads(seal.read_text())
+    seal.write_text(json.dumps({**sealed, "run": {**sealed["run"], "processes": 2}}))
+    for given in (None, str(seal.parent)):
+        said = refused(tmp_path, given)
+        assert "written by 2 processes" in said
+        assert "of the 1 process of this start" in said
+        assert start(tmp_path, given, world=2).checkpoint == str(seal.parent)
+        assert "of the 3 processes" in refused(tmp_path, given, world=3)
+    args = arguments(tmp_path, world=4)
+    write_run(tmp_path, run_of(args), plan_of(args), finished=2)
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    assert start(tmp_path, world=4).finished == 2
+    seal.unlink()
+    assert start(tmp_path, str(seal.parent)).checkpoint == str(seal.parent)
+    (seal.parent / "rng_state.pth").rename(seal.parent / "rng_state_0.pth")
+    (seal.parent / "rng_state_1.pth").write_bytes((seal.parent / "rng_state_0.pth").read_bytes())
+    assert "written by 2 processes" in refused(tmp_path, str(seal.parent))
+
+
 def test_a_project_that_moved_goes_on(tmp_path: Path) -> None:
     run_into(tmp_path, 2)
     assert start(tmp_path, model="/elsewhere/models/tiny/").checkpoint == str(tmp_path / "checkpoint-2")
