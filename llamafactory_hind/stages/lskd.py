@@ -15,7 +15,6 @@ from ..engines.local.matching.chat import ChatBody
 from ..engines.local.matching.heads import MatchingHeads
 from ..engines.local.matching.model import Matcher, open_body
 from ..engines.local.matching.proof import why_not_shared
-from ..engines.local.scoring import freeze_output_head
 from ..trainers.fit import eval_sets, fit, write_model_card
 from ..trainers.host import HostArguments
 from ..trainers.lskd.collator import MatchingCollator
@@ -69,7 +68,7 @@ def build_matcher(args: HostArguments, body: torch.nn.Module) -> Matcher:
     if args.training.do_train:
         matcher.heads.freeze(itc=bool(keys.itc_weight), itm=bool(keys.itm_weight))
         if not keys.lm_weight:
-            freeze_output_head(body)
+            matcher.reader.freeze_writer(body)
     return matcher
 
 
