@@ -20,6 +20,7 @@ from ..trainers.host import HostArguments
 from ..trainers.lskd.collator import MatchingCollator
 from ..trainers.lskd.trainer import MatchingTrainer
 from ..trainers.proof_rows import representative_rows
+from ..trainers.row_guard import RowGuard
 from ..trainers.rows import read_rows
 
 
@@ -53,6 +54,9 @@ def run(args: HostArguments) -> None:
         processor=tokenizer_module["processor"],
         **dataset_module,
     )
+    trained = [trainer.train_dataset] if args.training.do_train else []
+    rows = [*trained, *(some for _, some in eval_sets(trainer))]
+    trainer.data_collator.guard = RowGuard.of(args, trainer.data_collator.collate, *rows)
     if args.finetuning.itm_weight:
         select_sharing(trainer, args)
     evaluated = [f"eval_{name}_" if name else "eval_" for name, _ in eval_sets(trainer)]
