@@ -1,4 +1,4 @@
-"""What is lost when runs are killed and rows are malformed: nothing. Each measurement is one command.
+"""What is lost when runs are killed, disks are full, and rows are malformed: nothing. Each measurement is one command.
 
     python benchmarks/reliability.py saves [--stage STAGE] [--every 1]
     python benchmarks/reliability.py kills [--stage STAGE,STAGE] [--kills 20] [--seed 0]
@@ -8,13 +8,14 @@
     python benchmarks/reliability.py keys
     python benchmarks/reliability.py children [--only killed]
     python benchmarks/reliability.py bombs
+    python benchmarks/reliability.py disk [--only synth]
     python benchmarks/reliability.py synth [--rows 20000] [--kills 20]
 
 `saves` kills a run (SIGKILL) before and in the middle of the file operations of a checkpoint and of the final save; `kills` at random
 moments, and while files of every kind are written; both start it again and compare weights, losses and completions bit by bit with a
 run that was never killed. `flat` watches memory, descriptors and threads. `files` reads files of rows that were damaged at random,
 `rows` files of rows that are malformed. `keys` looks for API keys in all that runs leave, `children` for processes. `bombs` reads small
-files that unpack to very large ones. `synth` is `benchmarks/synth.py`: a fifth of all
+files that unpack to very large ones. `disk` fills the disk below each kind of file. `synth` is `benchmarks/synth.py`: a fifth of all
 calls goes wrong. Each ends with status 0 if nothing was lost.
 """
 
@@ -81,7 +82,7 @@ def damaged_files(work: Path, count: int) -> bool:
 def parse() -> argparse.Namespace:
     """Return what the words ask for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    measurements = ("saves", "kills", "flat", "files", "rows", "keys", "children", "bombs", "synth")
+    measurements = ("saves", "kills", "flat", "files", "rows", "keys", "children", "bombs", "disk", "synth")
     parser.add_argument("what", choices=measurements)
     parser.add_argument(
         "--stage", default="grpo", help="a stage, or `synth`; for `kills` several, separated by commas"
@@ -93,7 +94,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--files", type=int, default=10_000)
     parser.add_argument("--rows", type=int, default=None, help="20,000 for `synth`, 10,000 for `rows`")
     parser.add_argument(
-        "--only", default=None, help="`rows` of this format; `children` of runs that are `ended`, `failed` or `killed`"
+        "--only",
+        default=None,
+        help="`rows` of this format; `children` of runs that are `ended`, `failed` or `killed`; `disk` below this kind of file",
     )
     return parser.parse_args()
 
@@ -124,9 +127,13 @@ def measure(given: argparse.Namespace, work: Path) -> bool:
         from child_processes import child_processes
 
         return child_processes(work, given.only)
-    from bombs import bombs
+    if given.what == "bombs":
+        from bombs import bombs
 
-    return bombs(work)
+        return bombs(work)
+    from full_disk import full_disk
+
+    return full_disk(work, given.only)
 
 
 def main() -> None:
