@@ -4,6 +4,7 @@ A file system of a few pages is mounted where a file goes (this needs the right 
 command must end as one that always had room.
 """
 
+import json
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from killed_synth import COMMAND, SynthRuns
 
 
 PAGE = 4096
+SCORE = "import sys; from llamafactory_hind.evaluation.score import run_score; run_score(sys.argv[1:])"
 TRACEBACK = "Traceback (most recent call last)"
 STEPS_KB = (0, 4, 12, 20, 32, 44, 56, 68, 80, 92, 104, 160)  # that `synth` may still write; the last is enough
 
@@ -59,6 +61,7 @@ def trainings() -> Iterator[tuple[str, str, dict[str, Any], str, bool]]:
     yield "trainer_log.jsonl", "reason_sft", {}, "trainer_log.jsonl", True
     yield "table of rows, verdicts on media", "reason_sft", {}, "cache_dir", False
     yield "tokenised rows", "reason_sft", {}, "tokenized_path", False
+    yield "the run's own folder", "reason_sft", {}, "./", False
     yield "bad rows", "grpo", {"dataset": "some_bad", "skip_bad_rows": True}, "bad_rows/", False
 
 
@@ -133,12 +136,33 @@ def synth(work: Path) -> list[str]:
     return wrong if refused < len(STEPS_KB) else [*wrong, "there was never room"]
 
 
+def score(work: Path) -> list[str]:
+    """Leave `score` no room, then some; return what is wrong."""
+    from shared.warm import Processes
+
+    work.mkdir()
+    rows = [{"id": f"r{number}", "prediction": "moss", "answers": ["moss"] * 3} for number in range(200)]
+    (work / "rows.json").write_text(json.dumps(rows))
+    wrong = []
+    with small_disk(work / "disk", free=0) as disk:
+        words = ["metric=vqa_accuracy", f"predictions={work / 'rows.json'}", f"output={disk / 'o.json'}"]
+        if problem := judged(Processes(SCORE, words, work / "full.log")):
+            wrong.append(problem)
+        make_room(disk)
+        Processes(SCORE, words, work / "room.log").finish()
+        Processes(SCORE, [*words[:2], f"output={work / 'o.json'}"], work / "whole.log").finish()
+        if (disk / "o.json").read_bytes() != (work / "o.json").read_bytes():
+            wrong.append("not equal with room")
+    return wrong
+
+
 def full_disk(work: Path, only: str | None = None) -> bool:
     """Fill the disk below each kind of file, or one; report and return whether each run ended with one line and lost nothing."""
     good = True
     kinds: list[tuple[str, Any]] = [
         ("checkpoint", lambda place: checkpoint(place)),
         ("synth", lambda place: synth(place)),
+        ("score", lambda place: score(place)),
     ]
     for kind, stage, changes, where, may_go_on in trainings():
         kinds.append(

@@ -2,6 +2,7 @@
 
     python benchmarks/reliability.py saves [--stage STAGE] [--every 1]
     python benchmarks/reliability.py kills [--stage STAGE,STAGE] [--kills 20] [--seed 0]
+    python benchmarks/reliability.py stops [--stage STAGE,STAGE] [--seed 0]
     python benchmarks/reliability.py flat [--steps 2000]
     python benchmarks/reliability.py files [--files 10000]
     python benchmarks/reliability.py rows [--rows 10000] [--seed 0] [--only FORMAT]
@@ -13,10 +14,10 @@
 
 `saves` kills a run (SIGKILL) before and in the middle of the file operations of a checkpoint and of the final save; `kills` at random
 moments, and while files of every kind are written; both start it again and compare weights, losses and completions bit by bit with a
-run that was never killed. `flat` watches memory, descriptors and threads. `files` reads files of rows that were damaged at random,
-`rows` files of rows that are malformed. `keys` looks for API keys in all that runs leave, `children` for processes. `bombs` reads small
-files that unpack to very large ones. `disk` fills the disk below each kind of file. `synth` is `benchmarks/synth.py`: a fifth of all
-calls goes wrong. Each ends with status 0 if nothing was lost.
+run that was never killed. `stops` does so with Ctrl-C and SIGTERM. `flat` watches memory, descriptors and threads. `files` reads files
+of rows that were damaged at random, `rows` files of rows that are malformed. `keys` looks for API keys in all that runs leave,
+`children` for processes. `bombs` reads small files that unpack to very large ones. `disk` fills the disk below each kind of file.
+`synth` is `benchmarks/synth.py`: a fifth of all calls goes wrong. Each ends with status 0 if nothing was lost.
 """
 
 import argparse
@@ -82,10 +83,12 @@ def damaged_files(work: Path, count: int) -> bool:
 def parse() -> argparse.Namespace:
     """Return what the words ask for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    measurements = ("saves", "kills", "flat", "files", "rows", "keys", "children", "bombs", "disk", "synth")
+    measurements = ("saves", "kills", "stops", "flat", "files", "rows", "keys", "children", "bombs", "disk", "synth")
     parser.add_argument("what", choices=measurements)
     parser.add_argument(
-        "--stage", default="grpo", help="a stage, or `synth`; for `kills` several, separated by commas"
+        "--stage",
+        default="grpo",
+        help="a stage, or a pipeline of `synth`; for `kills` and `stops` several, separated by commas",
     )
     parser.add_argument("--every", type=int, default=1, help="take every n-th point only")
     parser.add_argument("--kills", type=int, default=20)
@@ -101,18 +104,29 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def each_stage(given: argparse.Namespace, work: Path) -> bool:
+    """Kill or stop runs of each stage; return whether all of them ended as they should."""
+    from killed_runs import kills
+    from stopped_runs import stops
+
+    good = True
+    for stage in given.stage.split(","):
+        (work / stage).mkdir()
+        if given.what == "kills":
+            good = kills(work / stage, stage, given.kills, given.seed) and good
+        else:
+            good = stops(work / stage, stage, given.seed) and good
+    return good
+
+
 def measure(given: argparse.Namespace, work: Path) -> bool:
     """Measure what is asked for; return whether nothing was lost."""
-    if given.what in ("saves", "kills"):
-        import killed_runs
+    if given.what == "saves":
+        from killed_runs import saves
 
-        if given.what == "saves":
-            return killed_runs.saves(work, given.stage, given.every)
-        good = True
-        for stage in given.stage.split(","):
-            (work / stage).mkdir()
-            good = killed_runs.kills(work / stage, stage, given.kills, given.seed) and good
-        return good
+        return saves(work, given.stage, given.every)
+    if given.what in ("kills", "stops"):
+        return each_stage(given, work)
     if given.what == "rows":
         from malformed_rows import malformed_rows
 
