@@ -137,23 +137,32 @@ def synth(work: Path) -> list[str]:
 
 
 def score(work: Path) -> list[str]:
-    """Leave `score` no room, then some; return what is wrong."""
+    """Leave `score` more and more room; return what is wrong."""
     from shared.warm import Processes
 
     work.mkdir()
     rows = [{"id": f"r{number}", "prediction": "moss", "answers": ["moss"] * 3} for number in range(200)]
     (work / "rows.json").write_text(json.dumps(rows))
-    wrong = []
-    with small_disk(work / "disk", free=0) as disk:
-        words = ["metric=vqa_accuracy", f"predictions={work / 'rows.json'}", f"output={disk / 'o.json'}"]
-        if problem := judged(Processes(SCORE, words, work / "full.log")):
-            wrong.append(problem)
-        make_room(disk)
-        Processes(SCORE, words, work / "room.log").finish()
-        Processes(SCORE, [*words[:2], f"output={work / 'o.json'}"], work / "whole.log").finish()
-        if (disk / "o.json").read_bytes() != (work / "o.json").read_bytes():
-            wrong.append("not equal with room")
-    return wrong
+    words = ["metric=vqa_accuracy", f"predictions={work / 'rows.json'}", f"output={work / 'o.json'}"]
+    Processes(SCORE, words, work / "whole.log").finish()
+    wrong, refused = [], 0
+    for number, kilobytes in enumerate(STEPS_KB[:8]):
+        with small_disk(work / f"disk{number}", free=kilobytes << 10) as disk:
+            process = Processes(SCORE, [*words[:2], f"output={disk / 'o.json'}"], work / "full.log")
+            problem = judged(process, may_go_on=True)
+            refused += process.wait() != [0]
+            make_room(disk)
+            Processes(SCORE, [*words[:2], f"output={disk / 'o.json'}"], work / "room.log").finish()
+            same = [numbers(folder) for folder in (disk, work)]
+            found = [problem] if problem else []
+            wrong += [f"{kilobytes} kB: {one}" for one in found + ["not equal with room"] * (same[0] != same[1])]
+    print(f"  score: refused {refused} of 8 times")
+    return wrong if 0 < refused < 8 else [*wrong, "always or never refused"]
+
+
+def numbers(folder: Path) -> tuple[Any, bytes]:
+    """Return what `score` wrote, without its settings."""
+    return json.loads((folder / "o.json").read_text())["metrics"], (folder / "o.questions.jsonl").read_bytes()
 
 
 def full_disk(work: Path, only: str | None = None) -> bool:
