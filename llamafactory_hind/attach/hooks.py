@@ -103,6 +103,12 @@ HOOKS = (
     ),
     Hook(
         "llamafactory.data.loader",
+        "FILEEXT2TYPE",
+        "it refuses kinds of files that we read, such as `.jsonl.gz`, and folders with a hidden file",
+        "datasets:take_all_kinds_of_files",
+    ),
+    Hook(
+        "llamafactory.data.loader",
         "_get_merged_dataset",
         "only stage `rm` may read ranking datasets; our pair stages are passed on as `rm`",
         "datasets:replace_get_merged_dataset",
