@@ -12,13 +12,13 @@ from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 from ..config.packages import missing_packages
-from ..storage.checkpoints import processes_of
+from ..storage.checkpoints import find_whole, processes_of
+from ..storage.weights import missing_state, weights_alone
 from .findings import Report
 
 
 GIB = 2**30
 CONNECT_SECONDS, CALL_SECONDS = 3.0, 60.0
-OPTIMIZER_FILES = ("optimizer.pt", "optimizer.bin")
 
 
 def check_packages(settings: Mapping[str, Any], report: Report) -> None:
@@ -55,13 +55,38 @@ def planned_processes(environ: Mapping[str, str]) -> int | None:
     return int(counts[0]) * int(counts[1]) if all(count.isdecimal() for count in counts) else None
 
 
-def check_output_folder(folder: Path, report: Report, *, processes: int | None = None) -> None:
+def check_processes(checkpoint: Path, planned: int | None, report: Report) -> None:
+    """Report how many processes wrote the checkpoint that a run would go on from; another number is refused.
+
+    Args:
+        checkpoint: of one of our stages.
+        planned: processes of the run, None where that is not known.
+        report: takes what is found.
+    """
+    before = processes_of(checkpoint)
+    if before is not None and planned is None:
+        report.add("note", "output", str(checkpoint), f"written by {before} process(es): no other number goes on.")
+    elif before not in (None, planned):
+        said = (
+            f"written by {before} process(es), and {planned} are to go on from it: a run stops there. Start {before}."
+        )
+        report.add("error", "output", str(checkpoint), said)
+
+
+def check_resumed(checkpoint: Path, report: Report) -> None:
+    """Report a checkpoint that `resume_from_checkpoint` names and that holds weights alone."""
+    if checkpoint.is_dir() and (missing := missing_state(checkpoint)):
+        problem = weights_alone(checkpoint, missing, "resume_from_checkpoint")
+        report.add("error", "keys", problem.key, str(problem).removeprefix(f"{problem.key}: "))
+
+
+def check_output_folder(folder: Path, report: Report, *, exact: bool) -> None:
     """Report what is in an output folder already, and from where a run would go on.
 
     Args:
-        folder: of the run.
+        folder: the output folder.
         report: takes what is found.
-        processes: of the run, None where that is not known.
+        exact: the stage is ours, and refuses to go on from weights alone.
     """
     steps = {path: path.name.rpartition("-")[2] for path in folder.glob("checkpoint-*") if path.is_dir()}
     numbered = sorted((path for path, step in steps.items() if step.isdigit()), key=lambda path: int(steps[path]))
@@ -72,19 +97,16 @@ def check_output_folder(folder: Path, report: Report, *, processes: int | None =
         report.add("note", "output", str(folder), f"the folder {state}: the run begins at step 0.")
         return
     newest = numbered[-1]
-    exact = any((newest / name).exists() for name in OPTIMIZER_FILES) or any(newest.glob("global_step*"))
-    if exact:
+    missing = missing_state(newest)
+    if exact and find_whole(folder).newest == newest and missing:
+        problem = weights_alone(newest, missing, "output_dir")
+        report.add("error", "output", str(newest), str(problem).removeprefix(f"{problem.key}: "))
+    elif not missing:
         report.add("note", "output", str(newest), "the newest checkpoint; optimizer and states are there.")
     else:
         report.add(
             "warning", "output", str(newest), "the newest checkpoint has no optimizer: a run cannot go on exactly."
         )
-    before = processes_of(newest)
-    if before is not None and processes is None:
-        report.add("note", "output", str(newest), f"written by {before} process(es): no other number goes on from it.")
-    elif before not in (None, processes):
-        said = f"written by {before} process(es), and {processes} are to go on from it: a run stops there. Start {before}."
-        report.add("error", "output", str(newest), said)
 
 
 def check_server(url: str, model: str | None, key_variable: str | None, call: bool, report: Report) -> None:
