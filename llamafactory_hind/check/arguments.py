@@ -25,7 +25,7 @@ class CheckArguments:
         default=False, metadata={"help": "Make one call of each server, of one token; it may cost money [ours]."}
     )
     check_processes: int = field(
-        default=1, metadata={"help": "Processes of the run, for steps and what FSDP2 or ZeRO-2 splits [ours]."}
+        default=1, metadata={"help": "Processes of the run, for steps and what FSDP2 or DeepSpeed splits [ours]."}
     )
     check_memory: float | None = field(
         default=None,

@@ -55,7 +55,7 @@ def planned_processes(environ: Mapping[str, str]) -> int | None:
     return int(counts[0]) * int(counts[1]) if all(count.isdecimal() for count in counts) else None
 
 
-def check_processes(checkpoint: Path, planned: int | None, report: Report) -> None:
+def check_writers(checkpoint: Path, planned: int | None, report: Report) -> None:
     """Report how many processes wrote the checkpoint that a run would go on from; another number is refused.
 
     Args:

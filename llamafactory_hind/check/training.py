@@ -22,9 +22,9 @@ from .surroundings import (
     check_disk,
     check_output_folder,
     check_packages,
-    check_processes,
     check_resumed,
     check_server,
+    check_writers,
     planned_processes,
 )
 from .weights import stored_weights
@@ -36,7 +36,7 @@ def check_training(request: Request, report: Report) -> None:
     check_packages(settings, report)
     output = str(settings.get("output_dir") or "")
     if output:
-        _check_output(settings, Path(output), report)
+        _check_output(request, Path(output), report)
     with tempfile.TemporaryDirectory() as scratch:
         args = _parse(settings, scratch, report)
         if args is None:
@@ -53,7 +53,8 @@ def check_training(request: Request, report: Report) -> None:
         check_server(server, None, key, request.own.check_calls, report)
 
 
-def _check_output(settings: dict[str, Any], output: Path, report: Report) -> None:
+def _check_output(request: Request, output: Path, report: Report) -> None:
+    settings, told = request.settings, request.own.check_processes
     ours, asked = settings.get("stage") in ROWS, settings.get("resume_from_checkpoint")
     if ours and isinstance(asked, str) and asked.lower() not in ("", "true", "false"):
         check_resumed(Path(asked), report)
@@ -62,7 +63,7 @@ def _check_output(settings: dict[str, Any], output: Path, report: Report) -> Non
         check_output_folder(output, report, exact=ours and not settings.get("overwrite_output_dir"))
         checkpoint = None if settings.get("overwrite_output_dir") else find_whole(output).newest
     if ours and checkpoint is not None:
-        check_processes(checkpoint, planned_processes(os.environ), report)
+        check_writers(checkpoint, planned_processes(os.environ) or (told if told > 1 else None), report)
 
 
 def _parse(settings: dict[str, Any], scratch: str, report: Report) -> HostArguments | None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from llamafactory_hind.check.findings import Report
-from llamafactory_hind.check.surroundings import check_processes, planned_processes
+from llamafactory_hind.check.surroundings import check_writers, planned_processes
 from shared.checkpoints import save
 
 
@@ -19,7 +19,7 @@ def test_a_checkpoint_of_another_number_of_processes(
     """An error where the environment says how many there will be, else a note."""
     save(tmp_path, 2)
     report = Report("run.yaml")
-    check_processes(tmp_path / "checkpoint-2", processes, report)
+    check_writers(tmp_path / "checkpoint-2", processes, report)
     found = [(finding.level, finding.message) for finding in report.findings]
     assert [one for one, _ in found] == ([] if level is None else [level])
     assert all(says in message for _, message in found)
