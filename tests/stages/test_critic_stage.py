@@ -269,7 +269,9 @@ def test_a_split_model_equals_one_process(settings: dict[str, Any], tmp_path: Pa
     """Half of every weight on each of two processes; the heads are saved whole beside the model."""
     settings |= {**PLAIN_STEPS, "learning_rate": 0.05, "eval_dataset": "held_out", "do_eval": True}
     one = run(settings, output_dir=str(tmp_path / "one"))
-    for out in split({**settings, "per_device_train_batch_size": 2, "per_device_eval_batch_size": 4}, tmp_path):
+    for out in split(
+        {**settings, "per_device_train_batch_size": 2, "per_device_eval_batch_size": 4}, tmp_path, "fsdp2"
+    ):
         same(out, one, atol=1e-5)
         heads(out, one, atol=1e-5)
         found, expected = (json.loads((folder / "eval_results.json").read_text()) for folder in (out, one))

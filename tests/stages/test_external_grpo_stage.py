@@ -399,7 +399,7 @@ def test_a_split_model_equals_one_process(settings: dict[str, Any], tmp_path: Pa
     """Half of every weight on each of two processes, and groups of different sizes."""
     settings |= {"external_selection": "append", "external_ratio": "shaped", "max_steps": 3, **PLAIN_STEPS}
     one = run(settings, output_dir=str(tmp_path / "one"))
-    for out in split(settings | {"per_device_train_batch_size": 2}, tmp_path):
+    for out in split(settings | {"per_device_train_batch_size": 2}, tmp_path, "fsdp2"):
         same(out, one, atol=1e-5)
         for key in ("reward", "external/kept_share", "source/large/offered", "source/small/probability"):
             assert history(out, key) == pytest.approx(history(one, key), abs=1e-5), key

@@ -196,7 +196,7 @@ def test_a_split_model_equals_one_process(settings: dict[str, Any], teacher: Pat
     """Half of every weight on each of two processes, a teacher whole on both; hints that one of them may not need."""
     settings |= {"teacher": str(teacher), "hint_samples": 2, "hint_max_new_tokens": 8, **PLAIN_STEPS}
     one = run(settings, output_dir=str(tmp_path / "one"))
-    for out in split(settings | {"per_device_train_batch_size": 2}, tmp_path):
+    for out in split(settings | {"per_device_train_batch_size": 2}, tmp_path, "fsdp2"):
         same(out, one, atol=1e-5)
         for key in ("gate/pass_rate", "divergence/passed", "divergence/refused", "loss/distill", "hints/triggered"):
             assert history(out, key) == pytest.approx(history(one, key), abs=1e-5), key

@@ -6,7 +6,6 @@ Each run starts from the same untrained tiny Qwen2.5-VL; what is compared is wha
 import json
 import logging
 import math
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -316,13 +315,10 @@ def test_two_processes_equal_one(settings: dict[str, Any], tmp_path: Path) -> No
 
 @pytest.mark.slow
 def test_a_split_model_equals_one_process(settings: dict[str, Any], tmp_path: Path) -> None:
-    """Half of every weight on each of two processes: trained, evaluated, answers written once each, checkpoints whole.
-
-    What ZeRO-3 wrote is gone on from, bit for bit.
-    """
+    """Half of every weight on each of two processes: trained, evaluated, answers written once each."""
     settings |= {**PLAIN_STEPS, "eval_dataset": "held_out", "do_eval": True, "reason_weight": 0.7}
     settings |= {"evaluate_answers": True, "max_new_tokens": 2, "per_device_eval_batch_size": 3}
-    settings |= {"eval_strategy": "steps", "eval_steps": 2, "save_strategy": "steps", "save_steps": 2}
+    settings |= {"eval_strategy": "steps", "eval_steps": 2}
     one = run(settings, output_dir=str(tmp_path / "one"), per_device_train_batch_size=4)
     for out in split(settings, tmp_path):
         same(out, one, atol=1e-5)
@@ -330,15 +326,6 @@ def test_a_split_model_equals_one_process(settings: dict[str, Any], tmp_path: Pa
         for key in ("eval_loss", "eval_loss/answer", "eval_loss/reason", "eval_accuracy/answer"):
             assert results[key] == pytest.approx(expected[key], abs=1e-5), key
         assert len((out / "evaluation_answers" / "eval-4.jsonl").read_text().splitlines()) == 8
-        found, wanted = (loaded(folder / "checkpoint-2") for folder in (out, one))
-        assert all(torch.allclose(found[name], tensor, atol=1e-5) for name, tensor in wanted.items())
-    before, losses = loaded(out), history(out)
-    shutil.rmtree(out / "checkpoint-4")
-    (out / "model.safetensors").unlink()
-    assert split(settings, tmp_path, "zero3") == [out]
-    assert f"Resuming training from {out}/checkpoint-2" in (tmp_path / "zero3.log").read_text()
-    assert history(out) == losses
-    assert all(torch.equal(tensor, before[name]) for name, tensor in loaded(out).items())
 
 
 def test_a_split_model_is_refused(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from shared.stages import BASE, FSDP2, TRAIN, places, write_prompts, written, zero3
+from shared.stages import BASE, TRAIN, places, write_prompts, written
 from shared.warm import Processes
 
 
@@ -72,33 +72,19 @@ def settings(small_world: Path, tmp_path: Path) -> dict[str, Any]:
     return settings | {"per_device_train_batch_size": 1}
 
 
-def start(settings: dict[str, Any], way: str, folder: Path) -> Processes:
-    """Start two processes that hold the whole model each, or a part of it."""
-    if way == "zero3":
-        return zero3(settings, folder / "run")
-    code = {"ddp": TRAIN, "fsdp2": FSDP2}[way]
-    return Processes(code, [str(written(settings, folder / "run"))], folder / "log", ranks=2)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("way", "stopped", "says"),
-    [
-        ("ddp", False, "no answer from the judge"),
-        ("ddp", True, "it was stopped by a signal"),
-        ("zero3", False, "no answer from the judge"),
-        ("fsdp2", True, "it was stopped by a signal"),
-    ],
+    ("stopped", "says"), [(False, "no answer from the judge"), (True, "it was stopped by a signal")]
 )
 def test_what_ends_one_process_ends_the_run(
-    settings: dict[str, Any], way: str, stopped: bool, says: str, tmp_path: Path
+    settings: dict[str, Any], stopped: bool, says: str, tmp_path: Path
 ) -> None:
-    """A reward that fails on process 1, and SIGTERM for process 1 alone; with a split model in the middle of the whole one."""
+    """A reward that fails on process 1, and SIGTERM for process 1 alone."""
     (tmp_path / "broken.py").write_text(REWARD.replace("{stopped}", str(stopped)))
     settings |= {"reward_funcs": [f"{tmp_path / 'broken.py'}:broken"]}
-    started = start(settings, way, tmp_path)
+    started = Processes(TRAIN, [str(written(settings, tmp_path / "run"))], tmp_path / "log", ranks=2)
     assert all(code not in (0, None) for code in codes(started))
-    text = started.log.read_text()
+    text = (tmp_path / "log").read_text()
     assert "Process 1 failed: " in text
     assert says in text
 
