@@ -18,10 +18,10 @@ NAMES: dict[Sharding, str] = {
     "fsdp_2": "FSDP2",
     "megatron": "Megatron-LM",
 }
-WHOLE_WRITES = "Completions are written by the whole model; use DDP, DeepSpeed, or FSDP2."
+WHOLE_WRITES = "Completions are written by the whole model; use DDP, a ZeRO-2 configuration, or FSDP2."
 WHOLE_SCORES = "Reference log-probs are computed by the whole model; use DDP, DeepSpeed, or FSDP2."
 WHOLE_PROOF = "Shared prompts are proved with the whole model; use DDP, DeepSpeed, or FSDP2."
-WHOLE_HEADS = "The model is saved without its heads; use DDP, DeepSpeed, or FSDP2."
+WHOLE_HEADS = "A model with heads was not tried so; use DDP, a ZeRO-2 configuration, or FSDP2."
 WHOLE_MATCHING = (
     "Processes judge other numbers of pairs, each with a pass of its own; use DDP or a ZeRO-2 configuration."
 )
@@ -33,8 +33,8 @@ WHOLE_TOWERS = (
 )
 GATHERED: tuple[Sharding, ...] = ("fsdp_2", "zero_3")  # ways whose weights can be gathered for a while
 WHY_NOT: dict[str, dict[Sharding, str]] = {  # kind of rows -> what its stages cannot work with -> what to do
-    "prompts": {kind: WHOLE_WRITES for kind in NAMES if kind not in GATHERED},
-    "critic": {kind: WHOLE_HEADS for kind in NAMES if kind not in GATHERED},
+    "prompts": {kind: WHOLE_WRITES for kind in NAMES if kind != "fsdp_2"},
+    "critic": {kind: WHOLE_HEADS for kind in NAMES if kind != "fsdp_2"},
     "matching": dict.fromkeys(NAMES, WHOLE_MATCHING),
     "pairs": {kind: WHOLE_SCORES for kind in NAMES if kind not in GATHERED},
     "multitask": {kind: WHOLE_PROOF for kind in NAMES if kind not in GATHERED},

@@ -238,8 +238,7 @@ def test_a_split_model_equals_one_process(settings: dict[str, Any], tuning: str,
     settings |= {"eval_strategy": "steps", "eval_steps": 2}
     settings = lora(settings) if tuning == "lora" else settings
     one = run(settings, output_dir=str(tmp_path / "one"))
-    ways = ("fsdp2", "zero3") if tuning == "full" else ("fsdp2",)
-    for out in split(settings | {"per_device_train_batch_size": 1}, tmp_path, *ways):
+    for out in split(settings | {"per_device_train_batch_size": 1}, tmp_path, "fsdp2"):
         if tuning == "full":
             same(out, one, atol=1e-5)
         else:
