@@ -106,3 +106,17 @@ def test_choices_together_beside_apart(benchmark: ModuleType, small_world: Path)
     found = benchmark.measure(loaded, 3, 4, 1)
     assert found["ratio"] > 0
     assert found["difference"] < 1e-4
+
+
+@pytest.mark.parametrize("benchmark", ["seeds"], indirect=True)
+def test_a_seed_begins_with_an_empty_folder(
+    benchmark: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A world is built in an empty folder alone, so a seed's log and its YAML files lie beside it."""
+    monkeypatch.setattr(benchmark, "WORK", tmp_path / "work")
+    file = tmp_path / "mine.py"
+    file.write_text("print('ran')")
+    assert benchmark.start_seed(str(file), 7) == 0
+    benchmark.move_configs(benchmark.folder(7))
+    assert not benchmark.folder(7).exists()
+    assert benchmark.log_of(str(file), 7).read_text() == "ran\n"

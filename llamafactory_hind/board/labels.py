@@ -2,6 +2,7 @@
 
 import re
 
+from .chinese_help import HELP
 from .fields import Field, board_fields
 from .tabs import labels as tab_labels
 
@@ -82,7 +83,7 @@ NAMES = {  # key -> English, Chinese; a key without an entry is its own name
     "curriculum_column": ("Curriculum column", "课程学习列"),
     "share_prefix": ("Share prompts", "共享前缀"),
     "skip_bad_rows": ("Skip bad rows", "跳过坏样本"),
-    "kepo_beta": ("Hold to the reference", "KEPO β"),
+    "kepo_beta": ("Hold to the reference", "KEPO β 系数"),
     "kepo_loss": ("Pair loss", "成对损失"),
     "kepo_gap_weight": ("Weigh by confidence gap", "按置信差加权"),
     "kepo_nll_weight": ("NLL weight", "NLL 权重"),
@@ -99,7 +100,7 @@ NAMES = {  # key -> English, Chinese; a key without an entry is its own name
     "gate_threshold": ("Gate opens at", "门控阈值"),
     "gate_reward": ("Reward of the gate", "门控奖励"),
     "distill_weight": ("Distillation weight", "蒸馏权重"),
-    "distill_beta": ("Mixture", "蒸馏 β"),
+    "distill_beta": ("Mixture", "蒸馏 β 系数"),
     "distill_temperature": ("Distillation temperature", "蒸馏温度"),
     "rl_weight": ("Policy loss weight", "策略损失权重"),
     "step_weighting": ("Weigh steps", "按步加权"),
@@ -167,11 +168,13 @@ def group_heading(group: str, language: str) -> str:
     return f"<b>{GROUP_TITLES[group][language == 'zh']}</b>"
 
 
-def info(field: Field) -> str:
+def help_of(field: Field, language: str) -> str:
     """Return the help without the stages that it begins with and the source that it ends with.
 
     It is escaped: the page reads it as Markdown, which would swallow a `<hint>`.
     """
+    if language == "zh" and field.key in HELP:
+        return HELP[field.key]
     text = SOURCE.sub("", STAGES_BEFORE.sub("", field.help))
     text = text[:1].upper() + text[1:]
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
@@ -180,7 +183,9 @@ def info(field: Field) -> str:
 def locales() -> dict[str, dict[str, dict[str, str]]]:
     """Return our entries of the host's `LOCALES`."""
     found = {
-        field.name: {language: {"label": label(field, language), "info": info(field)} for language in LANGUAGES}
+        field.name: {
+            language: {"label": label(field, language), "info": help_of(field, language)} for language in LANGUAGES
+        }
         for field in board_fields()
     }
     for attribute, words in (("label", TITLES), ("value", BUTTONS)):

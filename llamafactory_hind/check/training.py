@@ -17,7 +17,7 @@ from .estimate import describe_memory, describe_run
 from .findings import Report
 from .rewards import check_rewards
 from .rows import check_rows
-from .surroundings import GIB, check_disk, check_output_folder, check_packages, check_server
+from .surroundings import GIB, check_disk, check_output_folder, check_packages, check_resumed, check_server
 from .weights import stored_weights
 
 
@@ -27,7 +27,11 @@ def check_training(request: Request, report: Report) -> None:
     check_packages(settings, report)
     output = str(settings.get("output_dir") or "")
     if output:
-        check_output_folder(Path(output), report)
+        ours, asked = settings.get("stage") in ROWS, settings.get("resume_from_checkpoint")
+        if ours and isinstance(asked, str) and asked.lower() not in ("", "true", "false"):
+            check_resumed(Path(asked), report)
+        else:
+            check_output_folder(Path(output), report, exact=ours and not settings.get("overwrite_output_dir"))
     with tempfile.TemporaryDirectory() as scratch:
         args = _parse(settings, scratch, report)
         if args is None:

@@ -60,7 +60,8 @@ class Component:
 
     def tokens(self, batch: "RolloutBatch") -> torch.Tensor:
         """The tokens that count, (R, S) bool."""
-        return batch.mask if self.mask is None else batch.mask & self.mask(batch).bool()
+        mask = batch.mask if batch.counts is None else batch.mask & batch.counts
+        return mask if self.mask is None else mask & self.mask(batch).bool()
 
     def count(self, batch: "RolloutBatch", *, length: int) -> float:
         """What a micro-batch adds to the number that the component's sum is divided by; see `normaliser`."""

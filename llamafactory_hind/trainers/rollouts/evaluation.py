@@ -39,6 +39,7 @@ class EvaluatedRollouts(StepRollouts):
             metrics = evaluation_metrics(rollouts, scores)
             names = sorted(metrics)
             values = torch.stack([metrics[name].float() for name in names], 1).to(self.args.device)  # (N, M)
+            values[[rollout.stands_in for rollout in rollouts]] = float("nan")  # a bad row has no numbers
             found.append(self.accelerator.gather_for_metrics(values).cpu())
             self.control = self.callback_handler.on_prediction_step(self.args, self.state, self.control)
         self.rollout_log.completions.put_evaluation(
