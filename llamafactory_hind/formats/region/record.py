@@ -109,6 +109,9 @@ def record_problems(fields: Mapping[str, Any]) -> Iterator[RowProblem]:
         return  # no mention can be right
     count = len(regions or [])
     for path, value in _texts(fields):
+        if path in PLAIN_FIELDS and not isinstance(value, str):
+            yield RowProblem(path, show(value), "text", "write it as text, or null")
+            continue
         try:
             text = _text(value)
         except ValueError as error:

@@ -202,6 +202,8 @@ def test_token_lists_are_read_as_their_texts(setup: FormatSetup) -> None:
         ({"question": "<image><image> <region:0>?"}, "field `question`: got 2 <image> in the text and 1 entries"),
         ({"question": "Is <box:1,2,3> old?"}, "got '<box:1,2,3>', expected a box as <box:0:64,48,320,240:dog>"),
         ({"answer": "<image>"}, "field `answer`: got '<image>', expected text without media placeholders"),
+        ({"system": -1}, "field `system`: got -1, expected text"),
+        ({"hint": ["look"]}, "field `hint`: got ['look'], expected text"),
         ({"critic": "high"}, "field `critic`: got 'high', expected a finite number"),
         ({"images": ["gone.png"]}, "field `images[0]`: got"),
     ],
