@@ -120,6 +120,18 @@ HOOKS = (
         "datasets:replace_get_dataset_processor",
     ),
     Hook(
+        "llamafactory.data.collator",
+        "MultiModalDataCollatorForSeq2Seq",
+        "a file that is lost in the middle of a run ends it without a row; our marks of rows are taken off here as well",
+        "guarding:guard_collators",
+    ),
+    Hook(
+        "llamafactory.train.sft.trainer",
+        "CustomSeq2SeqTrainer.save_predictions",
+        "a row that stands in for one that could not be read must not be written as its answer",
+        "guarding:write_no_stand_ins",
+    ),
+    Hook(
         "llamafactory.data.mm_plugin",
         "av",
         "a part of a file cannot be named; names such as `v.mp4#t=1.0,7.5` are opened as the clip alone",

@@ -2,6 +2,7 @@
 
 import re
 
+from .chinese_help import HELP
 from .fields import Field, board_fields
 from .tabs import labels as tab_labels
 
@@ -61,6 +62,7 @@ NAMES = {  # key -> English, Chinese; a key without an entry is its own name
     "advantage_scale": ("Advantage scale", "优势缩放"),
     "loss_reduction": ("Loss mean over", "损失归约"),
     "loss_micro_batch": ("Completions a loss pass", "损失微批大小"),
+    "rollout_tokens": ("Tokens in flight", "同时生成的 token 上限"),
     "policy_loss": ("Policy loss", "策略损失"),
     "ratio_level": ("Ratio of", "比率粒度"),
     "reward_normalization": ("Rewards are compared", "奖励归一化"),
@@ -71,13 +73,15 @@ NAMES = {  # key -> English, Chinese; a key without an entry is its own name
     "dynamic_sampling": ("Dynamic sampling", "动态采样"),
     "max_resample_times": ("Prompts tried in one place", "重采样次数上限"),
     "entropy_coef": ("Entropy bonus", "熵奖励系数"),
+    "entropy_target": ("Entropy to hold", "目标熵"),
+    "entropy_target_step": ("Step of the bonus", "熵系数步长"),
     "kl_in_reward": ("KL in the reward", "KL 计入奖励"),
     "reward_weights_end": ("Weights at the end", "最终奖励权重"),
     "reward_weights_span": ("Share until the end weights", "权重过渡比例"),
     "curriculum_column": ("Curriculum column", "课程学习列"),
     "share_prefix": ("Share prompts", "共享前缀"),
     "skip_bad_rows": ("Skip bad rows", "跳过坏样本"),
-    "kepo_beta": ("Hold to the reference", "KEPO β"),
+    "kepo_beta": ("Hold to the reference", "KEPO β 系数"),
     "kepo_loss": ("Pair loss", "成对损失"),
     "kepo_gap_weight": ("Weigh by confidence gap", "按置信差加权"),
     "kepo_nll_weight": ("NLL weight", "NLL 权重"),
@@ -94,7 +98,7 @@ NAMES = {  # key -> English, Chinese; a key without an entry is its own name
     "gate_threshold": ("Gate opens at", "门控阈值"),
     "gate_reward": ("Reward of the gate", "门控奖励"),
     "distill_weight": ("Distillation weight", "蒸馏权重"),
-    "distill_beta": ("Mixture", "蒸馏 β"),
+    "distill_beta": ("Mixture", "蒸馏 β 系数"),
     "distill_temperature": ("Distillation temperature", "蒸馏温度"),
     "rl_weight": ("Policy loss weight", "策略损失权重"),
     "step_weighting": ("Weigh steps", "按步加权"),
@@ -162,11 +166,13 @@ def group_heading(group: str, language: str) -> str:
     return f"<b>{GROUP_TITLES[group][language == 'zh']}</b>"
 
 
-def info(field: Field) -> str:
+def help_of(field: Field, language: str) -> str:
     """Return the help without the stages that it begins with and the source that it ends with.
 
     It is escaped: the page reads it as Markdown, which would swallow a `<hint>`.
     """
+    if language == "zh" and field.key in HELP:
+        return HELP[field.key]
     text = SOURCE.sub("", STAGES_BEFORE.sub("", field.help))
     text = text[:1].upper() + text[1:]
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
@@ -175,7 +181,9 @@ def info(field: Field) -> str:
 def locales() -> dict[str, dict[str, dict[str, str]]]:
     """Return our entries of the host's `LOCALES`."""
     found = {
-        field.name: {language: {"label": label(field, language), "info": info(field)} for language in LANGUAGES}
+        field.name: {
+            language: {"label": label(field, language), "info": help_of(field, language)} for language in LANGUAGES
+        }
         for field in board_fields()
     }
     for attribute, words in (("label", TITLES), ("value", BUTTONS)):

@@ -17,8 +17,9 @@ from ..config.problem import ConfigError
 from ..config.registry import STAGES
 from ..rewards.registry import REWARDS
 from .fields import GROUPS, Field, board_fields, fields_of
-from .labels import BUTTONS, PRESET_HELP, TITLES, advanced_title, box_name, group_heading, group_name, info, label
+from .labels import BUTTONS, PRESET_HELP, TITLES, advanced_title, box_name, group_heading, group_name, help_of, label
 from .presets import form_of, presets_for, read_preset
+from .speech import speaking, tr
 from .values import changed, is_changed, read, shown
 
 
@@ -67,7 +68,7 @@ def _rows(some: list[Field], elements: dict[str, Block]) -> None:
 
 
 def _element(field: Field) -> Block:
-    options = {"label": label(field, "en"), "info": info(field), "value": shown(field), "visible": False}
+    options = {"label": label(field, "en"), "info": help_of(field, "en"), "value": shown(field), "visible": False}
     if field.kind == "flag":
         return gr.Checkbox(**options)
     if field.kind == "choice":
@@ -106,9 +107,13 @@ def fill(name: str) -> tuple[dict[str, Any], str]:
     """Return what a preset puts into the form, element id -> value, and a line about it; nothing where there is none."""
     settings = read_preset(name)
     if not settings:
-        return {}, html.escape(f"{name}: it cannot be read.")
-    model, template = settings.get("model_name_or_path"), settings.get("template")
-    told = f"{name} is filled in. It was written for {model} with template {template}; the model is chosen at the top."
+        return {}, html.escape(tr("{name}: it cannot be read.", name=name))
+    told = tr(
+        "{name} is filled in. It was written for {model} with template {template}; the model is chosen at the top.",
+        name=name,
+        model=settings.get("model_name_or_path"),
+        template=settings.get("template"),
+    )
     return form_of(settings), html.escape(told)
 
 
@@ -211,7 +216,9 @@ def bind(runner: Any, ours: Mapping[str, Block], host: Mapping[str, Block], stag
     def check(data: dict[Block, Any]) -> str:
         started = time.perf_counter()
         found = runner._initialize(data, True, False)
-        return found or f"✓ No problem found in {time.perf_counter() - started:.1f} s. Rows and models were not read."
+        with speaking(data[lang]):
+            took = time.perf_counter() - started
+            return found or tr("✓ No problem found in {took:.1f} s. Rows and models were not read.", took=took)
 
     def count(title: str, language: str, *held: Any) -> Any:
         values = dict(zip([field.key for field in board_fields()], held, strict=True))
@@ -221,10 +228,12 @@ def bind(runner: Any, ours: Mapping[str, Block], host: Mapping[str, Block], stag
         tab, _, own = name.partition(".")
         return {**host, **ours}[own] if tab == "train" else runner.manager.get_elem_by_id(name)
 
-    def take(name: str | None) -> dict[Block, Any]:
+    def take(data: dict[Block, Any]) -> dict[Block, Any]:
+        name = data[ours["hind_preset"]]
         if not name:
             return {ours["hind_status"]: ""}
-        form, told = fill(name)
+        with speaking(data[lang]):
+            form, told = fill(name)
         return {**{element(key): value for key, value in form.items()}, ours["hind_status"]: told}
 
     quiet = {"queue": False, "show_progress": "hidden", "api_name": False}
@@ -235,7 +244,7 @@ def bind(runner: Any, ours: Mapping[str, Block], host: Mapping[str, Block], stag
         element for element in host.values() if isinstance(element, FormComponent)
     }
     ours["hind_check_btn"].click(check, inputs | set(fields[:-1]), [ours["hind_status"]], **quiet)
-    ours["hind_preset"].input(take, [ours["hind_preset"]], list(inputs | set(fields)), **quiet)
+    ours["hind_preset"].input(take, {ours["hind_preset"], lang}, list(inputs | set(fields)), **quiet)
     counted = [ours[field.name] for field in board_fields()]
     hidden = [ours[field.name].change for field in board_fields() if not field.basic]
     changes = [host["training_stage"].change, lang.change, *hidden]

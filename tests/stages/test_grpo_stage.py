@@ -111,6 +111,23 @@ def test_every_completion_is_kept_with_its_columns(plain_run: Path) -> None:
         assert 1 <= row["tokens"] <= 8
 
 
+def test_a_reader_is_told_what_it_must_know(plain_run: Path, small_world: Path) -> None:
+    """Folder of the media, rewards with weights, versions; and what was written in the evaluations of steps 2 and 4."""
+    record = json.loads((plain_run / "completions" / "_run.json").read_text())
+    assert (record["stage"], record["rewards"], record["gate"]) == ("grpo", {"vowels": 1.0}, None)
+    assert Path(record["media_dir"]).is_absolute()
+    assert {"llamafactory", "transformers", "torch"} <= record["versions"].keys()
+    evaluations = sorted((plain_run / "completions").glob("_eval-*"))
+    assert [file.name[:14] for file in evaluations] == ["_eval-00000002", "_eval-00000004"]
+    for file in evaluations:
+        rows = pq.read_table(file).to_pylist()
+        assert {row["split"] for row in rows} == {"eval"}
+        assert {row["sample"] for row in rows} == set(range(1 + 4))  # a greedy one, and sampled ones
+    for row in pq.read_table(plain_run / "completions").to_pylist():
+        for name in json.loads(row["media"])["images"]:
+            assert (Path(record["media_dir"]) / name).is_file()
+
+
 def test_sharing_the_prompt_changes_nothing(settings: dict[str, Any], tmp_path: Path) -> None:
     settings |= {"max_steps": 2, **PLAIN_STEPS}
     off = run(settings, share_prefix="off")

@@ -18,7 +18,7 @@ POLICY = (
     b"default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
     b"img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; frame-ancestors 'self'"
 )
-USAGE = "llamafactory-cli browse DIR [--port N] [--host ADDRESS] [--media-dir DIR]"
+USAGE = "llamafactory-cli browse DIR [--port N] [--host ADDRESS] [--media-dir DIR] [--language en|zh]"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -37,6 +37,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--media-dir", type=Path, help="where pictures are, for a run that was moved; default: what the run says"
     )
+    made.add_argument("--language", choices=("en", "zh"), default="en", help="of the page; default en")
     return made
 
 
@@ -72,6 +73,7 @@ class Request:
     media_dir: Path | None
     host: str
     port: int
+    language: str
 
 
 def read(argv: Sequence[str]) -> Request:
@@ -83,7 +85,7 @@ def read(argv: Sequence[str]) -> Request:
     given = parser().parse_args(argv)
     root = check_folder("DIR", given.folder)
     media = None if given.media_dir is None else check_folder("--media-dir", given.media_dir)
-    return Request(root, media, given.host, free_port(given.host, given.port))
+    return Request(root, media, given.host, free_port(given.host, given.port), given.language)
 
 
 def serve(argv: Sequence[str]) -> None:
@@ -95,13 +97,15 @@ def serve(argv: Sequence[str]) -> None:
     import gradio as gr
     from starlette.middleware import Middleware
 
+    from .events import start
     from .page import Browser
-    from .widgets import build, start
+    from .widgets import build
 
     # no font from elsewhere
     theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
     with gr.Blocks(title=f"Completions: {request.root.name}", theme=theme, analytics_enabled=False) as page:
-        start(build(Browser([request.root], media_dir=request.media_dir)), page.load)
+        browser = Browser([request.root], media_dir=request.media_dir)
+        start(build(browser, fixed=request.language), page.load)
     print(who_reaches(request.host, request.port), "Stop with Ctrl+C.", flush=True)
     page.launch(
         server_name=request.host,

@@ -6,6 +6,7 @@ from html import escape as _escape
 from typing import Any
 
 from ...formats.boxes import row_boxes
+from ..speech import tr
 from .index import GATE
 from .look import DASH, ORIGINS, STYLE, shade
 from .pictures import Thumbnail
@@ -19,7 +20,7 @@ def escape(value: Any) -> str:
     """Return a value as text of a page, quotes and apostrophes included; a text that is very long is cut, which it says."""
     text = value if isinstance(value, str) else str(value)
     if len(text) > SHOWN_LETTERS:
-        text = text[:SHOWN_LETTERS] + f" … ({len(text) - SHOWN_LETTERS} letters more)"
+        text = text[:SHOWN_LETTERS] + tr(" … ({count} letters more)", count=len(text) - SHOWN_LETTERS)
     return _escape(text.encode("utf-8", "backslashreplace").decode("utf-8"), quote=True)
 
 
@@ -37,17 +38,17 @@ def page(parts: Iterable[str], *, boxes: bool = True) -> str:
 
 
 def line(text: str) -> str:
-    """Return one line of plain text."""
-    return f'<p class="hc-line">{escape(text)}</p>'
+    """Return one line of plain text, one of ours in the language of the page."""
+    return f'<p class="hc-line">{escape(tr(text))}</p>'
 
 
 def figure(thumbnail: Thumbnail, boxes: Sequence[Mapping[str, Any]] = ()) -> str:
     """Return a picture with boxes over it, in pixels of the original; a grey box with the reason where it is not shown."""
-    name = escape(thumbnail.name)
+    name, why = escape(thumbnail.name), escape(tr(thumbnail.why))
     if not thumbnail.url:
-        return f'<div class="hc-grey" role="img" aria-label="{name}: {escape(thumbnail.why)}">{name}<br>{escape(thumbnail.why)}</div>'
+        return f'<div class="hc-grey" role="img" aria-label="{name}: {why}">{name}<br>{why}</div>'
     boxes = boxes if thumbnail.boxed else ()
-    told = f"{name}, {len(boxes)} boxes" if boxes else name
+    told = f"{name}, {escape(tr('{count} boxes', count=len(boxes)))}" if boxes else name
     return (
         f'<figure class="hc-fig"><div><img src="{escape_url(thumbnail.url)}" alt="{told}">{_svg(thumbnail, boxes)}</div>'
         f"<figcaption>{name} · {thumbnail.width} x {thumbnail.height}</figcaption></figure>"
@@ -74,7 +75,7 @@ def _svg(thumbnail: Thumbnail, boxes: Sequence[Mapping[str, Any]]) -> str:
         x1, y1, x2, y2 = (float(value) for value in entry["box"])
         color = ORIGINS.get(str(entry.get("origin")), ORIGINS["row"])
         label = escape(entry.get("label") or "")
-        told = f"{escape(entry.get('origin', 'row'))} {place}: {label} [{x1:g}, {y1:g}, {x2:g}, {y2:g}]"
+        told = f"{escape(tr(str(entry.get('origin', 'row'))))} {place}: {label} [{x1:g}, {y1:g}, {x2:g}, {y2:g}]"
         drawn.append(
             f'<g><title>{told}</title><rect x="{x1:g}" y="{y1:g}" width="{x2 - x1:g}" height="{y2 - y1:g}" fill="transparent" '
             f'stroke="{color}" stroke-width="{width:.3g}"/></g>'
@@ -119,13 +120,12 @@ def _box_list(boxes: Sequence[Mapping[str, Any]]) -> str:
     if not boxes:
         return ""
     rows = "".join(
-        f"<tr><td>{escape(entry.get('origin', ''))}</td><td>{escape(entry.get('label') or DASH)}</td>"
+        f"<tr><td>{escape(tr(str(entry.get('origin', ''))))}</td><td>{escape(entry.get('label') or DASH)}</td>"
         f"<td>{escape(', '.join(f'{float(value):g}' for value in entry['box']))}</td></tr>"
         for entry in boxes
     )
-    return fold(
-        f"boxes ({len(boxes)})", f"<table><tr><th>from</th><th>label</th><th>x1, y1, x2, y2</th></tr>{rows}</table>"
-    )
+    heads = "".join(f"<th>{escape(title)}</th>" for title in (tr("from"), tr("label"), "x1, y1, x2, y2"))
+    return fold(tr("boxes ({count})", count=len(boxes)), f"<table><tr>{heads}</tr>{rows}</table>")
 
 
 def fold(title: str, inner: str) -> str:
@@ -173,12 +173,13 @@ def _head(records: Sequence[Record]) -> str:
     mean = sum(kept) / len(kept) if kept else None
     spread = (sum((value - mean) ** 2 for value in kept) / len(kept)) ** 0.5 if kept and mean is not None else None
     answer = parsed(first, "columns", {}).get("answer")
+    split = first.get("split", "train")
     parts = [
-        f"{'step' if first.get('split', 'train') == 'train' else escape(first.get('split')) + ', step'} {number(first.get('step'), 'd')}",
-        f"row {escape(row)}",
-        *([f"answer {escape(answer)}"] if isinstance(answer, str | int | float) else []),
-        f"mean {number(mean)}, std {number(spread)}",
-        link("history of the row", row=row, view="history"),
+        ("" if split == "train" else f"{escape(split)}, ") + f"{escape(tr('step'))} {number(first.get('step'), 'd')}",
+        f"{escape(tr('row'))} {escape(row)}",
+        *([f"{escape(tr('answer'))} {escape(answer)}"] if isinstance(answer, str | int | float) else []),
+        f"{escape(tr('mean'))} {number(mean)}, {escape(tr('std'))} {number(spread)}",
+        link(tr("history of the row"), row=row, view="history"),
     ]
     return f'<div class="hc-head">{"".join(f"<span>{part}</span>" for part in parts)}</div>'
 
@@ -204,7 +205,10 @@ def completions(
         "ended",
     ]
     numeric = {*rewards, "reward", "advantage", "tokens", "sample"}
-    heads = "".join(f'<th scope="col"{_n(title in numeric)}>{escape(title)}</th>' for title in titles)
+    heads = "".join(
+        f'<th scope="col"{_n(title in numeric)}>{escape(title if title in rewards else tr(title))}</th>'
+        for title in titles
+    )
     rows = "".join(
         _completion(record, rewards, gated, hit, shade(record.get(shade_by), low, high), shade_by, head)
         for record, hit in zip(records, hits, strict=True)
@@ -216,13 +220,13 @@ def _completion(
     record: Record, rewards: Sequence[str], gated: bool, hit: bool, shading: str, shade_by: str, head: Sequence[str]
 ) -> str:
     kept = record.get("kept")
-    note = "" if kept is not False or record.get("split", "train") != "train" else " (passed over)"
+    note = "" if kept is not False or record.get("split", "train") != "train" else tr(" (passed over)")
     hint = parsed(record, "extra", {}).get("hint")
-    hinted = fold("hint", pre(hint)) if hint else ""
+    hinted = fold(tr("hint"), pre(hint)) if hint else ""
     extra = {
         name: value for name, value in parsed(record, "extra", {}).items() if name != "hint" and value is not None
     }
-    more = fold("extra", pre(extra)) if extra else ""
+    more = fold(tr("extra"), pre(extra)) if extra else ""
 
     def cell(name: str, value: Any, digits: str = ".4g") -> str:
         style = f' style="{shading}"' if name == shade_by and shading else ""
@@ -237,7 +241,11 @@ def _completion(
         *(cell(f"reward/{name}", record.get(f"reward/{name}")) for name in rewards),
         cell("reward", record.get("reward")),
         cell("advantage", record.get("advantage"), "+.3f"),
-        *([f"<td>{DASH if gate is None or gate != gate else 'open' if gate > 0 else 'closed'}</td>"] if gated else []),
+        *(
+            [f"<td>{DASH if gate is None or gate != gate else tr('open' if gate > 0 else 'closed')}</td>"]
+            if gated
+            else []
+        ),
         cell("tokens", record.get("tokens"), "d"),
         f"<td>{escape(record.get('finish_reason') or DASH)}</td>",
     ]
@@ -259,21 +267,22 @@ def _hints(record: Record) -> str:
         f'<td><div class="hc-answer">{escape(trial.get("hint") or DASH)}</div></td></tr>'
         for trial in trials
     )
-    table = f'<table><tr><th class="hc-n">attempt</th><th>fate</th><th>hint</th></tr>{rows}</table>'
-    return fold(f"hints that were tried ({len(trials)})", table)
+    heads = f'<th class="hc-n">{tr("attempt")}</th><th>{tr("fate")}</th><th>{tr("hint")}</th>'
+    title = tr("hints that were tried ({count})", count=len(trials))
+    return fold(title, f"<table><tr>{heads}</tr>{rows}</table>")
 
 
 def _more(record: Record) -> str:
-    parts = [fold("prompt as the model read it", pre(record["prompt"]))] if record.get("prompt") else []
+    parts = [fold(tr("prompt as the model read it"), pre(record["prompt"]))] if record.get("prompt") else []
     columns = parsed(record, "columns", {})
-    parts += [fold("columns of the row", pre(columns))] if columns else []
+    parts += [fold(tr("columns of the row"), pre(columns))] if columns else []
     return "".join(parts)
 
 
 def table(titles: Sequence[str], rows: Iterable[Sequence[str]], *, numeric: Sequence[int] = ()) -> str:
-    """Return a table; titles are texts, cells are HTML that was made here."""
+    """Return a table; titles are texts of ours, cells are HTML that was made here."""
     heads = "".join(
-        f'<th scope="col"{_n(place in numeric)}>{escape(title)}</th>' for place, title in enumerate(titles)
+        f'<th scope="col"{_n(place in numeric)}>{escape(tr(title))}</th>' for place, title in enumerate(titles)
     )
     body = "".join(
         f"<tr>{''.join(f'<td{_n(place in numeric)}>{cell}</td>' for place, cell in enumerate(cells))}</tr>"

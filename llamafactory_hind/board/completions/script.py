@@ -1,6 +1,8 @@
 """What the page does by itself: clicks on names, and keys. It reads `data-hind-…` attributes alone and calls nobody."""
 
 SCRIPT = """(...values) => {
+  const hidden = document.querySelector('#hind_completions_jump textarea, #hind_completions_jump input');
+  if (hidden) { hidden.tabIndex = -1; hidden.setAttribute('aria-hidden', 'true'); }
   if (!window.hindCompletions) {
     window.hindCompletions = true;
     const id = (name) => '#hind_completions_' + name;

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...formats.boxes import row_boxes
+from ..speech import tr
 from .look import DASH
 from .pictures import PictureReader, frames_of
 from .render import escape, fold, media_block, number, pre, table
@@ -23,7 +24,7 @@ def report_block(report: Mapping[str, Any]) -> str:
         return ""
     quadrants = report.get("quadrants")
     shown = _corners(quadrants) if isinstance(quadrants, dict) else ""
-    return shown + fold("report", pre({name: value for name, value in report.items() if name != "provenance"}))
+    return shown + fold(tr("report"), pre({name: value for name, value in report.items() if name != "provenance"}))
 
 
 def _corners(quadrants: Mapping[str, Any]) -> str:
@@ -35,7 +36,7 @@ def _corners(quadrants: Mapping[str, Any]) -> str:
         return f"{number(counts.get(name), 'd')} ({number(shares.get(name), '.1%')})"
 
     rows = [
-        [escape(helpful), *(cell(f"{helpful}, {sure}") for sure in ("unsure", "confident"))]
+        [escape(tr(helpful)), *(cell(f"{helpful}, {sure}") for sure in ("unsure", "confident"))]
         for helpful in ("helpful", "unhelpful")
     ]
     return table(["sampled facts", "unsure", "confident"], rows, numeric=(1, 2))
@@ -47,7 +48,7 @@ def item_card(item: Item, pictures: PictureReader, threshold: float | None) -> s
     fields = {**inner, **item.fields} if isinstance(inner, dict) else dict(item.fields)
     media = {kind: _as_list(fields.get(kind)) for kind in ("images", "videos")}
     thumbnails = frames_of(pictures, media)
-    head = f"<span>{escape(item.state)}</span>" + "".join(
+    head = f"<span>{escape(tr(item.state))}</span>" + "".join(
         f"<span>{escape(text)}</span>" for text in (item.row_id, item.reason) if text
     )
     return (
@@ -76,11 +77,11 @@ def _facts(item: Item, threshold: float | None) -> str:
         return ""
     rows = [
         [
-            "greedy" if fact is item.fields.get("greedy") else "sampled",
+            tr("greedy" if fact is item.fields.get("greedy") else "sampled"),
             f'<div class="hc-answer">{escape(fact.get("text", DASH))}</div>',
             number(fact.get("confidence")),
-            {True: "yes", False: "no"}.get(fact.get("helpful"), DASH),  # type: ignore[call-overload]
-            escape(quadrant(fact, threshold) or DASH),
+            tr({True: "yes", False: "no"}.get(fact.get("helpful"), DASH)),  # type: ignore[call-overload]
+            escape(tr(quadrant(fact, threshold) or DASH)),
         ]
         for fact in found
     ]
@@ -101,8 +102,8 @@ def _samples(item: Item) -> str:
 
 def _rest(fields: Mapping[str, Any]) -> str:
     rest = {name: value for name, value in fields.items() if name not in (*FIRST, *ASIDE)}
-    parts = [fold("other fields", pre(rest))] if rest else []
-    parts += [fold("written by", pre(fields["provenance"]))] if fields.get("provenance") else []
+    parts = [fold(tr("other fields"), pre(rest))] if rest else []
+    parts += [fold(tr("written by"), pre(fields["provenance"]))] if fields.get("provenance") else []
     return "".join(parts)
 
 

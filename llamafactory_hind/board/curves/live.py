@@ -3,9 +3,11 @@
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from html import escape
 from pathlib import Path
 
-from .page import curves_page, status_line
+from ..speech import tr
+from .page import STYLE, curves_page, status_line
 from .reading import RunLog
 from .runs import RunList
 
@@ -13,7 +15,7 @@ from .runs import RunList
 KEPT = 16  # [ours] logs in memory
 NOTHING = (
     "Nothing here yet. Start a run in Train, or start the Board where your runs are: it looks into that folder, or into those "
-    "of <code>LLAMAFACTORY_HIND_ROOTS</code>."
+    "of LLAMAFACTORY_HIND_ROOTS."
 )
 CHOOSE = "Choose a run."
 View = tuple[object, ...]  # what a drawing depends on; equal views are drawn once
@@ -47,11 +49,18 @@ class LiveCurves:
         with self._lock:
             logs = self._read(self.runs.open(runs))
             status = status_line(logs)
-            view = (status, tuple((name, log.version) for name, log in logs.items()), smoothing, axis, tables)
+            view = (
+                status,
+                tr(CHOOSE),
+                tuple((name, log.version) for name, log in logs.items()),
+                smoothing,
+                axis,
+                tables,
+            )
             if view == before:
                 return None
             if not logs:
-                return "", f"<p>{CHOOSE if self.runs.names() else NOTHING}</p>", view
+                return "", f"{STYLE}<p>{escape(tr(CHOOSE if self.runs.names() else NOTHING))}</p>", view
             page = curves_page(logs, smoothing=smoothing, axis=axis, tables=tables)
             return status, page, view
 

@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+from ..speech import tr
 from .reading import RunLog
 
 
@@ -23,6 +24,7 @@ PANELS = (  # [ours] title -> metrics, or patterns of them, that are drawn toget
     ("spread of rewards", ("reward_std", "advantage_abs", "zero_variance_share")),
     ("KL and clipping", ("kl", "clip/high", "clip/low", "clip/region", "ratio")),
     ("entropy", ("entropy",)),
+    ("entropy bonus", ("entropy_coef",)),
     ("length", ("completion_length", "eval_completion_length")),
     ("cut completions", ("truncated_share", "eval_truncated_share")),
     ("gate", ("gate/pass_rate", "gate/prompts_without")),
@@ -87,6 +89,6 @@ def _remarks(names: Collection[str], logs: Mapping[str, RunLog]) -> Iterator[str
         for name in names:
             value = log.last(name)
             if name in WRONG and value == WRONG[name][0]:
-                yield f"{run}: {WRONG[name][1]}"
+                yield f"{run}: {tr(WRONG[name][1])}"
         if "hints/triggered" in names and (log.last("hints/triggered") or 0) > 0 and log.last("hints/written") == 0:
-            yield f"{run}: {HINTS_FAIL}"
+            yield f"{run}: {tr(HINTS_FAIL)}"

@@ -15,6 +15,7 @@ import psutil
 import yaml
 
 from ...storage.atomic import write_json, write_text
+from ..speech import tr
 from .keeper import JOB
 from .state import KEEPER, JobState, is_alive, read_json, read_state
 
@@ -111,5 +112,5 @@ def titles(jobs: Jobs, names: Sequence[str]) -> list[tuple[str, str]]:
     for name in names:
         state = jobs.state(name)
         if state is not None:
-            found.append((f"{name[:10]} {name[11:19].replace('-', ':')} · {state.title} · {state.phase}", name))
+            found.append((f"{name[:10]} {name[11:19].replace('-', ':')} · {state.title} · {tr(state.phase)}", name))
     return found

@@ -4,6 +4,7 @@ from html import escape
 
 from ..failing import reason_of
 from ..jobs.state import JobState
+from ..speech import tr
 from .results import kept_rows
 
 
@@ -27,20 +28,24 @@ PHASES = {
 def job_page(state: JobState | None) -> str:
     """Return a job as HTML: one status line, a bar, the reason of a failure, the log in a box that begins at its end."""
     if state is None:
-        return f'<p role="status">{NOTHING}</p>'
-    code = "" if state.code is None else f", exit status {state.code}"
-    who = f", started by {state.by}" if state.by else ""
-    parts = [STYLE, f'<div role="status" aria-live="polite"><b>{escape(state.title)}</b>: {PHASES[state.phase]}']
+        return f'<p role="status">{escape(tr(NOTHING))}</p>'
+    code = "" if state.code is None else tr(", exit status {code}", code=state.code)
+    who = tr(", started by {who}", who=state.by) if state.by else ""
+    parts = [
+        STYLE,
+        f'<div role="status" aria-live="polite"><b>{escape(state.title)}</b>: {escape(tr(PHASES[state.phase]))}',
+    ]
     parts.append(f"{escape(code)}{escape(who)}{escape(_kept(state))}</div>")
     if state.progress is not None:
         bar = state.progress
         parts.append(
             f'<div><progress max="{max(bar.total, 1)}" value="{bar.done}" style="width:100%"></progress>'
-            f"{escape(bar.name)}: {bar.done} of {bar.total} · {escape(bar.rest)}</div>"
+            f"{escape(bar.name)}: {escape(tr('{done} of {all}', done=bar.done, all=bar.total))} · {escape(bar.rest)}</div>"
         )
     if state.phase == "failed":
         parts.append(f'<div class="hind-why">{escape(reason_of(state.log))}</div>')
-    parts.append(f'<div class="hind-log" tabindex="0" aria-label="log"><pre>{escape(state.log)}</pre></div>')
+    log = escape(tr("log"))
+    parts.append(f'<div class="hind-log" tabindex="0" aria-label="{log}"><pre>{escape(state.log)}</pre></div>')
     return "".join(parts)
 
 
@@ -48,4 +53,4 @@ def _kept(state: JobState) -> str:
     if state.phase not in ("stopped", "failed", "lost") or "output" not in state.settings:
         return ""
     rows = kept_rows(state.settings)
-    return f". {rows} rows are kept; Resume goes on from there" if rows else ""
+    return tr(". {count} rows are kept; Resume goes on from there", count=rows) if rows else ""

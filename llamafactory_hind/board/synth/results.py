@@ -8,6 +8,7 @@ from typing import Any
 
 from ...storage.dataset_info import file_of, read_info
 from ...storage.outputs import same_file
+from ..speech import tr
 
 
 BAR = 240  # pixels of a score of 1
@@ -47,8 +48,10 @@ def scores_page(summary: Path) -> str:
         f"<td>{mean['questions']}</td><td>{bar(mean['score'], mean.get('interval'))}</td></tr>"
         for name, mean, part in rows
     )
-    head = "<tr><th></th><th>score</th><th>interval</th><th>questions</th><th>0 to 100</th></tr>"
-    told = f"{content.get('questions', '–')} questions; interval: {content.get('interval', '')}"
+    titles = ("", tr("score"), tr("interval"), tr("questions"), tr("0 to 100"))
+    head = f"<tr>{''.join(f'<th>{escape(title)}</th>' for title in titles)}</tr>"
+    counts = {"count": content.get("questions", "–"), "interval": content.get("interval", "")}
+    told = tr("{count} questions; interval: {interval}", **counts)
     return f'<table class="hind-scores"><caption>{escape(told)}</caption>{head}{lines}</table>'
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..completions.pictures import PictureReader, Thumbnail, frames_of
+from ..speech import tr
 
 
 HEIGHT = 120  # [ours] pixels on the page
@@ -33,5 +34,5 @@ def _absolute(name: Any) -> Any:
 def _shown(thumbnail: Thumbnail) -> str:
     name = escape(thumbnail.name)
     if thumbnail.why:
-        return f'<span class="hind-grey">{name}: {escape(thumbnail.why)}</span>'
+        return f'<span class="hind-grey">{name}: {escape(tr(thumbnail.why))}</span>'
     return f'<img src="{escape(thumbnail.url)}" alt="{name}" style="height:{HEIGHT}px;margin:2px">'

@@ -10,6 +10,7 @@ from ...formats.prompts.files import PromptError
 from ...pipelines.runner.command import build_arguments
 from ...pipelines.runner.pipeline import checks_itself, needs_answer, needs_question, row_formats
 from ...pipelines.runner.rows import read_rows
+from ..speech import tr
 from .thumbnails import thumbnails
 
 
@@ -49,9 +50,12 @@ def dry_run(settings: Mapping[str, Any], rows: int = ROWS) -> str:
         parts.append(f'<div class="hind-trial"><b>{escape(row.id)}</b><div>{thumbnails(row.media, folder)}</div>')
         try:
             for title, text in pipeline.prompts(row, arguments):
-                parts.append(f"<div><i>{escape(title)}</i></div><pre>{escape(text)}</pre>")
+                parts.append(f"<div><i>{escape(tr(title))}</i></div><pre>{escape(text)}</pre>")
         except PromptError as error:
             parts.append(f"<pre>{escape(str(error))}</pre>")
         parts.append("</div>")
-    parts += [f"<pre>{escape(f'{bad.file}, row {bad.number}: {bad.reason}')}</pre>" for bad in failures]
-    return "".join(parts) if found or failures else f"{STYLE}<p>The datasets have no rows.</p>"
+    parts += [
+        f"<pre>{escape(tr('{file}, row {row}: ', file=bad.file, row=bad.number) + str(bad.reason))}</pre>"
+        for bad in failures
+    ]
+    return "".join(parts) if found or failures else f"{STYLE}<p>{escape(tr('The datasets have no rows.'))}</p>"

@@ -7,7 +7,10 @@ Each file defines
 - `LABELS`: name of an element -> what it says, as `{"label": (English, Chinese), ...}`; keys are arguments of the element
   (`label`, `info`, `value`, `placeholder`), so a button has `value`; Russian, Korean and Japanese show the English text,
 - `build(engine)`: makes the elements of the tab and binds their events; returns name -> element. Names begin with `hind_` and
-  differ from those of all other tabs. Elements that it does not return keep their first language.
+  differ from those of all other tabs. Elements that it does not return keep their first language;
+- `connect(elements)`, which may be left out: binds what reaches into other tabs, when all elements of all tabs are there.
+
+Pages that a tab makes speak with `board.speech.tr`.
 """
 
 from collections.abc import Mapping
@@ -18,7 +21,7 @@ from ...config.catalogue import Catalogue
 
 
 TABS = Catalogue(__name__, __path__, "tab")
-Words = Mapping[str, tuple[str, str]]  # argument of an element -> English, Chinese
+Words = Mapping[str, tuple[Any, Any]]  # argument of an element -> English, Chinese
 
 
 def tabs() -> list[tuple[str, ModuleType]]:
@@ -56,4 +59,7 @@ def build_tabs(engine: Any) -> dict[str, Any]:
         with gr.Tab(module.TITLE[0], id=tab_name(name), elem_id=tab_name(name)) as tab:
             elements |= module.build(engine)
         elements[tab_name(name)] = tab
+    for _, module in tabs():
+        if hasattr(module, "connect"):
+            module.connect(elements)
     return elements

@@ -1,13 +1,18 @@
 """The tab of curves: every number that runs log, while they train and afterwards."""
 
+import json
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import gradio as gr
 
+from ..completions.events import CLEARED
 from ..curves.live import LiveCurves
-from ..curves.page import axes
+from ..curves.page import STYLE, axes
 from ..curves.runs import roots_of
+from ..curves.script import JUMP, OPEN, SCRIPT
+from ..speech import both, speaking
 
 
 TITLE = ("Curves", "曲线")
@@ -17,7 +22,7 @@ LABELS = {
     "hind_curves_run": {"label": ("Run", "运行")},
     "hind_curves_compare": {"label": ("Compare with", "对比")},
     "hind_curves_smoothing": {"label": ("Smoothing", "平滑")},
-    "hind_curves_axis": {"label": ("x axis", "横轴")},
+    "hind_curves_axis": {"label": ("x axis", "横轴"), "choices": both(axes())},
     "hind_curves_tables": {"label": ("Tables", "表格")},
     "hind_curves_live": {"label": ("Live", "实时更新")},
     "hind_curves_refresh": {"value": ("List the runs again", "刷新列表")},
@@ -26,7 +31,9 @@ LABELS = {
 
 def build(engine: Any) -> dict[str, Any]:
     """Make the elements of the tab, and a timer that looks at the logs."""
-    live = LiveCurves(roots_of(os.environ))
+    from gradio.context import Context
+
+    live, language = LiveCurves(roots_of(os.environ)), engine.manager.get_elem_by_id("top.lang")
     said = {name: words["label"][0] for name, words in LABELS.items() if "label" in words}
     names = live.runs.names()
     with gr.Row():
@@ -39,13 +46,15 @@ def build(engine: Any) -> dict[str, Any]:
             following = gr.Checkbox(value=True, label=said["hind_curves_live"])
         refresh = gr.Button(LABELS["hind_curves_refresh"]["value"][0], scale=1)
     status = gr.HTML(elem_id="hind_curves_status")
-    page = gr.HTML(elem_id="hind_curves_page")
+    page = gr.HTML(STYLE, elem_id="hind_curves_page")
+    jump = gr.Textbox(elem_id=JUMP, show_label=False, container=False)
     seen = gr.State(())
     timer = gr.Timer(SECONDS)
 
-    def draw(one: Any, others: Any, smooth: Any, x: Any, numbers: Any, before: Any) -> tuple[Any, Any, Any]:
+    def draw(one: Any, lang: str, others: Any, smooth: Any, x: Any, numbers: Any, before: Any) -> tuple[Any, Any, Any]:
         runs = [name for name in [one, *(others or [])] if name]
-        found = live.draw(runs, smoothing=float(smooth), axis=x, tables=bool(numbers), before=before)
+        with speaking(lang):
+            found = live.draw(runs, smoothing=float(smooth), axis=x, tables=bool(numbers), before=before)
         return (gr.skip(), gr.skip(), gr.skip()) if found is None else found
 
     def tick(one: Any, *rest: Any) -> tuple[Any, ...]:
@@ -60,13 +69,15 @@ def build(engine: Any) -> dict[str, Any]:
         return gr.update(choices=names), gr.update(choices=names)
 
     quiet = {"show_progress": "hidden", "api_name": False, "queue": False}
-    inputs, outputs = [run, compare, smoothing, axis, tables, seen], [status, page, seen]
+    inputs, outputs = [run, language, compare, smoothing, axis, tables, seen], [status, page, seen]
     timer.tick(tick, inputs, [run, compare, *outputs], **quiet)
-    for element in (run, compare, smoothing, axis, tables):
+    for element in (run, language, compare, smoothing, axis, tables):
         element.change(draw, inputs, outputs, **quiet)
     following.change(lambda on: gr.Timer(active=bool(on)), [following], [timer], **quiet)
     refresh.click(relist, None, [run, compare], **quiet)
+    Context.block.select(None, js=SCRIPT)  # of the tab that is being built
     return {
+        JUMP: jump,
         "hind_curves_run": run,
         "hind_curves_compare": compare,
         "hind_curves_smoothing": smoothing,
@@ -75,3 +86,29 @@ def build(engine: Any) -> dict[str, Any]:
         "hind_curves_live": following,
         "hind_curves_refresh": refresh,
     }
+
+
+def connect(elements: Mapping[str, Any]) -> None:
+    """Let a click on a point choose run and step in Completions, with no other filter, and go there."""
+    fields = [name for name in CLEARED if name != "step"]
+    names = ("run", "step", "view", "page", *fields)
+    targets = [elements[f"hind_completions_{name}"] for name in names]
+
+    def choose(asked: str) -> list[Any]:
+        run, step = asked_for(asked)
+        return [run, step, "groups", "1", *(CLEARED[name] for name in fields)]
+
+    quiet = {"show_progress": "hidden", "api_name": False, "queue": False}
+    elements[JUMP].input(choose, [elements[JUMP]], targets, **quiet).success(None, js=OPEN)
+
+
+def asked_for(asked: str) -> tuple[str, str]:
+    """Return the run and the step that a click said.
+
+    Raises:
+        ValueError: it is nothing that a click says.
+    """
+    said = json.loads(asked)
+    if not isinstance(said, dict) or not isinstance(said.get("run"), str):
+        raise ValueError(f"A click said {asked!r:.80}, expected a run and a step.")
+    return said["run"], f"{float(said['step']):g}"

@@ -19,13 +19,14 @@ from ..curves.runs import RunList, roots_of
 from ..fields import Field
 from ..jobs.store import FOLDER, Jobs, titles
 from ..presets import presets_for, read_preset
+from ..speech import speaking, tr
 from ..synth.evaluated import PREDICTIONS, settings_of_run
 from ..synth.forms import SCORE, SHARED, forms, held_by, is_basic, settings_of
 from ..synth.job_page import job_page
 from ..synth.results import registered, scores_page
 from ..synth.servers import REFUSED, calls_a_server, servers_allowed
 from ..synth.trial import dry_run
-from ..synth.words import info, label
+from ..synth.words import BUTTONS, WORDS, help_of, label
 from ..train import as_markdown
 from ..values import shown
 
@@ -35,30 +36,14 @@ ORDER = 30
 SECONDS = 2  # [ours] between two looks at a job
 IN_A_ROW = 4
 ENGINES = ("hf", "openai")
-BUTTONS = {
-    "hind_synth_preview": ("Preview prompts", "预览提示词"),
-    "hind_synth_start": ("Start synth", "开始合成"),
-    "hind_score_start": ("Score", "评分"),
-    "hind_score_evaluated": ("Score these predictions", "为这些预测评分"),
-    "hind_job_stop": ("Stop", "停止"),
-    "hind_job_resume": ("Resume", "继续"),
-    "hind_job_use": ("Use as dataset in Train", "在 Train 中使用此数据集"),
-}
-WORDS = {
-    "hind_synth_pipeline": ("Pipeline", "流程"),
-    "hind_synth_preset": ("Preset", "预设"),
-    "hind_synth_more": ("Further keys, as YAML", "其他参数（YAML）"),
-    "hind_synth_advanced": ("Advanced", "高级"),
-    "hind_synth_section": ("Write rows: synth", "生成数据：synth"),
-    "hind_score_section": ("Metrics over predictions: score", "预测评分：score"),
-    "hind_score_run": ("Predictions of Evaluate & Predict", "Evaluate & Predict 的预测"),
-    "hind_job": ("Job", "任务"),
-}
-LABELS: dict[str, Mapping[str, tuple[str, str]]] = {
+LABELS: dict[str, Mapping[str, tuple[Any, Any]]] = {
     **{name: {"value": words} for name, words in BUTTONS.items()},
     **{name: {"label": words} for name, words in WORDS.items()},
     **{
-        form.name(field): {"label": (label(field, "en"), label(field, "zh")), "info": (info(field), info(field))}
+        form.name(field): {
+            "label": (label(field, "en"), label(field, "zh")),
+            "info": tuple(help_of(field, lang, form.owner) for lang in ("en", "zh")),
+        }
         for form in forms().values()
         for field in form.fields
     },
@@ -86,6 +71,7 @@ class Page:
     def __init__(self, engine: Any, jobs: Jobs) -> None:
         """Create nothing yet."""
         self.engine, self.jobs = engine, jobs
+        self.language = engine.manager.get_elem_by_id("top.lang")
         self.predicted = RunList(roots_of(os.environ), PREDICTIONS)
         self.elements: dict[str, Any] = {}
         self.fields: dict[str, Any] = {}  # those of `elements` that hold keys
@@ -160,21 +146,25 @@ class Page:
         names["hind_score_score_dataset"].focus(self.readable, folder, [names["hind_score_score_dataset"]], **quiet)
         for element in shapes:
             element.change(self.shape, shapes, told, **quiet)
-        inputs = {pipeline, get("hind_synth_more"), *self.fields.values()}
+        language = self.language
+        inputs = {language, pipeline, get("hind_synth_more"), *self.fields.values()}
         preset = [pipeline, get("hind_synth_more"), *self.fields.values()]
-        get("hind_synth_preset").input(self.fill, [get("hind_synth_preset")], [*preset, self.said], **quiet)
+        get("hind_synth_preset").input(self.fill, [get("hind_synth_preset"), language], [*preset, self.said], **quiet)
         get("hind_synth_preview").click(self.preview, inputs, [self.said, self.trial], api_name=False)
         started = [job, self.job, self.result, self.seen]
         get("hind_synth_start").click(self.start_synth, inputs, [self.said, *started], **quiet)
         get("hind_score_start").click(self.start_score, inputs, [self.score_said, *started], **quiet)
         evaluated = {*inputs, get("hind_score_run")}
         get("hind_score_evaluated").click(self.score_run, evaluated, [self.score_said, *started], **quiet)
-        get("hind_job_stop").click(self.stop, [job], [self.said], **quiet)
-        get("hind_job_resume").click(self.resume, [job], [self.said, *started], **quiet)
-        self.timer.tick(self.look, [job, get("hind_score_run"), self.seen], [*started, get("hind_score_run")], **quiet)
-        job.change(self.show, [job], [self.job, self.result, self.seen], **quiet)
+        get("hind_job_stop").click(self.stop, [job, language], [self.said], **quiet)
+        get("hind_job_resume").click(self.resume, [job, language], [self.said, *started], **quiet)
+        self.timer.tick(
+            self.look, [job, language, get("hind_score_run"), self.seen], [*started, get("hind_score_run")], **quiet
+        )
+        for element in (job, language):
+            element.change(self.said_of, [job, language], [self.job, self.result, self.seen], **quiet)
         train = [self.engine.manager.get_elem_by_id(f"train.{name}") for name in ("dataset_dir", "dataset")]
-        get("hind_job_use").click(self.use, [job], [self.said, *train], **quiet)
+        get("hind_job_use").click(self.use, [job, language], [self.said, *train], **quiet)
 
     def shape(self, pipeline: str, engine: str) -> list[Any]:
         """Show the presets and fields of a pipeline, and the fields of an engine."""
@@ -188,7 +178,7 @@ class Page:
         info = read_info(Path(dataset_dir or "."))
         return gr.update(choices=[name for name, entry in info.items() if _is_read(entry, formats)])
 
-    def fill(self, name: str | None) -> list[Any]:
+    def fill(self, name: str | None, language: str) -> list[Any]:
         """Fill the form from a preset."""
         settings = read_preset(name) if name else {}
         if not settings:
@@ -196,12 +186,14 @@ class Page:
         pipeline = settings["pipeline"]
         held, more = held_by([SHARED, pipeline], settings)
         values = [held[key] if key in held else gr.skip() for key in self.fields]
-        return [pipeline, more, *values, f"{name} is filled in."]
+        with speaking(language):
+            return [pipeline, more, *values, tr("{name} is filled in.", name=name)]
 
     def preview(self, data: dict[Any, Any]) -> tuple[str, str]:
         """Return what is wrong, and the prompts of some rows."""
         try:
-            return "", dry_run(self.synth_settings(data))
+            with speaking(data[self.language]):
+                return "", dry_run(self.synth_settings(data))
         except (ConfigError, ValueError) as error:
             return as_markdown(error), ""
 
@@ -212,7 +204,8 @@ class Page:
             build_arguments(settings, calling=not settings.get("merge"))
         except (ConfigError, ValueError) as error:
             return (as_markdown(error), *[gr.skip()] * 4)
-        return "", *self.started("synth", settings, settings["pipeline"], request)
+        with speaking(data[self.language]):
+            return "", *self.started("synth", settings, settings["pipeline"], request)
 
     def start_score(self, data: dict[Any, Any], request: gr.Request) -> tuple[Any, ...]:
         """Start `score` unless something is wrong with its keys."""
@@ -223,7 +216,8 @@ class Page:
         name = data[self.elements["hind_score_run"]]
         found = self.predicted.open([name] if name else [])
         if not found:
-            return ("- Choose a run that predicted.", *[gr.skip()] * 4)
+            with speaking(data[self.language]):
+                return (tr("- Choose a run that predicted."), *[gr.skip()] * 4)
         return self.score(data, settings_of_run(found[name]), request)
 
     def score(self, data: Mapping[Any, Any], known: Mapping[str, Any], request: gr.Request) -> tuple[Any, ...]:
@@ -233,13 +227,19 @@ class Page:
             build_score(settings)
         except (ConfigError, ValueError) as error:
             return (as_markdown(error), *[gr.skip()] * 4)
-        return "", *self.started("score", settings, str(settings["metric"]), request)
+        with speaking(data[self.language]):
+            return "", *self.started("score", settings, str(settings["metric"]), request)
 
     def started(self, command: str, settings: dict[str, Any], what: str, request: gr.Request) -> tuple[Any, ...]:
         """Start a job, and return what shows it."""
         by = str(getattr(request, "session_hash", "") or "")[:6]
         name = self.jobs.start(command, settings, title=f"{command} {what}", by=by)
         return gr.update(choices=titles(self.jobs, self.jobs.names()), value=name), *self.show(name)
+
+    def said_of(self, name: str | None, language: str) -> tuple[str, str, tuple[str, str]]:
+        """Return `show` in a language."""
+        with speaking(language):
+            return self.show(name)
 
     def show(self, name: str | None) -> tuple[str, str, tuple[str, str]]:
         """Return the page of a job, its result, and both again for the next look."""
@@ -249,40 +249,45 @@ class Page:
             if "metric" in state.settings:
                 result = scores_page(build_score(state.settings).summary_file)
             elif names := registered(state.settings):
-                result = f"<p>Registered as {', '.join(map(escape, names))}.</p>"
+                result = f"<p>{escape(tr('Registered as {names}.', names=', '.join(names)))}</p>"
         return page, result, (page, result)
 
-    def look(self, name: str | None, run: str | None, before: Any) -> tuple[Any, ...]:
+    def look(self, name: str | None, language: str, run: str | None, before: Any) -> tuple[Any, ...]:
         """Return what changed since the last look; where no job is chosen, the newest one is."""
         runs = gr.skip() if run else gr.update(choices=self.predicted.names())
         names = [] if name else self.jobs.names()
-        page, result, seen = self.show(names[0] if names else name)
-        menu = gr.update(choices=titles(self.jobs, names), value=names[0]) if names else gr.skip()
+        with speaking(language):
+            page, result, seen = self.show(names[0] if names else name)
+            menu = gr.update(choices=titles(self.jobs, names), value=names[0]) if names else gr.skip()
         if tuple(before) == seen:
             return menu, gr.skip(), gr.skip(), gr.skip(), runs
         return menu, page, result, seen, runs
 
-    def stop(self, name: str | None) -> str:
+    def stop(self, name: str | None, language: str) -> str:
         """Stop a job."""
-        return "Stopping; finished rows are kept." if self.jobs.stop(name) else "- No job is running here."
+        stopped = self.jobs.stop(name)
+        with speaking(language):
+            return tr("Stopping; finished rows are kept." if stopped else "- No job is running here.")
 
-    def resume(self, name: str | None, request: gr.Request) -> tuple[Any, ...]:
+    def resume(self, name: str | None, language: str, request: gr.Request) -> tuple[Any, ...]:
         """Start a job again with the same keys; its journal knows what is done."""
         state = self.jobs.state(name)
-        if state is None or state.phase == "running":
-            return ("- Choose a job that has ended.", *[gr.skip()] * 4)
-        if calls_a_server(state.settings) and not servers_allowed(os.environ):
-            return (f"- {REFUSED}", *[gr.skip()] * 4)
-        command, _, what = state.title.partition(" ")
-        return "", *self.started(command, state.settings, what, request)
+        with speaking(language):
+            if state is None or state.phase == "running":
+                return (tr("- Choose a job that has ended."), *[gr.skip()] * 4)
+            if calls_a_server(state.settings) and not servers_allowed(os.environ):
+                return (f"- {REFUSED}", *[gr.skip()] * 4)
+            command, _, what = state.title.partition(" ")
+            return "", *self.started(command, state.settings, what, request)
 
-    def use(self, name: str | None) -> tuple[Any, ...]:
+    def use(self, name: str | None, language: str) -> tuple[Any, ...]:
         """Choose what a job registered as the dataset of the Train tab."""
         state = self.jobs.state(name)
         names = [] if state is None or "metric" in state.settings else registered(state.settings)
-        if state is None or not names:
-            return "- This job has registered no dataset.", gr.skip(), gr.skip()
-        told = f"{', '.join(names)}: chosen in Train."
+        with speaking(language):
+            if state is None or not names:
+                return tr("- This job has registered no dataset."), gr.skip(), gr.skip()
+            told = tr("{names}: chosen in Train.", names=", ".join(names))
         gr.Info(told)
         return escape(told), state.settings.get("dataset_dir", "data"), gr.update(choices=names, value=names)
 
@@ -337,7 +342,7 @@ def _is_read(entry: Any, formats: tuple[str, ...] | None) -> bool:
 
 
 def _element(field: Field) -> Any:
-    options = {"label": label(field, "en"), "info": info(field), "value": shown(field)}
+    options = {"label": label(field, "en"), "info": help_of(field, "en"), "value": shown(field)}
     if field.kind == "flag":
         return gr.Checkbox(**options)
     if field.kind == "choice":

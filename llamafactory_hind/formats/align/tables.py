@@ -91,7 +91,7 @@ def check_files(dataset_attr: "DatasetAttr", data_args: "DataArguments") -> None
 
 
 def _path(dataset_attr: "DatasetAttr", data_args: "DataArguments") -> str:
-    return os.path.join(data_args.dataset_dir, dataset_attr.dataset_name)
+    return os.path.join(str(data_args.dataset_dir), str(dataset_attr.dataset_name))
 
 
 def load_rows(dataset_attr: "DatasetAttr", data_args: "DataArguments", model_args: "ModelArguments") -> Dataset:

@@ -93,7 +93,7 @@ FIRST = {"run": "r", "view": "groups", "order": "newest", "reward": "total", "pa
     ],
 )
 def test_fields_make_a_query(given: dict[str, Any], query: Query) -> None:
-    from llamafactory_hind.board.completions.widgets import view_of
+    from llamafactory_hind.board.completions.choosing import view_of
 
     view, wrong = view_of({**FIRST, **given})
     assert view.query == query
@@ -102,7 +102,7 @@ def test_fields_make_a_query(given: dict[str, Any], query: Query) -> None:
 
 @pytest.mark.parametrize("name", ["step", "lowest", "highest", "page"])
 def test_a_field_that_is_no_number_is_told(name: str) -> None:
-    from llamafactory_hind.board.completions.widgets import view_of
+    from llamafactory_hind.board.completions.choosing import view_of
 
     view, wrong = view_of({**FIRST, name: "<b>x"})
     assert "got '<b>x', expected a number" in wrong

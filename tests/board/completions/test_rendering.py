@@ -13,9 +13,10 @@ import pytest
 from PIL import Image
 
 from llamafactory_hind.board.completions import pictures, render, synthesis_page
-from llamafactory_hind.board.completions.page import VIEWS, Browser, View
+from llamafactory_hind.board.completions.page import Browser, View
 from llamafactory_hind.board.completions.pictures import NotShown, PictureReader
 from llamafactory_hind.board.completions.query import Query
+from llamafactory_hind.board.completions.view import VIEWS
 from shared.completion_runs import describe, entry, write_step
 from shared.hostile_run import PAYLOAD, hostile_run, hostile_synth
 

@@ -183,6 +183,19 @@ def test_only_right_ones_without_a_leak_become_candidates(setup: RolloutSetup) -
     assert tokens[4] == 0
 
 
+def test_every_hint_and_its_fate_are_kept(setup: RolloutSetup) -> None:
+    """Of the questions above: accepted at once, never right, a text that leaks, and one that needs no hint."""
+    found = explorer(setup).explore(rollouts_of(setup), accuracy(rollouts_of(setup)))
+    fates = [[trial["fate"] for trial in trials] for trials in found.trials]
+    assert fates == [["accepted"], ["accepted"], ["rejected: wrong"] * 3, ["rejected: leak"] * 3, []]
+    assert [trial["attempt"] for trial in found.trials[2]] == [0, 1, 2]
+    assert {trial["hint"] for trials in found.trials for trial in trials} == {HINT}
+    assert found.trials[0][0]["accepted"] == 2
+    assert found.trials[3][0]["leak"] == 2
+    for trials, written in zip(found.trials, found.metrics["hints/written"].nan_to_num().tolist(), strict=True):
+        assert 2 * len(trials) == written
+
+
 def test_the_model_is_left_as_it_was(setup: RolloutSetup) -> None:
     rollouts = rollouts_of(setup)[:1]
     setup.model.train()
@@ -442,6 +455,9 @@ def test_a_server_writes_hints_and_what_fails_is_asked_again(setup: RolloutSetup
     assert texts(found) == [[MOSS, MOSS]] * 2
     assert found.hints == [HINT] * 2
     assert found.metrics["hints/hint_failed"].tolist() == [1, 1]
+    fates = [[trial["fate"] for trial in trials] for trials in found.trials]
+    assert fates == [["failed: no hint in it", "accepted"], ["failed: special token", "accepted"]]
+    assert [trials[0]["hint"] for trials in found.trials] == ["Let me think.", "<hint>See <|image_pad|>.</hint>"]
     assert found.metrics["hints/attempts"].tolist() == [1, 1]
     shown = [json.dumps(body["messages"]) for body in bodies]
     assert all("The correct answer is: moss" in text for text in shown)
@@ -460,6 +476,7 @@ def test_a_teacher_that_is_gone_costs_hints_and_no_more(setup: RolloutSetup, tmp
     assert texts(found) == [[], [], [MOSS, MOSS]]
     assert found.hints == [None, None, HINT]
     assert found.metrics["hints/hint_failed"].tolist() == [3, 3, 0]
+    assert [trial["fate"] for trial in found.trials[0]] == ["failed: no answer"] * 3
     assert found.metrics["hints/attempts"].tolist() == [0, 0, 1]
 
 
