@@ -5,6 +5,7 @@ import json
 import os
 from collections import defaultdict
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from llamafactory.data.data_utils import Role
@@ -64,9 +65,7 @@ class PromptProcessor(DatasetProcessor):
             if len(ids) > self.data_args.cutoff_len:
                 skip_row(self.data_args, example, index, _too_long(self.data_args.cutoff_len, len(ids)))
                 continue
-            written = done_or_skip(
-                self, example, index, lambda row=example | {"_columns": columns}: self._columns(row)
-            )
+            written = done_or_skip(self, example, index, partial(self._columns, example | {"_columns": columns}))
             if written is None:
                 continue
             model_inputs[PROMPT].append(ids)
