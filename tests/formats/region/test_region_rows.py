@@ -157,6 +157,13 @@ def test_token_lists_are_read_as_their_texts(setup: FormatSetup) -> None:
     assert read_row(ROW | tokens) == read_row(ROW | texts)
 
 
+@pytest.mark.parametrize("name", ["messages", "external", "choices"])
+def test_a_blank_text_in_the_place_of_a_list_is_none(setup: FormatSetup, name: str) -> None:
+    """As in the other formats, which CSV needs: a cell is a text."""
+    assert read_row(ROW | {name: " "}) == read_row(ROW | {name: None})
+    assert align(setup, [ROW | {name: " "}])["_prompt"] == align(setup, [ROW | {name: None}])["_prompt"]
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
