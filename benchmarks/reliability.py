@@ -1,21 +1,23 @@
-"""What is lost when runs are killed and rows are malformed: nothing. Each measurement is one command.
+"""What is lost when runs are killed, disks are full, and rows are malformed: nothing. Each measurement is one command.
 
     python benchmarks/reliability.py saves [--stage STAGE] [--every 1]
     python benchmarks/reliability.py kills [--stage STAGE,STAGE] [--kills 20] [--seed 0]
+    python benchmarks/reliability.py stops [--stage STAGE,STAGE] [--seed 0]
     python benchmarks/reliability.py flat [--steps 2000]
     python benchmarks/reliability.py files [--files 10000]
     python benchmarks/reliability.py rows [--rows 10000] [--seed 0] [--only FORMAT]
     python benchmarks/reliability.py keys
     python benchmarks/reliability.py children [--only killed]
     python benchmarks/reliability.py bombs
+    python benchmarks/reliability.py disk [--only synth]
     python benchmarks/reliability.py synth [--rows 20000] [--kills 20]
 
 `saves` kills a run (SIGKILL) before and in the middle of the file operations of a checkpoint and of the final save; `kills` at random
 moments, and while files of every kind are written; both start it again and compare weights, losses and completions bit by bit with a
-run that was never killed. `flat` watches memory, descriptors and threads. `files` reads files of rows that were damaged at random,
-`rows` files of rows that are malformed. `keys` looks for API keys in all that runs leave, `children` for processes. `bombs` reads small
-files that unpack to very large ones. `synth` is `benchmarks/synth.py`: a fifth of all
-calls goes wrong. Each ends with status 0 if nothing was lost.
+run that was never killed. `stops` does so with Ctrl-C and SIGTERM. `flat` watches memory, descriptors and threads. `files` reads files
+of rows that were damaged at random, `rows` files of rows that are malformed. `keys` looks for API keys in all that runs leave,
+`children` for processes. `bombs` reads small files that unpack to very large ones. `disk` fills the disk below each kind of file.
+`synth` is `benchmarks/synth.py`: a fifth of all calls goes wrong. Each ends with status 0 if nothing was lost.
 """
 
 import argparse
@@ -81,10 +83,12 @@ def damaged_files(work: Path, count: int) -> bool:
 def parse() -> argparse.Namespace:
     """Return what the words ask for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    measurements = ("saves", "kills", "flat", "files", "rows", "keys", "children", "bombs", "synth")
+    measurements = ("saves", "kills", "stops", "flat", "files", "rows", "keys", "children", "bombs", "disk", "synth")
     parser.add_argument("what", choices=measurements)
     parser.add_argument(
-        "--stage", default="grpo", help="a stage, or `synth`; for `kills` several, separated by commas"
+        "--stage",
+        default="grpo",
+        help="a stage, or a pipeline of `synth`; for `kills` and `stops` several, separated by commas",
     )
     parser.add_argument("--every", type=int, default=1, help="take every n-th point only")
     parser.add_argument("--kills", type=int, default=20)
@@ -93,23 +97,36 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--files", type=int, default=10_000)
     parser.add_argument("--rows", type=int, default=None, help="20,000 for `synth`, 10,000 for `rows`")
     parser.add_argument(
-        "--only", default=None, help="`rows` of this format; `children` of runs that are `ended`, `failed` or `killed`"
+        "--only",
+        default=None,
+        help="`rows` of this format; `children` of runs that are `ended`, `failed` or `killed`; `disk` below this kind of file",
     )
     return parser.parse_args()
 
 
+def each_stage(given: argparse.Namespace, work: Path) -> bool:
+    """Kill or stop runs of each stage; return whether all of them ended as they should."""
+    from killed_runs import kills
+    from stopped_runs import stops
+
+    good = True
+    for stage in given.stage.split(","):
+        (work / stage).mkdir()
+        if given.what == "kills":
+            good = kills(work / stage, stage, given.kills, given.seed) and good
+        else:
+            good = stops(work / stage, stage, given.seed) and good
+    return good
+
+
 def measure(given: argparse.Namespace, work: Path) -> bool:
     """Measure what is asked for; return whether nothing was lost."""
-    if given.what in ("saves", "kills"):
-        import killed_runs
+    if given.what == "saves":
+        from killed_runs import saves
 
-        if given.what == "saves":
-            return killed_runs.saves(work, given.stage, given.every)
-        good = True
-        for stage in given.stage.split(","):
-            (work / stage).mkdir()
-            good = killed_runs.kills(work / stage, stage, given.kills, given.seed) and good
-        return good
+        return saves(work, given.stage, given.every)
+    if given.what in ("kills", "stops"):
+        return each_stage(given, work)
     if given.what == "rows":
         from malformed_rows import malformed_rows
 
@@ -124,9 +141,13 @@ def measure(given: argparse.Namespace, work: Path) -> bool:
         from child_processes import child_processes
 
         return child_processes(work, given.only)
-    from bombs import bombs
+    if given.what == "bombs":
+        from bombs import bombs
 
-    return bombs(work)
+        return bombs(work)
+    from full_disk import full_disk
+
+    return full_disk(work, given.only)
 
 
 def main() -> None:

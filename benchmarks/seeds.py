@@ -70,12 +70,17 @@ def run_steps(steps: Iterable[Step], seed: int) -> None:
             modules[step.command](list(step.words))
 
 
+def log_of(file: str, seed: int) -> Path:
+    """Return the log of a seed of the benchmark in `file`; not in the seed's folder, which its world wants empty."""
+    return WORK / f"{Path(file).stem}.seed-{seed}.log"
+
+
 def start_seed(file: str, seed: int) -> int:
     """Run a seed of the benchmark in `file` in a process of one thread, its output in a log; return the exit status."""
-    folder(seed).mkdir(parents=True, exist_ok=True)
+    WORK.mkdir(parents=True, exist_ok=True)
     # a thread that waits asleep: what spins beside another job takes its time
     alone = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "false"}
-    with (folder(seed) / f"{Path(file).stem}.log").open("a") as log:
+    with log_of(file, seed).open("a") as log:
         command = [sys.executable, file, "--only-seed", str(seed)]
         return subprocess.run(command, env={**os.environ, **alone}, stdout=log, stderr=log, check=False).returncode
 
@@ -111,7 +116,7 @@ def run_benchmark(
     name = Path(file).stem
     if failed:
         raise SystemExit(
-            f"seeds {failed} failed; see {WORK}/seed-N/{name}.log. Finished steps are kept: run it again."
+            f"seeds {failed} failed; see {WORK}/{name}.seed-N.log. Finished steps are kept: run it again."
         )
     text = report(list(seeds))
     (WORK / f"{name}.md").write_text(text + "\n")

@@ -2,11 +2,12 @@
 
     python benchmarks/video_toyworld.py --seeds 5
 
-Every seed has its own clips, teacher and student. All students start from the same untrained checkpoint and take as many steps of as many
-examples; they differ by one key of their dataset. Nothing was tuned for it: settings are those of the YAML files, with fewer steps.
+One teacher, trained on the lessons of seed 0, writes the reasoning for all. Every seed has its own clips and students. The students of
+a seed start from the same untrained checkpoint and take as many steps of as many examples; they differ by one key of their dataset. Nothing was tuned for it: settings are those of the YAML files, with fewer steps.
 """
 
 import asyncio
+import fcntl
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -14,9 +15,9 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from seeds import folder, interval, run_benchmark
+from seeds import WORK, folder, interval, run_benchmark
 
-from llamafactory_hind.toyworld.chain import Chain, Step
+from llamafactory_hind.toyworld.chain import Chain, Step, move_configs
 
 
 SFT, TWO_TASKS = "video_answer_only_sft.yaml", "video_2_reason_sft.yaml"
@@ -29,6 +30,7 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {  # dataset -> title, its entr
 }
 ONE_FRAME = "one_frame"
 STEPS = 200  # of every student
+TEACHER = 0  # the seed on whose lessons the teacher is trained
 TYPES = ("TP", "TN", "DC", "TC", "CW")
 FILE = "video_toyworld.json"
 
@@ -42,16 +44,34 @@ def steps(chain: Chain) -> Iterator[Step]:
     """Yield all steps of a seed; held-out accuracy is measured between them."""
     work = home(chain.seed)
     chain = replace(chain, work=work)
-    world = ("--out", str(work), "--seed", str(chain.seed))
-    yield Step("clips", "clips and questions", "llamafactory_hind.toyworld.video", world, work / "larger/config.json")
-    yield chain.train("video_0_teacher.yaml", "teacher", "teacher, stopped early (stage: sft)")
-    yield chain.synth("video_1_reasoning.yaml", "reasoned", "reasoning of the teacher (synth)")
+    yield from teacher()
+    yield clips(chain)
+    model = str(home(TEACHER) / "teacher")
+    yield chain.synth(
+        "video_1_reasoning.yaml", "reasoned", "reasoning of the teacher (synth)", model_name_or_path=model
+    )
     register(work)
     for name, (title, own) in METHODS.items():
         config = TWO_TASKS if own["target"] == "multitask" else SFT
         yield chain.train(config, name, title, dataset=f"student_{name}", max_steps=STEPS)
         measure(work, name)
     measure(work, "all", name=ONE_FRAME, most=1)
+
+
+def teacher() -> Iterator[Step]:
+    """Yield what makes the teacher; of several seeds that start together one makes it, and the others wait."""
+    chain = Chain(home(TEACHER), move_configs(folder(TEACHER)), TEACHER)
+    with (WORK / "video_teacher.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield clips(chain)
+        yield chain.train("video_0_teacher.yaml", "teacher", "teacher, stopped early (stage: sft)")
+
+
+def clips(chain: Chain) -> Step:
+    """Return the step that draws the clips of a seed."""
+    world = ("--out", str(chain.work), "--seed", str(chain.seed))
+    makes = chain.work / "larger/config.json"
+    return Step("clips", "clips and questions", "llamafactory_hind.toyworld.video", world, makes)
 
 
 def register(work: Path) -> None:

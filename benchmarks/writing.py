@@ -52,7 +52,7 @@ class Writer:
 
     def _engine(self, cascade: bool, rows: int) -> LocalEngine:
         engine = LocalEngine(self.loaded, batch_size=rows, adapters=None, gives_logps=False)
-        engine._cascade, engine.stop_ids = cascade, engine.banned_ids[:1]  # never written
+        engine.writer.cascade, engine.stop_ids = cascade, engine.banned_ids[:1]  # never written
         return engine
 
     def write(self, way: str) -> tuple[list, float]:
@@ -62,7 +62,7 @@ class Writer:
         began = time.perf_counter()
         written = self.engines[way].generate_prompts(self.prompts, keys, sampling)
         seconds = time.perf_counter() - began
-        assert self.engines[way]._cascade == WAYS[way], "the way was given up"
+        assert self.engines[way].writer.cascade == WAYS[way], "the way was given up"
         return written, len(self.prompts) * GROUP * NEW_TOKENS / seconds
 
 

@@ -61,11 +61,23 @@ def test_three_pairs_beside_all(benchmark: ModuleType, small_world: Path) -> Non
 @pytest.mark.train
 @pytest.mark.parametrize("benchmark", ["grpo"], indirect=True)
 def test_grpo_beside_trl(benchmark: ModuleType, monkeypatch: pytest.MonkeyPatch, small_world: Path) -> None:
-    monkeypatch.setitem(benchmark.CASES, "tiny", benchmark.Case(side=4, words=5, layers=2))
-    monkeypatch.setattr(benchmark, "NEW_TOKENS", 6)
+    monkeypatch.setitem(benchmark.CASES, "tiny", benchmark.Case(side=4, words=5, layers=2, new_tokens=6))
     found = benchmark.measure_time("tiny", 1, small_world)
     assert found["ratio"] > 0
     assert found["ours_generation"] > 0
+
+
+@pytest.mark.train
+@pytest.mark.parametrize("benchmark", ["gpu"], indirect=True)
+def test_on_a_gpu_tried_on_the_cpu(
+    benchmark: ModuleType, small_world: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Both sides take real steps over the same tokens; the table is Markdown."""
+    found = benchmark.main(["--tiny", "--runs", "1", "--world", str(small_world)])
+    for side in ("ours", "trl"):
+        assert all(found[side][key] > 0 for key in ("written", "learnt", "seconds", "peak"))
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
+    assert [line.split("|")[1].strip() for line in lines if "--" not in line] == ["side", "ours", "trl", "vllm"]
 
 
 @pytest.mark.parametrize("benchmark", ["distill"], indirect=True)
@@ -94,3 +106,17 @@ def test_choices_together_beside_apart(benchmark: ModuleType, small_world: Path)
     found = benchmark.measure(loaded, 3, 4, 1)
     assert found["ratio"] > 0
     assert found["difference"] < 1e-4
+
+
+@pytest.mark.parametrize("benchmark", ["seeds"], indirect=True)
+def test_a_seed_begins_with_an_empty_folder(
+    benchmark: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A world is built in an empty folder alone, so a seed's log and its YAML files lie beside it."""
+    monkeypatch.setattr(benchmark, "WORK", tmp_path / "work")
+    file = tmp_path / "mine.py"
+    file.write_text("print('ran')")
+    assert benchmark.start_seed(str(file), 7) == 0
+    benchmark.move_configs(benchmark.folder(7))
+    assert not benchmark.folder(7).exists()
+    assert benchmark.log_of(str(file), 7).read_text() == "ran\n"

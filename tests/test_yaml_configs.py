@@ -8,19 +8,37 @@ import yaml
 from llamafactory.hparams.parser import _TRAIN_ARGS, _parse_train_args
 
 from llamafactory_hind.config import STAGES, check_train
+from llamafactory_hind.engines.teachers.plan import read_teacher_plan
 from llamafactory_hind.evaluation.arguments import build_arguments as build_score_arguments
 from llamafactory_hind.pipelines.runner.command import build_arguments
 
 
 ROOT = Path(__file__).resolve().parents[1]
 FILES = sorted((ROOT / "yaml_configs").rglob("*.yaml"))
+TEACHERS = [path for path in FILES if path.parent.name == "teachers"]  # files that the key `teacher` names
 
 
 def content(path: Path) -> dict:
     return yaml.safe_load(path.read_text())
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize("path", TEACHERS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_teacher_file_is_read(path: Path) -> None:
+    assert read_teacher_plan(str(path)).teachers
+
+
+def test_teacher_files_that_are_named_are_there() -> None:
+    named = [content(path).get("teacher") for path in FILES if path not in TEACHERS]
+    files = [
+        name for name in named if name is not None and name.startswith("yaml_configs/") and name.endswith(".yaml")
+    ]
+    assert files
+    assert {ROOT / name for name in files} <= set(TEACHERS)
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in FILES if path not in TEACHERS], ids=lambda path: str(path.relative_to(ROOT))
+)
 def test_parses(path: Path) -> None:
     settings = content(path)
     if "pipeline" in settings:

@@ -52,14 +52,17 @@ def replace_align_dataset(loader: ModuleType) -> None:
 
 
 def replace_load_single_dataset(loader: ModuleType) -> None:
-    """Note which dataset is loaded, so that `load_dataset` can read rows of ours."""
+    """Note which dataset is loaded, so that `load_dataset` can read rows of ours, once its files are known to be some."""
     host_load = loader._load_single_dataset
 
     @wraps(host_load)
     def _load_single_dataset(dataset_attr: Any, model_args: Any, data_args: Any, training_args: Any) -> Any:
-        from ..formats.align.tables import LOADING, is_ours
+        from ..formats.align.tables import LOADING, check_files, is_ours
 
-        token = LOADING.set((dataset_attr, data_args, model_args) if is_ours(dataset_attr, data_args) else None)
+        ours = is_ours(dataset_attr, data_args)
+        if ours:
+            check_files(dataset_attr, data_args)
+        token = LOADING.set((dataset_attr, data_args, model_args) if ours else None)
         try:
             return host_load(dataset_attr, model_args, data_args, training_args)
         finally:
@@ -80,6 +83,20 @@ def replace_load_dataset(loader: ModuleType) -> None:
         return host_load_dataset(*args, **kwargs) if loading is None else load_rows(*loading)
 
     loader.load_dataset = load_dataset
+
+
+def take_all_kinds_of_files(loader: ModuleType) -> None:
+    """Let every file of rows of ours pass: the host knows fewer kinds, and takes what is no part of a folder for one."""
+
+    class Kinds(dict[str, str]):
+        """The host's kinds by ending; while rows of ours are loaded, one kind for all."""
+
+        def get(self, ending: str, default: Any = None) -> Any:
+            from ..formats.align.tables import LOADING
+
+            return super().get(ending, default) if LOADING.get() is None else "json"
+
+    loader.FILEEXT2TYPE = Kinds(loader.FILEEXT2TYPE)
 
 
 def replace_get_merged_dataset(loader: ModuleType) -> None:

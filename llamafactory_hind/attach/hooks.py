@@ -103,6 +103,12 @@ HOOKS = (
     ),
     Hook(
         "llamafactory.data.loader",
+        "FILEEXT2TYPE",
+        "it refuses kinds of files that we read, such as `.jsonl.gz`, and folders with a hidden file",
+        "datasets:take_all_kinds_of_files",
+    ),
+    Hook(
+        "llamafactory.data.loader",
         "_get_merged_dataset",
         "only stage `rm` may read ranking datasets; our pair stages are passed on as `rm`",
         "datasets:replace_get_merged_dataset",
@@ -112,6 +118,18 @@ HOOKS = (
         "_get_dataset_processor",
         "the processor is picked by stage in a closed if/elif chain",
         "datasets:replace_get_dataset_processor",
+    ),
+    Hook(
+        "llamafactory.data.collator",
+        "MultiModalDataCollatorForSeq2Seq",
+        "a file that is lost in the middle of a run ends it without a row; our marks of rows are taken off here as well",
+        "guarding:guard_collators",
+    ),
+    Hook(
+        "llamafactory.train.sft.trainer",
+        "CustomSeq2SeqTrainer.save_predictions",
+        "a row that stands in for one that could not be read must not be written as its answer",
+        "guarding:write_no_stand_ins",
     ),
     Hook(
         "llamafactory.data.mm_plugin",

@@ -48,9 +48,14 @@ def choose_the_way(loader: ModuleType) -> None:
         set_way(template.mm_plugin, as_host=not is_ours or data_args.media_as_host)
         token = RUN.set(Run.of(template, model_args, data_args, *args, **kwargs, ours=is_ours))
         try:
-            return host_get_dataset(template, model_args, data_args, training_args, stage, *args, **kwargs)
+            module = host_get_dataset(template, model_args, data_args, training_args, stage, *args, **kwargs)
         finally:
             RUN.reset(token)
+        if is_ours:
+            from ..trainers.host_guard import HostRun
+
+            HostRun.begin(module, data_args, training_args)
+        return module
 
     loader.get_dataset = get_dataset
 

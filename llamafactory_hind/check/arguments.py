@@ -24,6 +24,13 @@ class CheckArguments:
     check_calls: bool = field(
         default=False, metadata={"help": "Make one call of each server, of one token; it may cost money [ours]."}
     )
+    check_processes: int = field(
+        default=1, metadata={"help": "Processes of the run, for steps and what FSDP2 or ZeRO-2 splits [ours]."}
+    )
+    check_memory: float | None = field(
+        default=None,
+        metadata={"help": "GiB of one GPU: an estimate above it is a warning; null compares with nothing [ours]."},
+    )
 
 
 @dataclass(frozen=True)
@@ -77,9 +84,13 @@ def _wrong(given: Mapping[str, Any], types: Mapping[str, Any]) -> list[Problem]:
         for key in types
         if key in given and not fits(given[key], types[key])
     ]
-    rows = given.get("check_rows")
+    rows, memory = given.get("check_rows"), given.get("check_memory")
+    if not wrong and memory is not None and not memory > 0:
+        wrong.append(Problem("check_memory", memory, "above 0", "A GPU of 80 GB has about 79 GiB for a program."))
     if not wrong and rows is not None and rows < 1:
         wrong.append(Problem("check_rows", rows, "1 or more", "null looks at all rows."))
+    if not wrong and given.get("check_processes", 1) < 1:
+        wrong.append(Problem("check_processes", given["check_processes"], "1 or more", "Count all nodes together."))
     return wrong
 
 

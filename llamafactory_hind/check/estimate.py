@@ -5,39 +5,39 @@ from typing import Any
 
 from ..config import ROWS
 from .findings import Report
+from .memory import estimate_memory
 from .surroundings import GIB
 from .weights import Weights
 
 
-ADAM = 8  # bytes a trained number: two moments in float32
-MASTER = 4  # bytes a trained number: the float32 weights and, with pure half precision, none
-
-
-def count_steps(training: Any, rows: int) -> int:
+def count_steps(training: Any, rows: int, processes: int = 1) -> int:
     """Return the optimiser steps of a run.
 
     Args:
         training: the host's training arguments.
         rows: of the training set.
+        processes: of the run.
     """
     if training.max_steps > 0:
         return int(training.max_steps)
-    batch = training.train_batch_size * training.gradient_accumulation_steps * max(training.world_size, 1)
+    batch = training.train_batch_size * training.gradient_accumulation_steps * max(training.world_size, processes)
     return math.ceil(math.ceil(rows / batch) * training.num_train_epochs)
 
 
-def describe_run(args: Any, rows: int, report: Report, *, limited: bool = False) -> int:
+def describe_run(args: Any, rows: int, report: Report, *, processes: int = 1, limited: bool = False) -> int:
     """Report steps and, for the online stages, completions and tokens; return the steps.
 
     Args:
         args: the host's five argument objects.
         rows: of the training set.
         report: takes the numbers.
+        processes: of the run.
         limited: not all rows were looked at.
     """
     training, keys = args.training, args.finetuning
-    steps = count_steps(training, rows)
-    prompts = steps * training.train_batch_size * training.gradient_accumulation_steps * max(training.world_size, 1)
+    steps = count_steps(training, rows, processes)
+    batch = training.train_batch_size * training.gradient_accumulation_steps
+    prompts = steps * batch * max(training.world_size, processes)
     said = f"{steps} steps over {rows} rows, {prompts} rows in all"
     if ROWS.get(keys.stage) == "prompts":
         completions = prompts * keys.num_generations
@@ -48,24 +48,29 @@ def describe_run(args: Any, rows: int, report: Report, *, limited: bool = False)
     return steps
 
 
-def describe_memory(args: Any, weights: Weights, report: Report) -> float:
-    """Report the memory of weights, gradients and optimiser of one process; return bytes of a full checkpoint.
+def describe_memory(
+    args: Any, weights: Weights, report: Report, *, processes: int = 1, room: float | None = None
+) -> float:
+    """Report the memory of one process, part by part; return bytes of a full checkpoint.
 
-    Activations and the cache of completions come on top: they depend on lengths and pictures, and are not estimated here.
+    Args:
+        args: the host's five argument objects.
+        weights: of the policy.
+        report: takes the numbers; a warning where they are more than `room`.
+        processes: of the run.
+        room: bytes of the device; None where that is not known.
     """
-    full = args.finetuning.finetuning_type == "full"
-    half = args.training.bf16 or args.training.fp16
-    trained = weights.numbers if full else 0
-    held = weights.numbers * (2 if half and not full else 4 if not args.finetuning.pure_bf16 else 2)
-    optimiser = trained * ADAM
-    gradients = trained * MASTER
-    references = 1 if getattr(args.finetuning, "kl_beta", 0) and full else 0
-    total = held * (1 + references) + optimiser + gradients
-    parts = f"weights {held / GIB:.2f} GiB" + (" and as much for the reference" if references else "")
-    if full:
-        parts += f", gradients {gradients / GIB:.2f}, optimizer {optimiser / GIB:.2f}"
+    memory = estimate_memory(args, weights, processes)
+    parts = ", ".join(f"{name} {held / GIB:.2f}" for name, held in memory.kept.items())
+    message = f"{weights.numbers / 1e6:.1f} M numbers, in GiB: {parts}; and the larger of "
+    message += f"writing {memory.writing / GIB:.2f} and learning {memory.learning / GIB:.2f}"
+    message += "".join(f"; not counted: {what}" for what in memory.unknown)
+    message += f". About {memory.peak / GIB:.2f} GiB in one process"
+    if room is None:
+        report.add("note", "estimate", "memory", f"{message}.")
+    elif memory.peak > room:
+        remedy = "See docs/scale.md for what to change."
+        report.add("warning", "estimate", "memory", f"{message}, of {room / GIB:.1f} GiB. {remedy}")
     else:
-        parts += f", {args.finetuning.finetuning_type}: gradients and optimizer of the trained part alone"
-    message = f"{weights.numbers / 1e6:.1f} M numbers: {parts}; {total / GIB:.2f} GiB in one process, and activations."
-    report.add("note", "estimate", "memory", message)
-    return float(weights.stored + optimiser)
+        report.add("note", "estimate", "memory", f"{message}, of {room / GIB:.1f} GiB.")
+    return float(weights.stored + memory.optimizer)

@@ -12,12 +12,13 @@ from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 from ..config.packages import missing_packages
+from ..storage.checkpoints import find_whole
+from ..storage.weights import missing_state, weights_alone
 from .findings import Report
 
 
 GIB = 2**30
 CONNECT_SECONDS, CALL_SECONDS = 3.0, 60.0
-OPTIMIZER_FILES = ("optimizer.pt", "optimizer.bin")
 
 
 def check_packages(settings: Mapping[str, Any], report: Report) -> None:
@@ -48,8 +49,21 @@ def check_disk(folder: str, needed: float | None, report: Report) -> None:
         report.add("note", "disk", str(place), f"{said}, the run writes about {needed / GIB:.1f} GiB.")
 
 
-def check_output_folder(folder: Path, report: Report) -> None:
-    """Report what is in an output folder already, and from where a run would go on."""
+def check_resumed(checkpoint: Path, report: Report) -> None:
+    """Report a checkpoint that `resume_from_checkpoint` names and that holds weights alone."""
+    if checkpoint.is_dir() and (missing := missing_state(checkpoint)):
+        problem = weights_alone(checkpoint, missing, "resume_from_checkpoint")
+        report.add("error", "keys", problem.key, str(problem).removeprefix(f"{problem.key}: "))
+
+
+def check_output_folder(folder: Path, report: Report, *, exact: bool) -> None:
+    """Report what is in an output folder already, and from where a run would go on.
+
+    Args:
+        folder: the output folder.
+        report: takes what is found.
+        exact: the stage is ours, and refuses to go on from weights alone.
+    """
     steps = {path: path.name.rpartition("-")[2] for path in folder.glob("checkpoint-*") if path.is_dir()}
     numbered = sorted((path for path, step in steps.items() if step.isdigit()), key=lambda path: int(steps[path]))
     if not numbered:
@@ -59,8 +73,11 @@ def check_output_folder(folder: Path, report: Report) -> None:
         report.add("note", "output", str(folder), f"the folder {state}: the run begins at step 0.")
         return
     newest = numbered[-1]
-    exact = any((newest / name).exists() for name in OPTIMIZER_FILES) or any(newest.glob("global_step*"))
-    if exact:
+    missing = missing_state(newest)
+    if exact and find_whole(folder).newest == newest and missing:
+        problem = weights_alone(newest, missing, "output_dir")
+        report.add("error", "output", str(newest), str(problem).removeprefix(f"{problem.key}: "))
+    elif not missing:
         report.add("note", "output", str(newest), "the newest checkpoint; optimizer and states are there.")
     else:
         report.add(

@@ -10,12 +10,12 @@ from llamafactory.model import load_tokenizer
 
 from ..config import ROWS
 from ..trainers.host import HostArguments
-from .arguments import Request
+from .arguments import CheckArguments, Request
 from .estimate import describe_memory, describe_run
 from .findings import Report
 from .rewards import check_rewards
 from .rows import check_rows
-from .surroundings import check_disk, check_output_folder, check_packages, check_server
+from .surroundings import GIB, check_disk, check_output_folder, check_packages, check_resumed, check_server
 from .weights import stored_weights
 
 
@@ -25,15 +25,21 @@ def check_training(request: Request, report: Report) -> None:
     check_packages(settings, report)
     output = str(settings.get("output_dir") or "")
     if output:
-        check_output_folder(Path(output), report)
+        ours, asked = settings.get("stage") in ROWS, settings.get("resume_from_checkpoint")
+        if ours and isinstance(asked, str) and asked.lower() not in ("", "true", "false"):
+            check_resumed(Path(asked), report)
+        else:
+            check_output_folder(Path(output), report, exact=ours and not settings.get("overwrite_output_dir"))
     with tempfile.TemporaryDirectory() as scratch:
         args = _parse(settings, scratch, report)
         if args is None:
             check_disk(output or ".", None, report)
             return
         rows = _look_at_rows(args, request.own.check_rows, report)
-    steps = describe_run(args, rows, report, limited=request.own.check_rows is not None) if rows else 0
-    _check_room(args, output, steps, report)
+    own, steps = request.own, 0
+    if rows:
+        steps = describe_run(args, rows, report, processes=own.check_processes, limited=own.check_rows is not None)
+    _check_room(args, output, steps, own, report)
     url = getattr(args.finetuning, "rollout_server", None)
     for server in [url] if isinstance(url, str) else url or []:
         key = getattr(args.finetuning, "rollout_api_key_env", None)
@@ -66,13 +72,14 @@ def _look_at_rows(args: HostArguments, most: int | None, report: Report) -> int:
     return count
 
 
-def _check_room(args: HostArguments, output: str, steps: int, report: Report) -> None:
+def _check_room(args: HostArguments, output: str, steps: int, own: CheckArguments, report: Report) -> None:
     weights = stored_weights(Path(str(args.model.model_name_or_path)))
     if weights is None:
         report.add("note", "estimate", "memory", "the model is no local folder of safetensors: its size is not known.")
         check_disk(output or ".", None, report)
         return
-    checkpoint = describe_memory(args, weights, report)
+    room = None if own.check_memory is None else own.check_memory * GIB
+    checkpoint = describe_memory(args, weights, report, processes=own.check_processes, room=room)
     every = args.training.save_steps if args.training.save_strategy == "steps" else 0
     count = int(steps / every) if every >= 1 else 1 if args.training.save_strategy != "no" else 0
     kept = min(count, args.training.save_total_limit or count)

@@ -223,7 +223,8 @@ class RolloutEngines:
         if finetuning_args.rollout_engine == "vllm":
             served = _open_vllm(finetuning_args, loaded, Path(output_dir or "."))
             return cls(lambda **_: served, every=finetuning_args.rollout_sync_every, served=served)
-        return cls({"hf": partial(_local_rollouts, loaded)}[finetuning_args.rollout_engine])
+        tokens = getattr(finetuning_args, "rollout_tokens", None)
+        return cls({"hf": partial(_local_rollouts, loaded, tokens)}[finetuning_args.rollout_engine])
 
     def open(
         self,
@@ -298,6 +299,7 @@ def _open_vllm(keys: "FinetuningArguments", loaded: "LoadedModel", output_dir: P
 
 def _local_rollouts(
     loaded: "LoadedModel",
+    tokens: int | None,
     *,
     batch_size: int,
     gives_logps: bool,
@@ -306,5 +308,10 @@ def _local_rollouts(
     from .local.engine import LocalEngine
 
     return LocalEngine(
-        loaded, batch_size=batch_size, adapters=None, gives_logps=gives_logps, collate_prompts=collate_prompts
+        loaded,
+        batch_size=batch_size,
+        adapters=None,
+        gives_logps=gives_logps,
+        collate_prompts=collate_prompts,
+        tokens=tokens,
     )

@@ -11,10 +11,11 @@ from typing import Any
 from ..config.command import split_names
 from ..config.problem import Problem
 from ..engines.interface import FinishReason
-from ..evaluation.gold_answers import gold_answers, mentions
+from ..evaluation.gold_answers import gold_answers
 from ..formats.media.fields import count_placeholders
 from ..formats.texts.leaks import find_leak
 from ..storage.files import write_rows
+from .rules.golds import says_gold
 from .rules.parsing import parse_hindsight
 from .runner.arguments import SamplingArguments, at_least
 from .runner.attempts import write_until
@@ -125,7 +126,7 @@ def judge(row: Row, attempt: Mapping[str, str]) -> Judgement:
         "no reasoning found": not found.cot,
         "no knowledge found": not found.knowledge,
         "media placeholder in the text": any(count_placeholders(attempt["text"]).values()),
-        "does not end at the answer": not mentions(conclusion, golds),
+        "does not end at the answer": not says_gold(conclusion, golds),
         "reasoning says that the answer was given": any(find_leak(step) for step in found.cot),
         "knowledge says that the answer was given": not facts,
     }

@@ -82,6 +82,10 @@ class Arguments(SamplingArguments):
         default=False,
         metadata={"help": "`prefix_cut` of that entry: LSKD's generative student, see docs/formats/region.md."},
     )
+    rationale_share: float = field(
+        default=1.0,
+        metadata={"help": "`rationale_share` of that entry: rows that keep their rationale in training; 0.5 in LSKD."},
+    )
     labels: str | None = field(
         default=None,
         metadata={
@@ -215,7 +219,8 @@ def finish(
             plot_sweep(list(content["sweep"].values()), known, picture)
     shown = {"region_style": arguments.region_style} if arguments.region_style else {}
     cut = {"prefix_cut": True} if arguments.prefix_cut else {}
-    return kept, {"": {"formatting": REGION, "target": "answer_rationale"} | shown | cut}
+    share = {"rationale_share": arguments.rationale_share} if arguments.rationale_share != 1 else {}
+    return kept, {"": {"formatting": REGION, "target": "answer_rationale"} | shown | cut | share}
 
 
 def _judged(row_id: str, triple: Mapping[str, Any], threshold: float) -> dict[str, Any]:

@@ -11,11 +11,12 @@ from ..config.command import split_names
 from ..config.problem import Problem
 from ..engines.interface import FinishReason
 from ..evaluation.choices import correct_options, parse_choice
-from ..evaluation.gold_answers import gold_answers, mentions
+from ..evaluation.gold_answers import gold_answers
 from ..formats.media.fields import count_placeholders
 from ..formats.video_reasoning.answers import answer_text
 from ..storage.files import write_rows
 from ..storage.outputs import written as noted
+from .rules.golds import says_gold
 from .rules.reasoning_report import count_reasoning, plot_reasoning
 from .rules.refining import RULES, Refined, refine
 from .runner.arguments import SamplingArguments, at_least
@@ -193,7 +194,7 @@ def judge(row: Row, sample: dict[str, Any], rules: Sequence[str] = RULES) -> Rea
         is_correct = reached in gold
     else:
         golds = gold_answers(str(row.fields["answer"]), row.fields.get("answers"))
-        gold, reached, is_correct = set(), None, mentions(text.strip().rpartition("\n")[2], golds)
+        gold, reached, is_correct = set(), None, says_gold(text.strip().rpartition("\n")[2], golds)
     stated = gold | ({reached} if reached is not None else set())
     refined = refine(sample.get("refined", text), choices, stated, rules=rules)
     reasons = {

@@ -10,6 +10,7 @@ from ..evaluation import vqa_accuracy
 from ..evaluation.aokvqa import LETTERS, match_choice
 from ..formats.texts.layout import answer_or_all, answer_text
 from .columns import GOLD, gold_texts, gold_values, score_rows
+from .gold import read_gold
 from .symbolic import is_equal
 
 
@@ -23,7 +24,8 @@ def accuracy(completions: Sequence[str], **columns: Any) -> list[float | None]:
     """Return 1 where the answer is the gold answer, else 0.
 
     The text between `<answer>` tags, without white space around it, must equal the gold text, character by character. Where a completion
-    has no tags, all of it must, or be equal as mathematics (math-verify). Equal to Reason-RFT's `accuracy_reward`
+    has no tags, all of it must, or be equal as mathematics (math-verify). A gold text that is a list or a set is compared part by
+    part, between tags as well: all parts, or 0. Equal to Reason-RFT's `accuracy_reward`
     (train/stage_rl/reward.py), but that answers with newlines count and that math-verify gets gold and prediction in its
     own order: it is not symmetric, `1 < x < 2` is no answer where the interval (1, 2) is asked for.
 
@@ -52,7 +54,8 @@ def numeric_tolerance(completions: Sequence[str], **columns: Any) -> list[float 
     """Return how near a number is: with d = |a - g|, 1 for d < 0.05|g|, 0 for d > 0.20|g|, a half cosine between.
 
     Between: 0.5 (cos(pi (d - 0.05|g|) / (0.15|g|)) + 1). Where answer or gold is no finite number: 1 for equal text, else 0.
-    Where a completion without tags scored 0: 1 if math-verify finds the gold value in it. Equal to Reason-RFT's
+    Where a completion without tags scored 0: 1 if math-verify finds the gold value in it. A gold text that is a list or a set is
+    compared part by part: 1 for all of them. Equal to Reason-RFT's
     `math_accuracy_reward` (train/stage_rl/reward.py), but that 0 is right where 0 is asked for (0 there: it divides by 0) and
     that `nan` scores 0 (NaN there).
 
@@ -101,13 +104,18 @@ def vqa(completions: Sequence[str], **columns: Any) -> list[float | None]:
 def _accuracy(completion: str, gold: str) -> float | None:
     answer = answer_text(completion)
     if answer is not None:
-        return float(answer == gold)
+        return 1.0 if answer == gold else _several(answer, gold)
     return 1.0 if completion.strip() == gold else _symbolic(completion, gold)
 
 
 def _math(completion: str, gold: str) -> float | None:
     answer = answer_or_all(completion)
     return 1.0 if answer == gold else _symbolic(answer, gold)
+
+
+def _several(answer: str, gold: str) -> float | None:
+    """Compare part by part where the gold answer is a list or a set, all of them or none; any other was no equal text."""
+    return _symbolic(answer, gold) if read_gold(gold).kind in ("list", "set") else 0.0
 
 
 def _symbolic(answer: str, gold: str) -> float | None:
@@ -122,8 +130,8 @@ def _tolerance(completion: str, gold: str) -> float | None:
         reward = float(answer == gold)
     else:
         reward = _nearness(abs(number - target), abs(target))
-    if reward == 0 and answer_text(completion) is None:
-        return _symbolic(completion, gold)
+    if reward == 0:
+        return _symbolic(completion, gold) if answer_text(completion) is None else _several(answer, gold)
     return reward
 
 

@@ -75,4 +75,10 @@ def _as_text(field: str, value: Any) -> str | None:
         text = (value if tagged is None else tagged).strip()
         if text:
             return text
-    raise ValueError(f"column `{field}`: got {shorten(value)}, expected a text that is not blank, or a number.")
+    parts = ""
+    if isinstance(value, (list, tuple, dict)):
+        parts = (
+            " Write an answer of several parts as a text: `1, 2` where their order counts, `{1, 2}` where it does not; answers of "
+            "which one is enough belong in `answers`, for the reward `vqa`."
+        )
+    raise ValueError(f"column `{field}`: got {shorten(value)}, expected a text that is not blank, or a number.{parts}")

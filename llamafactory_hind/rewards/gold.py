@@ -180,6 +180,12 @@ def _equal_entries(gold: Gold, answer: str, equal: Equal) -> bool | None:
         braces = re.fullmatch(r"\\?[({\[](.*?)\\?[)}\]]", answer, re.DOTALL)
         inner = braces[1] if braces else answer
     entries = list(_split(inner))
+    if (
+        len(gold.parts) == 2
+        and len(entries) == 1
+        and (pair := re.fullmatch(r"(\S.*?)\s+and\s+(\S.*)", inner, re.DOTALL))
+    ):
+        entries = list(pair.groups())  # two need no comma
     if len(entries) != len(gold.parts) and _has_sentence((answer,)):
         entries = _entries_of_sentence(answer)
     if len(entries) != len(gold.parts):

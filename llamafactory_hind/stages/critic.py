@@ -19,6 +19,7 @@ from ..trainers.critic.collator import CriticCollator
 from ..trainers.critic.trainer import CriticTrainer
 from ..trainers.fit import eval_sets, fit, write_model_card
 from ..trainers.host import HostArguments
+from ..trainers.row_guard import RowGuard
 from ..trainers.rows import read_rows
 
 
@@ -46,6 +47,9 @@ def run(args: HostArguments) -> None:
         judge=judge,
         **dataset_module,
     )
+    trained = [trainer.train_dataset] if args.training.do_train else []
+    rows = [*trained, *(some for _, some in eval_sets(trainer))]
+    trainer.data_collator.guard = RowGuard.of(args, trainer.data_collator.collate, *rows)
     evaluated = [f"eval_{name}_loss" if name else "eval_loss" for name, _ in eval_sets(trainer)]
     fit(trainer, args, plots=[*PLOTS, *evaluated])
     with trainer.as_body():  # a card of the model, or of its adapter

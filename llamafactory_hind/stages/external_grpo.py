@@ -13,7 +13,7 @@ from llamafactory.extras import logging
 
 from ..engines.teachers.run import TeacherRun
 from ..methods.comparison import GroupComparison
-from ..methods.entropy import entropy_components, with_entropy
+from ..methods.entropy import entropy_components, entropy_controls, with_entropy
 from ..methods.external.actions import ActionReader, check_rows
 from ..methods.external.live import LiveActions, failed
 from ..methods.external.metrics import source_metrics
@@ -76,11 +76,12 @@ class ExternalGroups(Annotator):
             seed,
             finetuning_args.external_ratio,
         )
+        self.controls = entropy_controls(finetuning_args)
         self.objective = with_entropy(finetuning_args)
         self.components = [
             ExternalRatio(finetuning_args).component(),
             *kl_components(finetuning_args),
-            *entropy_components(finetuning_args),
+            *entropy_components(finetuning_args, self.controls),
         ]
 
     def at(self, share: float) -> None:

@@ -14,7 +14,7 @@ from ..methods.comparison import GroupComparison
 from ..methods.distillation.divergence import Distillation
 from ..methods.distillation.gate import GATE, MONITORED, Gate, distill_component
 from ..methods.distillation.steps import LineSegments
-from ..methods.entropy import entropy_components, with_entropy
+from ..methods.entropy import entropy_components, entropy_controls, with_entropy
 from ..methods.external.metrics import source_metrics
 from ..methods.external.ratio import ExternalRatio
 from ..methods.external.selection import SelectionRule, select_groups
@@ -94,8 +94,9 @@ class GatedDistillation(Annotator):
                 share_prefix=finetuning_args.share_prefix,
             )
             self.components.append(distill_component(finetuning_args.distill_weight, segments))
+        self.controls = entropy_controls(finetuning_args)
         self.objective = with_entropy(finetuning_args, self.distillation)
-        self.components += [*kl_components(finetuning_args), *entropy_components(finetuning_args)]
+        self.components += [*kl_components(finetuning_args), *entropy_components(finetuning_args, self.controls)]
 
     def at(self, share: float) -> None:
         """Weigh the rewards as when this share of the training is done."""

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ..methods.comparison import GroupComparison
-from ..methods.entropy import entropy_components, with_entropy
+from ..methods.entropy import entropy_components, entropy_controls, with_entropy
 from ..methods.group_relative import kl_components, policy_component
 from ..methods.temporal_contrast import TemporalContrast, TemporalOptions, check_clips
 from ..rewards import load_rewards
@@ -55,12 +55,13 @@ class GroupRelative(Annotator):
         self.rewards, self.contrast = rewards, contrast
         self.comparison = GroupComparison(finetuning_args, rewards.weights, max_new_tokens)
         self.resampling = DynamicSampling.of(finetuning_args)
+        self.controls = entropy_controls(finetuning_args)
         self.objective = with_entropy(finetuning_args)
         self.kl_in_reward = finetuning_args.kl_beta if finetuning_args.kl_in_reward else 0.0
         self.components = [
             policy_component(finetuning_args),
             *kl_components(finetuning_args),
-            *entropy_components(finetuning_args),
+            *entropy_components(finetuning_args, self.controls),
         ]
 
     def at(self, share: float) -> None:

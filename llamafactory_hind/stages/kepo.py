@@ -99,7 +99,7 @@ def run(args: HostArguments) -> None:
 
 def _guard_rows(trainer: PairTrainer, args: HostArguments) -> None:
     """Have pairs that cannot be read named, and replaced where bad rows are skipped."""
-    trainer.collator.guard = RowGuard.of(args, trainer.collator.collate, _all_rows(trainer, args)[0])
+    trainer.collator.guard = RowGuard.of(args, trainer.collator.collate, *_all_rows(trainer, args))
 
 
 def _add_references(trainer: PairTrainer, args: HostArguments, tokenizer_module: dict[str, Any]) -> None:

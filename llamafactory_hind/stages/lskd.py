@@ -15,12 +15,12 @@ from ..engines.local.matching.chat import ChatBody
 from ..engines.local.matching.heads import MatchingHeads
 from ..engines.local.matching.model import Matcher, open_body
 from ..engines.local.matching.proof import why_not_shared
-from ..engines.local.scoring import freeze_output_head
 from ..trainers.fit import eval_sets, fit, write_model_card
 from ..trainers.host import HostArguments
 from ..trainers.lskd.collator import MatchingCollator
 from ..trainers.lskd.trainer import MatchingTrainer
 from ..trainers.proof_rows import representative_rows
+from ..trainers.row_guard import RowGuard
 from ..trainers.rows import read_rows
 
 
@@ -54,6 +54,9 @@ def run(args: HostArguments) -> None:
         processor=tokenizer_module["processor"],
         **dataset_module,
     )
+    trained = [trainer.train_dataset] if args.training.do_train else []
+    rows = [*trained, *(some for _, some in eval_sets(trainer))]
+    trainer.data_collator.guard = RowGuard.of(args, trainer.data_collator.collate, *rows)
     if args.finetuning.itm_weight:
         select_sharing(trainer, args)
     evaluated = [f"eval_{name}_" if name else "eval_" for name, _ in eval_sets(trainer)]
@@ -69,7 +72,7 @@ def build_matcher(args: HostArguments, body: torch.nn.Module) -> Matcher:
     if args.training.do_train:
         matcher.heads.freeze(itc=bool(keys.itc_weight), itm=bool(keys.itm_weight))
         if not keys.lm_weight:
-            freeze_output_head(body)
+            matcher.reader.freeze_writer(body)
     return matcher
 
 

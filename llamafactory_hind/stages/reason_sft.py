@@ -22,6 +22,7 @@ from ..trainers.multitask.collator import MultitaskCollator
 from ..trainers.multitask.rows import check_tasks, with_answers_alone
 from ..trainers.multitask.sharing import select_sharing
 from ..trainers.multitask.trainer import MultitaskTrainer
+from ..trainers.row_guard import RowGuard
 from ..trainers.rows import read_rows
 
 
@@ -57,6 +58,9 @@ def run(args: HostArguments) -> None:
         answers=_answers(args, LoadedModel(model, tokenizer, tokenizer_module["processor"], template)),
         **dataset_module,
     )
+    trainer.collator.guard = RowGuard.of(args, trainer.collator.collate, *_all_rows(trainer, args))
+    if trainer.answers is not None:
+        trainer.answers.guard = trainer.collator.guard
     select_sharing(trainer, _all_rows(trainer, args), share_prefix=args.finetuning.share_prefix)
     prefixes = [f"eval_{name}_" if name else "eval_" for name, _ in eval_sets(trainer)]
     fit(trainer, args, plots=[*PLOTS, *(f"{prefix}{name}" for prefix in prefixes for name in PLOTS)])

@@ -1,16 +1,15 @@
 """Entries of `dataset_info.json`: read, checked before they are written, and added without touching others."""
 
-import fcntl
 import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from ..config.problem import ConfigError, Problem
 from .atomic import write_text
+from .locks import wait_for
 from .outputs import INFO, is_ours, same_file
 
 
@@ -70,9 +69,7 @@ def register(dataset_dir: Path, name: str, entry: Mapping[str, Any], file: Path,
         WriteRefused: the disk is full, read-only or failed; `dataset_info.json` is as it was.
     """
     info_file = dataset_dir / INFO
-    with open(dataset_dir / ".dataset_info.lock", "a", encoding="utf-8") as lock:
-        with suppress(OSError):  # a file system without locks
-            fcntl.flock(lock, fcntl.LOCK_EX)  # two runs may end at the same moment
+    with wait_for(dataset_dir / ".dataset_info.lock"):  # two runs may end at the same moment
         text = info_file.read_text(encoding="utf-8-sig")
         info = json.loads(text)
         told = {"file_name": Path(os.path.relpath(file, dataset_dir)).as_posix(), **entry}

@@ -5,23 +5,21 @@ cut is computed again. The lines are `{"key": ..., "id": row, "result": ...}`, w
 result belongs to no row. A first line `{"header": {...}}` says what all results depend on.
 """
 
-import errno
-import fcntl
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import Any, Self
 
 from .append_log import AppendLog, JournalBroken
-from .atomic import put_aside, told
+from .atomic import put_aside
+from .locks import Held, take
 
 
 __all__ = ["Journal", "JournalBroken", "JournalInUse", "JournalIndex", "work_key"]
 
-NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP}  # a file system without locks, as some of a cluster are
 # `json.dumps` makes an encoder a call for anything but its defaults
 _encode = json.JSONEncoder(ensure_ascii=False).encode
 
@@ -89,6 +87,7 @@ class Journal:
         Raises:
             JournalInUse: another run holds it; the message names its process.
             JournalBroken: the disk refuses the header.
+            WriteRefused: the disk refuses the file, or that of its lock.
         """
         self.path = path
         self.cut_lines = 0
@@ -158,26 +157,13 @@ class Journal:
         self.close()
 
 
-def _lock(path: Path) -> IO[str]:
+def _lock(path: Path) -> FileIO:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = open(path.with_suffix(".lock"), "a+", encoding="utf-8")  # noqa: SIM115 (held until close)
-    except OSError as error:
-        raise told(error, path) from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno not in NO_LOCKS:
-            lock.seek(0)
-            holder = lock.read().strip() or "unknown"
-            lock.close()
-            raise JournalInUse(
-                f"{path}: the process {holder} writes it. Wait until it has ended, or write elsewhere."
-            ) from None
-    lock.truncate(0)
-    lock.write(str(os.getpid()))
-    lock.flush()
-    return lock
+        return take(path.with_suffix(".lock"))
+    except Held as holder:
+        raise JournalInUse(
+            f"{path}: the process {holder} writes it. Wait until it has ended, or write elsewhere."
+        ) from None
 
 
 def _differing(path: Path, header: Mapping[str, Any]) -> list[str]:

@@ -4,17 +4,17 @@ Beside outputs lies `.llamafactory_hind.json`: the digests of what our commands 
 or that was changed since, was written by somebody else.
 """
 
-import fcntl
 import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ..config.problem import Problem
 from .atomic import replaced, write_json
+from .locks import wait_for
 
 
 LEDGER = ".llamafactory_hind.json"
@@ -98,9 +98,7 @@ def note_written(path: Path, *, by: str) -> None:
 def _note(path: Path, by: str, digest: str) -> None:
     """Add a digest; the one before stays beside it, as a kill may come before the file takes its place."""
     place = _ledger(path)
-    with open(place.with_suffix(".lock"), "a", encoding="utf-8") as lock:
-        with suppress(OSError):  # a file system without locks: two commands rarely end at the same moment
-            fcntl.flock(lock, fcntl.LOCK_EX)
+    with wait_for(place.with_suffix(".lock")):
         ledger = _read(path)
         before = ledger.get(_name(path), {}).get("digests", [])
         kept = [one for one in before if one != digest][-1:]

@@ -2,12 +2,13 @@
 
 import fcntl
 import json
-import os
 from collections.abc import Mapping
+from io import FileIO
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from .atomic import write_json
+from .locks import Held, take
 
 
 RUN_FILE = "hind_run.json"
@@ -44,29 +45,18 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     return [f"{key}: {before[key]} -> {now[key]}" for key in now if key in before and before[key] != now[key]]
 
 
-def lock_folder(folder: Path) -> IO[str] | None:
-    """Keep other processes out of a folder until the file is closed; None where the file system has no locks.
+def lock_folder(folder: Path) -> FileIO:
+    """Keep other processes out of a folder until the file is closed; nobody where the file system has no locks.
 
     A lock of this kind ends with its process: what that has forked does not hold it.
 
     Raises:
         FolderInUse: another process holds it.
+        WriteRefused: the disk is full, read-only or failed.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = open(folder / LOCK_FILE, "a+", encoding="utf-8")  # noqa: SIM115 (held until close)
     try:
-        fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):
-        lock.seek(0)
-        holder = lock.read().strip() or "unknown"
-        lock.close()
+        return take(folder / LOCK_FILE, lock=fcntl.lockf)
+    except Held as holder:
         raise FolderInUse(
             f"output_dir: the process {holder} trains into {folder}. Wait until it has ended, or give another folder."
         ) from None
-    except OSError:
-        lock.close()
-        return None
-    lock.truncate(0)
-    lock.write(str(os.getpid()))
-    lock.flush()
-    return lock

@@ -3,8 +3,10 @@
 import json
 import struct
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+from ..config.problem import Problem
 
 
 INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
@@ -84,12 +86,25 @@ def missing_parts(folder: Path, *, whole_set: bool) -> Iterator[str]:
         yield "adapter_config.json is missing"
     if names & {"model.safetensors", "pytorch_model.bin"} and "config.json" not in names:
         yield "config.json is missing"
-    if whole_set and not sharded:
-        for name in ("optimizer.pt", "scheduler.pt"):
-            if name not in names:
-                yield f"{name} is missing"
-    if whole_set and not any(name.startswith("rng_state") for name in names):
-        yield "rng_state.pth is missing"
+    if whole_set:
+        yield from (f"{name} is missing" for name in missing_state(folder))
+
+
+def missing_state(folder: Path) -> list[str]:
+    """Return the files that a checkpoint of weights alone lacks (`save_only_model`): without them no run goes on exactly."""
+    names = {entry.name for entry in folder.iterdir()}
+    sharded = any(name.startswith(("global_step", "pytorch_model_fsdp")) for name in names)
+    wanted = () if sharded else ("optimizer.pt", "scheduler.pt")
+    missing = [name for name in wanted if name not in names]
+    return missing if any(name.startswith("rng_state") for name in names) else [*missing, "rng_state.pth"]
+
+
+def weights_alone(checkpoint: Path, missing: Sequence[str], key: str) -> Problem:
+    """Return what is wrong with going on from weights alone."""
+    got = f"{checkpoint}, weights alone (`save_only_model: true`): {', '.join(missing)} missing"
+    key_of_weights = "adapter_name_or_path" if (checkpoint / "adapter_config.json").is_file() else "model_name_or_path"
+    remedy = f"Start a new run from its weights: `{key_of_weights}: {checkpoint}` and another `output_dir`."
+    return Problem(key, got, "a checkpoint that a run can go on from exactly", remedy)
 
 
 def _missing_shards(folder: Path, index: Path) -> Iterator[str]:

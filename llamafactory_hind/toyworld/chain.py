@@ -131,8 +131,8 @@ class Chain:
 
 
 def move_configs(work: Path, configs: Path = CONFIGS) -> Path:
-    """Copy the YAML files into a working folder, with its name in the place of `build/toyworld`."""
-    folder = work / "configs"
+    """Copy the YAML files beside a working folder, with its name in the place of `build/toyworld`."""
+    folder = work.with_name(f"{work.name}_configs")
     folder.mkdir(parents=True, exist_ok=True)
     for file in configs.glob("*.yaml"):
         (folder / file.name).write_text(file.read_text().replace(str(HOME), str(work)))

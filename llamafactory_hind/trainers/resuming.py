@@ -12,9 +12,9 @@ from accelerate.utils import broadcast_object_list
 from llamafactory.extras import logging
 
 from ..config.problem import ConfigError, Problem
-from ..storage.checkpoints import Found, fault_of, find_whole, read_seal, tidy
+from ..storage.checkpoints import STATE, Found, fault_of, find_whole, read_seal, tidy
 from ..storage.runs import differences, lock_folder, read_run, write_run
-from ..storage.weights import INDEXES, WEIGHTS
+from ..storage.weights import INDEXES, WEIGHTS, missing_parts, missing_state, weights_alone
 
 
 if TYPE_CHECKING:
@@ -72,7 +72,8 @@ def prepare(args: "HostArguments", given: Any) -> Start:
         given: the key `resume_from_checkpoint` as the user wrote it; None, "" and False leave the choice to us.
 
     Raises:
-        ConfigError: the folder belongs to another run, or the checkpoint that was asked for is not whole or of another stage.
+        ConfigError: the folder belongs to another run, or the checkpoint to go on from is not whole, of another stage, or has
+            weights alone.
         FolderInUse: another process trains into it.
     """
     if not args.training.do_train:
@@ -109,6 +110,8 @@ def _prepare(args: "HostArguments", given: Any) -> Start:
         asked = given if isinstance(given, str) and given not in ("", "True", "true") else None
         finished = _finished(output, record, plan) if asked is None else None
         checkpoint = _asked(Path(asked), output, run) if asked else _newest(output, run)
+        if checkpoint is not None and finished is None:
+            refuse_weights_alone(checkpoint, "resume_from_checkpoint" if asked else "output_dir")
         if checkpoint is None and given:
             raise ConfigError([_problem(given, "a whole checkpoint in `output_dir`", "Remove the key to begin anew.")])
         if checkpoint is None and finished is None:
@@ -133,6 +136,20 @@ def refuse_other_run(folder: Path, before: Mapping[str, Any] | None, run: Mappin
         raise ConfigError([Problem("output_dir", got, "a new folder, or that of this run", remedy)])
 
 
+def refuse_weights_alone(checkpoint: Path, key: str) -> None:
+    """Stop where a run would go on with another optimizer, schedule and other random numbers than it had.
+
+    Args:
+        checkpoint: to go on from.
+        key: that leads to it.
+
+    Raises:
+        ConfigError: it was written with `save_only_model`; names what it lacks.
+    """
+    if checkpoint.is_dir() and (missing := missing_state(checkpoint)):
+        raise ConfigError([weights_alone(checkpoint, missing, key)])
+
+
 def _has_work(output: Path) -> bool:
     """Say whether a folder has anything that a run made: checkpoints, weights, completions, lines of the log."""
     patterns = ("checkpoint-*", "completions/*.parquet", "trainer_log.jsonl", "*/adapter_model.*", "adapter_model.*")
@@ -150,6 +167,8 @@ def _finished(output: Path, record: Mapping[str, Any] | None, plan: Mapping[str,
 
 
 def _asked(checkpoint: Path, output: Path, run: Mapping[str, Any]) -> Path:
+    if (checkpoint / STATE).is_file() and next(missing_parts(checkpoint, whole_set=False), None) is None:
+        refuse_weights_alone(checkpoint, "resume_from_checkpoint")
     reason = fault_of(checkpoint)
     if reason is not None:
         newest = find_whole(checkpoint.parent).newest

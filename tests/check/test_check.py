@@ -8,6 +8,9 @@ import pytest
 
 from llamafactory_hind.check.command import run_check
 from llamafactory_hind.check.findings import Report
+from llamafactory_hind.check.surroundings import check_output_folder, check_resumed
+from llamafactory_hind.storage.checkpoints import seal
+from shared.checkpoints import fill, gone
 
 
 def words(world: Path, out: Path, **settings: Any) -> list[str]:
@@ -61,6 +64,24 @@ def test_a_good_configuration_has_notes_alone(small_world: Path, tmp_path: Path,
     assert "M numbers" in next(one for one in found(report, "estimate") if one["place"] == "memory")["message"]
     assert found(report, "disk")
     assert not (tmp_path / "out").exists(), "a check writes nothing"
+
+
+@pytest.mark.parametrize("key", ["output_dir", "resume_from_checkpoint"])
+def test_weights_alone_are_an_error_where_training_refuses_them(tmp_path: Path, key: str) -> None:
+    fill(tmp_path / "checkpoint-2", 2)
+    for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth"):
+        gone(name)(tmp_path / "checkpoint-2")
+    seal(tmp_path / "checkpoint-2", step=2, run={})
+    report = Report("run.yaml")
+    if key == "output_dir":
+        check_output_folder(tmp_path, report, exact=True)
+    else:
+        check_resumed(tmp_path / "checkpoint-2", report)
+    (found,) = report.findings
+    assert found.level == "error"
+    assert "save_only_model: true" in found.message
+    check_output_folder(tmp_path, report, exact=False)  # a stage of the host goes on with a new optimizer
+    assert [one.level for one in report.findings] == ["error", "warning"]
 
 
 def test_rows_rewards_packages_and_output_are_told_together(small_world: Path, tmp_path: Path, capfd) -> None:

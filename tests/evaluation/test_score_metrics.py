@@ -426,3 +426,33 @@ def test_no_official_file_without_its_key(tmp_path: Path, change: dict[str, Any]
         score(tmp_path, rows, "choice_accuracy", submission=tmp_path / "official.json")
     assert says in str(stopped.value)
     assert not (tmp_path / "official.json").exists()
+
+
+# NExT-GQA
+
+
+def test_acc_gqa_needs_the_option_and_the_span(tmp_path: Path) -> None:
+    """Gold [2, 6], option dog. IoP: [3, 5] 2/2, [3, 9] 3/6 = 0.5 (counts), [3, 9.1] 3/6.1 < 0.5; [0, 1] 0."""
+    gold = {"choices": ["cat", "dog"], "answer": "dog", "span": [2, 6]}
+    texts = {
+        "(B) dog, from 3 to 5 seconds": (1, 1, 1),
+        "(B) dog, from 3 to 9 seconds": (1, 1, 1),
+        "(B) dog, from 3 to 9.1 seconds": (0, 1, 0),
+        "(A) cat, from 3 to 5 seconds": (0, 0, 1),
+        "<answer>B [3, 5]</answer>": (1, 1, 1),
+        "(B) dog, from 0 to 1 seconds": (0, 1, 0),
+        "(B) dog": (0, 1, 0),
+        "from 3 to 5 seconds": (0, 0, 1),
+    }
+    found = score(tmp_path, [gold | {"prediction": text} for text in texts], "acc_gqa")["acc_gqa"]
+    parts = [row["parts"]["acc_gqa"] for row in questions(tmp_path)]
+    totals = [row["scores"]["acc_gqa"] for row in questions(tmp_path)]
+    got = [(total, part["accuracy"], part["iop_0.5"]) for total, part in zip(totals, parts, strict=True)]
+    assert got == [*texts.values()]
+    assert found["score"] == pytest.approx(3 / 8)
+    assert found["remarks"] == {"no span could be read, scored 0": 1, "no option could be read, scored 0": 1}
+
+
+def test_acc_gqa_names_a_wrong_gold_span(tmp_path: Path) -> None:
+    row = {"choices": ["cat", "dog"], "answer": "dog", "span": [6, 2], "prediction": "B"}
+    assert "metric acc_gqa: span: got [6, 2]" in refusal(tmp_path, [row], "acc_gqa")

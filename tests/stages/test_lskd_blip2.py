@@ -14,6 +14,7 @@ from llamafactory_hind.engines.interface import Prompt, Request
 from llamafactory_hind.engines.local.encoding import encode
 from llamafactory_hind.engines.local.matching.heads import FILE, MatchingHeads
 from llamafactory_hind.engines.local.matching.model import Matcher, Wanted
+from llamafactory_hind.engines.local.matching.scorer import MatchScorer
 from llamafactory_hind.engines.local.weights import LoadedModel, load_weights
 from llamafactory_hind.trainers.lskd.collator import MatchingCollator
 from shared.blip2 import QUERIES, write_blip2
@@ -140,6 +141,35 @@ def settings(blip2: Path, small_world: Path, tmp_path: Path) -> dict[str, Any]:
     }
     own = {"template": "blip2_region", "flash_attn": "auto"}  # a Q-Former has an attention of its own
     return {**BASE, **own, **{name: str(path) for name, path in places.items()}}
+
+
+def test_choices_are_scored_as_transformers_does(weights: LoadedModel, prompts: list[Prompt]) -> None:
+    """One picture, three texts: each beside the picture alone in transformers' model."""
+    heads = Matcher(weights.model, MatchingHeads(1), smoothing=0.1).reader.new_heads(weights.model)
+    scorer = MatchScorer(weights, heads, batch_size=2)
+    twin = twin_of(scorer.matcher)
+    request = prompts[0].request
+    pixels = batch_of(weights, prompts)["pixel_values"][:1]
+    found = {kind: scorer.score(request, ANSWERS[:3], kind) for kind in ("itm", "itc")}
+    for number, answer in enumerate(ANSWERS[:3]):
+        ids = torch.tensor(encode(weights, request, answer).input_ids[QUERIES:])[None]
+        ids = torch.cat([ids, torch.tensor([encode(weights, request, answer).answer_ids])], 1)
+        with torch.no_grad():
+            match = twin(
+                pixels, ids, attention_mask=torch.ones_like(ids), use_image_text_matching_head=True
+            ).logits_per_image[0]
+            contrast = twin(pixels, ids, attention_mask=torch.ones_like(ids)).logits_per_image[0, 0]
+        assert found["itm"][number] == pytest.approx((match[1] - match[0]).item(), abs=1e-5)
+        assert found["itc"][number] == pytest.approx(contrast.item(), abs=1e-5)
+
+
+@pytest.mark.train
+def test_without_the_answer_the_language_model_stays(settings: dict[str, Any], blip2: Path) -> None:
+    out = run(settings, lm_weight=0.0, max_steps=1)
+    before, after = loaded(blip2), loaded(out)
+    moved = {name for name, tensor in after.items() if not torch.equal(tensor, before[name])}
+    assert any(name.startswith("qformer.") for name in moved)
+    assert not any(name.startswith(("language_model.", "language_projection.")) for name in moved)
 
 
 @pytest.mark.train

@@ -176,7 +176,7 @@ def test_the_real_command_line(settings: dict[str, Any], tmp_path: Path, plain_r
 @pytest.mark.slow
 def test_two_processes_equal_one(settings: dict[str, Any], tmp_path: Path) -> None:
     """DDP and ZeRO-2 over two processes of two rows each are one process of four: features, texts and negatives are gathered."""
-    settings |= {**PLAIN_STEPS, "learning_rate": 0.02, "eval_dataset": "held_out", "do_eval": True}
+    settings |= {**PLAIN_STEPS, "learning_rate": 0.02, "max_steps": 2, "eval_dataset": "held_out", "do_eval": True}
     one = run(settings, output_dir=str(tmp_path / "one"))
     settings |= {
         "per_device_train_batch_size": 2,

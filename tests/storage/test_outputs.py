@@ -84,22 +84,6 @@ def test_killed_at_every_file_operation_the_old_or_the_new_is_there(tmp_path: Pa
             assert json.loads((folder / "out.json").read_text()) == ROWS
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path):
-    """A file system of 64 KiB where one may be mounted."""
-    import subprocess
-
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)], check=False, capture_output=True
-    )
-    if mounted.returncode:
-        pytest.skip("no file system may be mounted here")
-    yield disk
-    subprocess.run(["umount", str(disk)], check=True)
-
-
 def test_a_full_disk_is_told_in_one_line_and_leaves_what_was_there(small_disk: Path) -> None:
     """Every way to write, on a disk that is really full."""
     write_json(small_disk / "a.json", {"old": 1})

@@ -1,6 +1,7 @@
 """The offline world: same seed, same bytes; boxes, events, facts and rows say what is true; the host loads the checkpoint."""
 
 import hashlib
+import importlib
 import json
 import random
 from collections import Counter
@@ -23,6 +24,17 @@ from llamafactory_hind.toyworld.clips import random_clip, write_mp4
 from llamafactory_hind.toyworld.corpus import Corpus
 from llamafactory_hind.toyworld.facts import BOOK, PEOPLE, VALUES, KnowledgeBase, fact_sentence
 from llamafactory_hind.toyworld.scenes import draw, ground
+
+
+@pytest.mark.parametrize("world", ["toyworld", "toyworld.localized", "toyworld.video"])
+def test_no_world_is_built_over_other_files(world: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(SystemExit):
+        importlib.import_module(f"llamafactory_hind.{world}.__main__").main(
+            ["--out", str(tmp_path), "--size", "small"]
+        )
+    assert "which holds something else" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
 def rows(world: Path, name: str) -> list[dict]:

@@ -8,11 +8,14 @@ from typing import Any
 import pytest
 
 from llamafactory_hind.config.problem import ConfigError
-from llamafactory_hind.storage.checkpoints import SEAL
+from llamafactory_hind.storage.checkpoints import SEAL, publish, seal
 from llamafactory_hind.storage.runs import FolderInUse, lock_folder, write_run
 from llamafactory_hind.trainers.resuming import plan_of, prepare, run_of
-from shared.checkpoints import gone, save
+from shared.checkpoints import fill, gone, safetensors, save
 from shared.killing import in_a_fork
+
+
+STATES = ("optimizer.pt", "scheduler.pt", "rng_state.pth")
 
 
 def arguments(output: Path, **changes: Any) -> Any:
@@ -149,3 +152,33 @@ def test_two_processes_do_not_train_into_one_folder(tmp_path: Path) -> None:
     assert lock is not None
     lock.close()
     assert in_a_fork(lambda: lock_folder(tmp_path)) == 0
+
+
+def only_model(run: Path, step: int) -> Path:
+    """Leave what `save_only_model: true` leaves: a sealed checkpoint of weights alone."""
+    staged = run / ".saving" / f"checkpoint-{step}"
+    fill(staged, step)
+    for name in STATES:
+        gone(name)(staged)
+    seal(staged, step=step, run=run_of(arguments(run)))
+    publish(staged, run / f"checkpoint-{step}")
+    return run / f"checkpoint-{step}"
+
+
+@pytest.mark.parametrize("given", [None, True, "path"])
+def test_weights_alone_are_never_gone_on_from(tmp_path: Path, given: Any) -> None:
+    """The user has taken `save_only_model` out of the file since: nothing but the checkpoint tells of it."""
+    run_into(tmp_path, 2)
+    checkpoint = only_model(tmp_path, 4)
+    said = refused(tmp_path, str(checkpoint) if given == "path" else given)
+    assert said.count("save_only_model: true") == 1
+    assert ("resume_from_checkpoint" if given == "path" else "output_dir") in said
+    assert all(name in said for name in (*STATES, f"model_name_or_path: {checkpoint}"))
+    assert start(tmp_path, str(tmp_path / "checkpoint-2")).checkpoint == str(tmp_path / "checkpoint-2")
+
+
+def test_a_finished_run_of_weights_alone_is_finished(tmp_path: Path) -> None:
+    run_into(tmp_path, 4, finished=6)
+    safetensors(tmp_path / "model.safetensors", 256)
+    only_model(tmp_path, 6)
+    assert start(tmp_path).finished == 6

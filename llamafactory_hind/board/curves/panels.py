@@ -24,6 +24,7 @@ PANELS = (  # [ours] title -> metrics, or patterns of them, that are drawn toget
     ("spread of rewards", ("reward_std", "advantage_abs", "zero_variance_share")),
     ("KL and clipping", ("kl", "clip/high", "clip/low", "clip/region", "ratio")),
     ("entropy", ("entropy",)),
+    ("entropy bonus", ("entropy_coef",)),
     ("length", ("completion_length", "eval_completion_length")),
     ("cut completions", ("truncated_share", "eval_truncated_share")),
     ("gate", ("gate/pass_rate", "gate/prompts_without")),

@@ -97,6 +97,16 @@ class OnlineArguments(RolloutServerArguments):
         },
     )
 
+    rollout_tokens: int | None = field(
+        default=None,
+        metadata={
+            "help": (
+                "Online stages with `rollout_engine: hf`: tokens in flight at most while completions are written, those of prompts "
+                "and `max_new_tokens` of each completion. Null is what the free memory of a GPU holds, and no limit on a CPU [ours]."
+            )
+        },
+    )
+
     def __post_init__(self) -> None:
         """Take one name or number for a list of one, as the words of a command line are, then let the host's class do its own."""
         self.reward_funcs, self.reward_weights = as_list(self.reward_funcs), as_list(self.reward_weights)
@@ -143,6 +153,14 @@ def _too_large(settings: Mapping[str, Any]) -> Iterator[Problem]:
     rows = settings["loss_micro_batch"]
     if rows is not None and rows < 1:
         yield Problem("loss_micro_batch", rows, "1 or more, or null", "Null computes the whole micro-batch at a time.")
+    tokens = settings["rollout_tokens"]
+    if tokens is not None and tokens < 1:
+        yield Problem(
+            "rollout_tokens", tokens, "1 or more, or null", "Null takes what the free memory of a GPU holds."
+        )
+    if tokens is not None and settings["rollout_engine"] != "hf":
+        remedy = "A server has a budget of its own (`--max-num-batched-tokens`); remove this key."
+        yield Problem("rollout_tokens", tokens, "null with `rollout_engine: vllm`", remedy)
     length = settings.get("max_new_tokens")
     if length is not None and (not isinstance(length, int) or isinstance(length, bool) or length < 1):
         yield Problem("max_new_tokens", length, "1 or more", "It is the length at which a completion is cut.")

@@ -77,6 +77,22 @@ class SignalArguments:
             )
         },
     )
+    entropy_target: float | None = field(
+        default=None,
+        metadata={
+            "help": (
+                "Online stages: mean entropy in nats that the bonus holds: its coefficient starts at `entropy_coef`, rises by "
+                "`entropy_target_step` while the entropy is below and falls while it is above (Skywork-OR1, arXiv 2505.22312); "
+                "null is off [ours]."
+            )
+        },
+    )
+    entropy_target_step: float = field(
+        default=0.005,
+        metadata={
+            "help": "Online stages: what one optimiser step changes of the coefficient with `entropy_target` [2nd]."
+        },
+    )
     reward_weights_end: list[float] | None = field(
         default=None,
         metadata={
@@ -116,6 +132,7 @@ LOWEST = {
     "overlong_buffer": (0, True),
     "overlong_penalty": (0, True),
     "entropy_coef": (0, True),
+    "entropy_target_step": (0, False),
     "reward_weights_span": (0, False),
 }
 
@@ -123,6 +140,11 @@ LOWEST = {
 def signal_problems(settings: Mapping[str, Any]) -> Iterator[Problem]:
     """Find what cannot work together: our keys with their defaults, the host's as given."""
     yield from out_of_range(settings, LOWEST)
+    target = settings["entropy_target"]
+    if target is not None and target <= 0:
+        yield Problem(
+            "entropy_target", target, "a number above 0, or null", "In nats: log 2 is one free choice of two."
+        )
     limit, buffer = settings.get("max_new_tokens"), settings["overlong_buffer"]
     if isinstance(limit, int) and buffer > limit:
         yield Problem("overlong_buffer", buffer, f"at most `max_new_tokens`, {limit}", "Both count tokens.")

@@ -1,8 +1,10 @@
 """A key/value cache with room to grow: a step of writing copies its own token, not all that came before it."""
 
 import copy
+from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 import transformers.cache_utils as cache_utils
 from transformers import Cache
 
@@ -58,7 +60,25 @@ if LAYERS:
 def preallocate(cache: Cache, *, room: int) -> None:
     """Give the full-attention layers of a cache room for `room` more tokens, in place; other caches stay as they are."""
     if LAYERS and all(type(layer) is cache_utils.DynamicLayer for layer in getattr(cache, "layers", ())):
-        cache.layers = [PreallocatedLayer(layer, room=room) for layer in cache.layers]
+        for number in range(len(cache.layers)):  # one by one: the layer that was is free before the next is made
+            cache.layers[number] = PreallocatedLayer(cache.layers[number], room=room)
+
+
+def join_padded(caches: Sequence[Cache], length: int) -> Cache:
+    """Put the rows of caches of full-attention layers behind each other, in the first one; what is shorter is padded on the left.
+
+    Args:
+        caches: of (B, heads, T, width) each, with layers.
+        length: of the longest.
+    """
+    first = caches[0]
+    for number, layer in enumerate(first.layers):
+        for name in ("keys", "values"):
+            parts = [getattr(cache.layers[number], name) for cache in caches]
+            setattr(layer, name, torch.cat([F.pad(part, (0, 0, length - part.shape[2], 0)) for part in parts]))
+            for cache in caches[1:]:
+                setattr(cache.layers[number], name, None)
+    return first
 
 
 def shallow_copy(cache: Cache) -> Cache:

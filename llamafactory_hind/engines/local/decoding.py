@@ -9,17 +9,19 @@ Positions are always passed explicitly: models with mRoPE keep `rope_deltas` of 
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from transformers import Cache, GenerationConfig, LogitsProcessor, LogitsProcessorList, PreTrainedModel
 
 from .attention import why_not_repeated
-from .cache import preallocate
+from .cache import join_padded, preallocate
 from .cascade import Cascade, can_cascade
 from .sampling import TokenSampler
 
 
+LOOK_EVERY = 8  # [ours] tokens between two looks at who still writes, on a GPU: each makes the host wait
 SHRINK_AT = 0.75  # [ours] finished rows are dropped from the batch when at most this share still writes
 
 
@@ -38,11 +40,13 @@ class Generated:
         self.logps = torch.zeros(rows, steps, device=device)
         self.lengths = torch.zeros(rows, dtype=torch.long, device=device)
 
-    def add(self, rows: torch.Tensor, step: int, tokens: torch.Tensor, logps: torch.Tensor) -> None:
-        """Append one token to each of `rows`."""
-        self.tokens[rows, step] = tokens
-        self.logps[rows, step] = logps
-        self.lengths[rows] = step + 1
+    def add(
+        self, rows: torch.Tensor, step: int, tokens: torch.Tensor, logps: torch.Tensor, alive: torch.Tensor
+    ) -> None:
+        """Append one token to each of `rows` that still writes; others stay as they are, and no number leaves the device."""
+        self.tokens[rows, step] = torch.where(alive, tokens, 0)
+        self.logps[rows, step] = torch.where(alive, logps, 0.0)
+        self.lengths[rows] = torch.where(alive, step + 1, self.lengths[rows])
 
 
 def positions_of(inputs: Mapping[str, Any]) -> torch.Tensor:
@@ -55,7 +59,7 @@ def positions_of(inputs: Mapping[str, Any]) -> torch.Tensor:
 @torch.no_grad()
 def decode_shared(
     model: PreTrainedModel,
-    inputs: Mapping[str, Any],
+    inputs: Mapping[str, Any] | Sequence[Mapping[str, Any]],
     *,
     repeats: int,
     sampler: TokenSampler,
@@ -67,7 +71,8 @@ def decode_shared(
 
     Args:
         model: the transformers model, in eval mode.
-        inputs: left-padded prompts (B, T) as the host's collator makes them, without labels.
+        inputs: left-padded prompts (B, T) as the host's collator makes them, without labels; or a list of such, which go through
+            the model one after the other.
         repeats: completions a prompt; row `b * repeats + g` is completion g of prompt b.
         sampler: knows R = B * repeats rows.
         stop_ids: tokens that end a completion.
@@ -75,44 +80,44 @@ def decode_shared(
         cascade: keep the cache of a prompt once for its group where the model's cache allows it; False repeats it.
 
     Raises:
-        ValueError: no cache of this model can be repeated; it says why.
+        ValueError: no cache of this model can be repeated or joined; it says why.
     """
     reason = why_not_repeated(model)
     if reason is not None:
         raise ValueError(reason)
-    positions = positions_of(inputs)
-    # the next position follows the largest so far: with mRoPE an image takes fewer positions than tokens
-    axes = tuple(axis for axis in range(positions.dim()) if axis != positions.dim() - 2)
-    following = positions.amax(axes).repeat_interleave(repeats, 0) + 1  # (R,)
-    output = model(**prefill_arguments(model, inputs), position_ids=positions, use_cache=True, return_dict=True)
-    cache = output.past_key_values
+    prompts = prefill(model, [inputs] if isinstance(inputs, Mapping) else inputs)
+    cache, following = prompts.cache, prompts.following.repeat_interleave(repeats, 0)  # (R,)
     behind: Cascade | Repeated
     if cascade and can_cascade(cache):
-        behind = Cascade(cache, inputs["attention_mask"], repeats=repeats, room=max_new_tokens)
+        behind = Cascade(cache, prompts.mask, repeats=repeats, room=max_new_tokens)
     else:
-        behind = Repeated(cache, inputs["attention_mask"], repeats=repeats, room=max_new_tokens)
-    logits = output.logits[:, -1].repeat_interleave(repeats, 0)  # (R, V)
+        behind = Repeated(cache, prompts.mask, repeats=repeats, room=max_new_tokens)
+    logits = prompts.logits.repeat_interleave(repeats, 0)  # (R, V)
     rows = torch.arange(len(logits), device=logits.device)
     stops = torch.tensor(list(stop_ids), device=logits.device)
     written = Generated(len(rows), max_new_tokens, logits.device)
     alive = torch.ones_like(rows, dtype=torch.bool)
+    every = LOOK_EVERY if logits.is_cuda else 1
     for step in range(max_new_tokens):
         tokens, logps = sampler.sample(logits, rows, step)
-        written.add(rows[alive], step, tokens[alive], logps[alive])
+        written.add(rows, step, tokens, logps, alive)
         alive = alive & ~torch.isin(tokens, stops)
-        living = int(alive.sum())
-        if living == 0 or step + 1 == max_new_tokens:
+        if step + 1 == max_new_tokens:
             break
-        if living <= SHRINK_AT * len(rows):
-            kept = alive.nonzero()[:, 0]
-            behind.batch_select_indices(kept)
-            rows, tokens, following, alive = (tensor[kept] for tensor in (rows, tokens, following, alive))
+        if (step + 1) % every == 0:
+            living = int(alive.sum())  # the one number that the host waits for
+            if living == 0:
+                break
+            if living <= SHRINK_AT * len(rows):
+                kept = alive.nonzero()[:, 0]
+                behind.batch_select_indices(kept)
+                rows, tokens, following, alive = (tensor[kept] for tensor in (rows, tokens, following, alive))
         here = (following + step)[:, None]  # (A, 1)
         with behind.attending(model):
             output = model(
                 input_ids=tokens[:, None],
                 attention_mask=behind.mask_with_one_more(),
-                position_ids=here.expand(*positions.shape[:-2], -1, -1),
+                position_ids=here.expand(*prompts.axes, -1, -1),
                 past_key_values=cache,
                 use_cache=True,
                 return_dict=True,
@@ -152,6 +157,50 @@ class Repeated:
         return nullcontext()
 
 
+class Prefilled(NamedTuple):
+    """Prompts that have gone through the model.
+
+    Attributes:
+        cache: of B prompts.
+        mask: (B, P) which of their tokens are there.
+        logits: (B, V) of the token that comes.
+        following: (B,) its position.
+        axes: of positions, before (B, T): () or (3,).
+    """
+
+    cache: Cache
+    mask: torch.Tensor
+    logits: torch.Tensor
+    following: torch.Tensor
+    axes: tuple[int, ...]
+
+
+def prefill(model: PreTrainedModel, parts: Sequence[Mapping[str, Any]]) -> Prefilled:
+    """Compute prompts, part by part, and join their caches.
+
+    Raises:
+        ValueError: there are several parts, and caches of this model cannot be joined.
+    """
+    found = []
+    for inputs in parts:
+        positions = positions_of(inputs)
+        # the next position follows the largest so far: with mRoPE an image takes fewer positions than tokens
+        axes = tuple(axis for axis in range(positions.dim()) if axis != positions.dim() - 2)
+        output = model(**prefill_arguments(model, inputs), position_ids=positions, use_cache=True, return_dict=True)
+        following = positions.amax(axes) + 1
+        cache, mask = output.past_key_values, inputs["attention_mask"]
+        found.append(Prefilled(cache, mask, output.logits[:, -1], following, tuple(positions.shape[:-2])))
+    if len(found) == 1:
+        return found[0]
+    if not all(can_cascade(part.cache) for part in found):
+        raise ValueError("caches of this model cannot be joined")
+    longest = max(part.mask.shape[1] for part in found)
+    cache = join_padded([part.cache for part in found], longest)
+    mask = torch.cat([F.pad(part.mask, (longest - part.mask.shape[1], 0)) for part in found])
+    logits, following = (torch.cat([part[number] for part in found]) for number in (2, 3))
+    return Prefilled(cache, mask, logits, following, found[0].axes)
+
+
 def prefill_arguments(model: PreTrainedModel, inputs: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the model takes for a pass that is there for its cache and its last logits; positions are passed apart."""
     given = {name: value for name, value in inputs.items() if name not in ("position_ids", "rope_deltas", "labels")}
@@ -171,7 +220,7 @@ class _PickProcessor(LogitsProcessor):
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         rows, step = torch.arange(len(scores), device=scores.device), input_ids.shape[1] - self.prompt_length
         tokens, logps = self.sampler.sample(scores, rows, step)
-        self.written.add(rows[self.alive], step, tokens[self.alive], logps[self.alive])
+        self.written.add(rows, step, tokens, logps, self.alive)
         self.alive = self.alive & ~torch.isin(tokens, self.stops)
         return torch.full_like(scores, float("-inf")).scatter(-1, tokens[:, None], 0.0)
 

@@ -8,11 +8,13 @@ cap: a wrong mask moves few tokens by much, which an average hides.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import nn
+
+from ..interface import Prompt
 
 
 # What a model raises that does not take a cache, a mask or a position as we pass it; running out of memory is not among it.
@@ -128,3 +130,28 @@ def nudged(embeddings: nn.Module, *, half: bool) -> Iterator[None]:
 def lengthened(ids: Sequence[int]) -> list[int]:
     """Return a longer text: beside it, other rows of a batch are padded otherwise."""
     return (list(ids) * (1 + OTHER_PADDING))[: len(ids) + OTHER_PADDING]
+
+
+@dataclass
+class Proof:
+    """What a faster way was compared on.
+
+    Attributes:
+        kinds: of prompts; see `Prompt.kind`.
+        longest: tokens of a row.
+        failed: it differs; it is not tried again.
+    """
+
+    kinds: set[tuple[bool, ...]] = field(default_factory=set)
+    longest: int = 0
+    failed: bool = False
+
+    def covers(self, prompts: Sequence[Prompt], room: int = 0) -> bool:
+        """Whether no prompt is of another kind, or longer with `room` for more tokens."""
+        longest = max(prompt.length for prompt in prompts) + room
+        return longest <= self.longest and self.kinds.issuperset(prompt.kind for prompt in prompts)
+
+    def add(self, prompts: Sequence[Prompt], room: int = 0) -> None:
+        """Note that the way was compared on prompts."""
+        self.kinds.update(prompt.kind for prompt in prompts)
+        self.longest = max(self.longest, max(prompt.length for prompt in prompts) + room)

@@ -15,6 +15,7 @@ from .. import format_names, get_converters
 from ..media.check import MediaCheck
 from ..media.verdicts import VerdictStore
 from ..media.view import MediaView
+from ..options import refuse_entry, wrong_flags
 from ..problems import BadRow, BadRowsError, append_to_side_file, write_side_file
 from .columns import RowConversion, aligned_features, to_aligned, to_rows
 from .host_rows import HostRows
@@ -135,7 +136,7 @@ def _align_host_rows(
         locator=locator,
         media=_media_check(data_args, run),
         texts=TextCheck.of(data_args, run),
-        skip_bad_rows=bool(getattr(data_args, "skip_bad_rows", False)),
+        skip_bad_rows=bool(getattr(data_args, "skip_bad_rows", False)) or _entry_skips(dataset_attr),
         side_file=_side_file(training_args, locator),
     )
     if training_args.should_save:
@@ -148,6 +149,17 @@ def _align_host_rows(
     return aligned.add_column("_source", places).add_column(
         "_side_file", [check.written_file] * len(places), feature=Value("string")
     )
+
+
+def _entry_skips(dataset_attr: "DatasetAttr") -> bool:
+    """Read `skip_bad_rows` of an entry of `dataset_info.json` with one of the host's formats.
+
+    Raises:
+        ValueError: it is neither true nor false.
+    """
+    problems = list(wrong_flags(dataset_attr.hind_info, "skip_bad_rows"))
+    refuse_entry(problems, name=dataset_attr.dataset_name, formatting=dataset_attr.formatting)
+    return bool(dataset_attr.hind_info.get("skip_bad_rows", False))
 
 
 def _side_file(training_args: "Seq2SeqTrainingArguments", locator: RowLocator) -> str:

@@ -78,8 +78,20 @@ def is_ours(dataset_attr: "DatasetAttr", data_args: "DataArguments") -> bool:
         ours or (KIND_OF_ROWS.get() and dataset_attr.formatting in HOST_FORMATS)
     ):
         return False
-    path = os.path.join(data_args.dataset_dir, dataset_attr.dataset_name)
-    return os.path.exists(path)  # the host says best what is missing
+    return os.path.exists(_path(dataset_attr, data_args))  # the host says best what is missing
+
+
+def check_files(dataset_attr: "DatasetAttr", data_args: "DataArguments") -> None:
+    """Look at the names of the files of a dataset that is read here.
+
+    Raises:
+        RowsError: there is none, or one is of no kind that is read.
+    """
+    list_files(_path(dataset_attr, data_args))
+
+
+def _path(dataset_attr: "DatasetAttr", data_args: "DataArguments") -> str:
+    return os.path.join(str(data_args.dataset_dir), str(dataset_attr.dataset_name))
 
 
 def load_rows(dataset_attr: "DatasetAttr", data_args: "DataArguments", model_args: "ModelArguments") -> Dataset:
@@ -90,7 +102,7 @@ def load_rows(dataset_attr: "DatasetAttr", data_args: "DataArguments", model_arg
         ValueError: `split` names another part than `train`, the only one that local files have.
     """
     table = read_table(
-        os.path.join(data_args.dataset_dir, dataset_attr.dataset_name),
+        _path(dataset_attr, data_args),
         strict=strict_columns(dataset_attr),
         cache_dir=model_args.cache_dir,
         overwrite=data_args.overwrite_cache,

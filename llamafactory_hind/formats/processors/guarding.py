@@ -4,10 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from llamafactory.data.processor import PackedSupervisedDatasetProcessor, UnsupervisedDatasetProcessor
+
 from ...config.problem import RowProblem, shorten_text
 from ..media.fields import MEDIA_FIELDS
 from ..media.host_view import UnreadableMedium
 from ..texts.control_tokens import ControlTokens, control_problem
+from .origin import PLACE, SIDE_FILE, WRITTEN, origin_of
 from .skipping import skip_row
 
 
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
     from llamafactory.data.processor.processor_utils import DatasetProcessor
 
 SHOWN = 200  # characters of an error
+ORIGINS = ("_source", "_side_file")  # columns of an aligned example
 
 
 def problem_of(error: Exception, media: Mapping[str, Any]) -> RowProblem:
@@ -90,15 +94,36 @@ class GuardedProcessor:
             BadRowsError: it cannot encode one, and bad rows are not skipped.
         """
         try:
-            return dict(self.host.preprocess_dataset(examples))
+            return self._marked(self.host.preprocess_dataset(examples), examples)
         except MemoryError:
             raise  # says nothing about a row
         except Exception:
             if "_source" not in examples:
                 raise
         count = len(examples["_source"])
-        good = [place for place in range(count) if self._can_encode(_some(examples, [place]), place)]
-        return dict(self.host.preprocess_dataset(_some(examples, good)))
+        good = _some(examples, [place for place in range(count) if self._can_encode(_some(examples, [place]), place)])
+        return self._marked(self.host.preprocess_dataset(good), good)
+
+    def _marked(self, made: Mapping[str, list[Any]], examples: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        """Add where processed rows come from; not to texts without a place for media (`pt`)."""
+        if "_source" not in examples or "images" not in made:
+            return dict(made)
+        origins = self._origins(examples, len(made["images"]))
+        marks = {name: [origin[name] for origin in origins] for name in (PLACE, SIDE_FILE)}
+        return {**made, **marks, WRITTEN: [isinstance(self.host, UnsupervisedDatasetProcessor)] * len(origins)}
+
+    def _origins(self, examples: dict[str, list[Any]], count: int) -> list[dict[str, str]]:
+        places = list(range(len(examples["_source"])))
+        if count != len(places):  # the host drops some, or makes several into one
+            places = [place for place in places for _ in self._made_of(_some(examples, [place]))]
+        rows = [{name: examples[name][place] for name in ORIGINS} for place in places]
+        if len(rows) == count and not isinstance(self.host, PackedSupervisedDatasetProcessor):
+            return list(map(origin_of, rows))
+        files = dict.fromkeys((row["_source"] or "").rpartition(", row ")[0] for row in rows)
+        return [origin_of({**rows[0], "_source": f"rows of {', '.join(files)}, joined"})] * count
+
+    def _made_of(self, one: dict[str, list[Any]]) -> list[Any]:
+        return list(self.host.preprocess_dataset(one).get("images", ()))
 
     def _can_encode(self, one: dict[str, list[Any]], place: int) -> bool:
         try:

@@ -16,7 +16,8 @@ from ..media.fields import MEDIA_FIELDS
 from ..texts.control_tokens import ControlTokens
 from .guarding import encode_or_skip
 from .media_tokens import OpenedOnce, media_token_ids
-from .prompts import columns_text
+from .origin import origin_of
+from .prompts import columns_text, row_id_of
 from .skipping import skip_row
 
 
@@ -38,7 +39,7 @@ class MultitaskProcessor(SupervisedDatasetProcessor):
     def preprocess_dataset(self, examples: dict[str, list[Any]]) -> dict[str, list[Any]]:
         """Return `tasks` (names) and `lengths` of the texts of each row, their `input_ids` and `labels` one behind the other.
 
-        Beside them images, videos, audios and columns (JSON).
+        Beside them images, videos, audios, columns (JSON), place and side_file.
 
         Raises:
             BadRowsError: a row cannot be encoded, or `cutoff_len` would cut into its media, and bad rows are not skipped.
@@ -66,6 +67,8 @@ class MultitaskProcessor(SupervisedDatasetProcessor):
             for kind in MEDIA_FIELDS:
                 model_inputs[kind].append(example[f"_{kind}"])
             model_inputs["columns"].append(columns_text(example))
+            for name, value in origin_of(example, name=row_id_of(example)).items():
+                model_inputs[name].append(value)
         return model_inputs
 
     def print_data_example(self, example: dict[str, Any]) -> None:

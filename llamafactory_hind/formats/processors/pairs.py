@@ -14,6 +14,7 @@ from ..media.fields import MEDIA_FIELDS, count_placeholders
 from ..texts.control_tokens import ControlTokens
 from .guarding import encode_or_skip
 from .media_tokens import media_token_ids
+from .origin import origin_of
 from .prompts import PROMPT, row_id_of
 from .skipping import skip_row
 
@@ -63,7 +64,7 @@ class PairProcessor(DatasetProcessor):
     """
 
     def preprocess_dataset(self, examples: dict[str, list[Any]]) -> dict[str, list[Any]]:
-        """Return prompt_input_ids, chosen_ids, rejected_ids, images, videos, audios, columns (JSON) and place of each pair.
+        """Return prompt_input_ids, chosen_ids, rejected_ids, images, videos, audios, columns (JSON), place and side_file of each pair.
 
         Raises:
             BadRowsError: `cutoff_len` would cut into the media of a prompt, and bad rows are not skipped.
@@ -89,7 +90,8 @@ class PairProcessor(DatasetProcessor):
             for kind in MEDIA_FIELDS:
                 model_inputs[kind].append(example[f"_{kind}"])
             model_inputs["columns"].append(example.get("_columns") or "{}")
-            model_inputs["place"].append(example.get("_source") or row_id_of(example))
+            for name, value in origin_of(example, name=row_id_of(example)).items():
+                model_inputs[name].append(value)
         return model_inputs
 
     def print_data_example(self, example: dict[str, Any]) -> None:

@@ -18,6 +18,7 @@ from ..media.fields import MEDIA_FIELDS
 from ..templates.plugin import BoxWriter, RegionPlugin
 from ..texts.control_tokens import ControlTokens
 from .guarding import encode_or_skip
+from .origin import origin_of
 from .skipping import skip_row
 
 
@@ -31,14 +32,14 @@ RESERVED = ("completions", "prompts", "completion_ids", "row_id")  # what reward
 class PromptProcessor(DatasetProcessor):
     """Tokenize prompts as the host's `SupervisedDatasetProcessor` does, without the answer and without cutting.
 
-    `place` is file and number of the row, its id where that is not known: for errors. `conversation` is JSON of `system`, `tools`
+    `place` and `side_file` are those of `origin`: for errors. `conversation` is JSON of `system`, `tools`
     and `turns`: token ids cannot be turned back into turns, and rows of the host's formats have no column with their question.
 
     Rows of any format are allowed: `rollout`, `hindsight`, and the host's own, whose answer becomes the column `answer`.
     """
 
     def preprocess_dataset(self, examples: dict[str, list[Any]]) -> dict[str, list[Any]]:
-        """Return prompt_input_ids, images, videos, audios, columns (JSON), row_id, place and conversation of each prompt.
+        """Return prompt_input_ids, images, videos, audios, columns (JSON), row_id, place, side_file and conversation of each prompt.
 
         Raises:
             BadRowsError: a prompt is longer than `cutoff_len`, or a column has a name of `RESERVED`, and bad rows are not
@@ -68,7 +69,8 @@ class PromptProcessor(DatasetProcessor):
                 model_inputs[kind].append(example[f"_{kind}"])
             model_inputs["columns"].append(self._columns(example | {"_columns": columns}))
             model_inputs["row_id"].append(row_id_of(example))
-            model_inputs["place"].append(example.get("_source") or model_inputs["row_id"][-1])
+            for name, value in origin_of(example, name=model_inputs["row_id"][-1]).items():
+                model_inputs[name].append(value)
             model_inputs["conversation"].append(conversation_of(example))
         return model_inputs
 

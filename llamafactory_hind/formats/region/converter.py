@@ -1,6 +1,7 @@
 """The `region` row format (LSKD, arXiv 2312.04837): text that points into pictures."""
 
 import json
+import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import ModuleType
@@ -73,9 +74,10 @@ class Converter(RowConverter):
         record = read_row(fields)
         showing = show_regions(record, options, seed=self._seed(fields))
         system, turns = turns_of(rows.as_prompt(fields, record, write=showing.write))
-        responses = _responses(record, options, showing)
+        target = self._target(fields)
+        responses = _responses(record, options, target, showing)
         if options.prefix_cut and not self.evaluation and responses:
-            turns[-1]["content"], responses[0] = self._cut(fields, record, showing)
+            turns[-1]["content"], responses[0] = self._cut(fields, record, target, showing)
         if options.target == "rationale" and not options.ranking:
             turns[-1]["content"] += f"\nAnswer: {showing.write(record.answer or '')}"
         place = count_placeholders(turns[0]["content"])["images"]  # where added pictures go
@@ -107,10 +109,18 @@ class Converter(RowConverter):
                     remedy = "save it as a file, or use another `region_style`"
                     yield RowProblem(f"images[{index}]", "embedded data", "a path: regions are drawn on files", remedy)
 
-    def _cut(self, fields: Mapping[str, Any], record: RegionRow, showing: Showing) -> tuple[str, str]:
+    def _target(self, fields: Mapping[str, Any]) -> str:
+        """Return what the assistant turn of a row is: the rationale may be left out of some rows of a training set."""
+        options = self._region_options
+        if options.target != "answer_rationale" or options.rationale_share == 1 or self.evaluation:
+            return options.target
+        kept = random.Random(f"rationale {self._stream(fields)}").random() < options.rationale_share
+        return "answer_rationale" if kept else "answer"
+
+    def _cut(self, fields: Mapping[str, Any], record: RegionRow, target: str, showing: Showing) -> tuple[str, str]:
         """Return the last turn and the response of a row whose text is cut; mentions are written behind the cut, so none is cut."""
         _, turns = turns_of(rows.as_prompt(fields, record, write=str))
-        rationale = record.rationale if self._region_options.target == "answer_rationale" else None
+        rationale = record.rationale if target == "answer_rationale" else None
         text = whole_text(turns[-1]["content"], record.answer or "", rationale)
         first, rest = cut_text(text, seed=f"cut {self._stream(fields)}")
         return showing.write(first), showing.write(rest)
@@ -153,10 +163,10 @@ def box_problems(record: RegionRow, sizes: list[tuple[int, int]]) -> Iterator[Ro
             yield RowProblem(f"regions[{index}].box", show(list(region.box)), expected, remedy)
 
 
-def _responses(record: RegionRow, options: RegionOptions, showing: Showing) -> list[str]:
+def _responses(record: RegionRow, options: RegionOptions, target: str, showing: Showing) -> list[str]:
     if options.ranking:
         return [showing.write(text or "") for text in (record.chosen, record.rejected)]
-    text = rows.answer_turn(record, options.target, write=showing.write)
+    text = rows.answer_turn(record, target, write=showing.write)
     return [] if text is None else [text]
 
 

@@ -18,7 +18,7 @@ FIELDS = (
 )
 OUR_KEYS = (
     *("target", "ranking", "columns", "skip_bad_rows"),
-    *("region_style", "region_marks", "region_shuffle", "region_seed", "prefix_cut"),
+    *("region_style", "region_marks", "region_shuffle", "region_seed", "prefix_cut", "rationale_share"),
 )
 _WORDS = {  # key -> what it may be, the first by default
     "target": TARGETS,
@@ -39,9 +39,11 @@ class RegionOptions(RowOptions):
         region_marks: what is drawn: LSKD's colored `boxes`, `numbers` (Set-of-Mark), LSKD's colors on `polygons`.
         region_shuffle: LSKD's augmentation in training: half of the rows get the regions they mention in another
             order, the others all their regions.
-        region_seed: of `region_shuffle` and `prefix_cut`.
+        region_seed: of `region_shuffle`, `prefix_cut` and `rationale_share`.
         prefix_cut: LSKD's generative student in training: the prompt is the first words of question, answer and rationale, the
             assistant turn the others.
+        rationale_share: with `target: answer_rationale`, in training: the share of rows that keep their rationale, 0 to 1; the others
+            learn the answer alone. 0.5 in LSKD.
     """
 
     ranking: bool = False
@@ -50,6 +52,7 @@ class RegionOptions(RowOptions):
     region_shuffle: bool = False
     region_seed: int = 0
     prefix_cut: bool = False
+    rationale_share: float = 1.0
 
 
 def read_options(info: Mapping[str, Any], *, name: str) -> RegionOptions:
@@ -76,6 +79,11 @@ def read_options(info: Mapping[str, Any], *, name: str) -> RegionOptions:
     seed = info.get("region_seed", 0)
     if not isinstance(seed, int) or isinstance(seed, bool):
         problems.append(f"region_seed: got {seed!r}, expected a whole number")
+    share = info.get("rationale_share", 1.0)
+    if not isinstance(share, (int, float)) or isinstance(share, bool) or not 0 <= share <= 1:
+        problems.append(f"rationale_share: got {share!r}, expected a number from 0 to 1")
+    elif share != 1 and info.get("target") != "answer_rationale":
+        problems.append(f"rationale_share: got {share!r}, expected it with `target: answer_rationale`")
     columns = info.get("columns", {})
     problems += wrong_columns(columns, FIELDS, {"prompt": "question", "response": "answer"})
     refuse_entry(problems, name=name, formatting="region")
@@ -84,6 +92,7 @@ def read_options(info: Mapping[str, Any], *, name: str) -> RegionOptions:
         **{key: info.get(key, words[0]) for key, words in _WORDS.items()},
         region_shuffle=info.get("region_shuffle", False),
         prefix_cut=info.get("prefix_cut", False),
+        rationale_share=share,
         skip_bad_rows=info.get("skip_bad_rows", False),
         columns=tuple(columns.items()),
     )

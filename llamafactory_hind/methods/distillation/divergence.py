@@ -16,8 +16,9 @@ from ...engines.local.towers import TowerCache
 from ...losses.distill import linear_jsd
 from ...losses.logprobs import linear_logprobs
 from ...losses.reduce import wide_dtype
+from ...trainers.rollouts.prompt_inputs import PromptInputs
 from ...trainers.rollouts.records import padded
-from ...trainers.rollouts.scoring import GroupScorer, PromptInputs
+from ...trainers.rollouts.scoring import GroupScorer
 
 
 if TYPE_CHECKING:

@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...engines.interface import FinishReason
-from ...evaluation.gold_answers import gold_answers, mentions, soft_score
+from ...evaluation.gold_answers import gold_answers, soft_score
 from ...formats.media.fields import count_placeholders
+from .golds import says_gold
 from .pairing import Fact, gain, is_helpful
 
 
@@ -41,7 +42,7 @@ def judge_fact(
     if not usable(record):
         return Fact(text, confidence, 0.0, False, usable=False)
     if helpful_by == "lexical":
-        named = mentions(text, gold_answers(answer, references))
+        named = says_gold(text, gold_answers(answer, references), in_order=False)
         return Fact(text, confidence, float(named), named)
     read, unread = result["with"][text], result["without"]
     if helpful_by == "gain":

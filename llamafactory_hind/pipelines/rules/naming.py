@@ -3,8 +3,8 @@
 import re
 from collections.abc import Sequence
 
-from ...evaluation.gold_answers import mentions
 from ...formats.prompts.wording import CHOICE_LETTERS
+from .golds import parts_of, says_gold
 
 
 TAGS = re.compile(r"</?answer>")
@@ -17,7 +17,7 @@ def names_answer(hint: str, answers: Sequence[str], *, question: str, choices: S
     """Say whether a hint gives the answer away in so many words.
 
     Looked for are the answer, as whole words after VQA normalisation (`two` is `2`), and, for a choice, its text and its letter as in
-    `(B)`, `option B`, `answer: B`. Not looked for: yes, no and the like; a bare letter; an answer of one Chinese character; and, without
+    `(B)`, `option B`, `answer: B`. Of an answer of several parts, all of them, in any order; a hint may name some. Not looked for: yes, no and the like; a bare letter; an answer of one Chinese character; and, without
     choices, an answer that is in the question (`Is the cat or the dog larger?`).
 
     Args:
@@ -41,7 +41,9 @@ def _too_common(gold: str) -> bool:
 
 
 def _holds(text: str, gold: str) -> bool:
-    return gold.casefold() in text.casefold() if WIDE.search(gold) else mentions(text, [gold])
+    if WIDE.search(gold):
+        return all(part.casefold() in text.casefold() for part in parts_of(gold) or (gold,))
+    return says_gold(text, [gold], in_order=False)
 
 
 def _names_letter(hint: str, letter: str) -> bool:

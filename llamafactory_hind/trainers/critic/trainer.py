@@ -12,7 +12,7 @@ from ...storage.atomic import write_json
 from ..headed import HeadedTrainer
 from ..host import dropout_off
 from ..sharding import refuse_sharding
-from .collator import TARGETS
+from .collator import TARGETS, WEIGHTS
 
 
 if TYPE_CHECKING:
@@ -58,17 +58,17 @@ class CriticTrainer(HeadedTrainer):
 
     def _get_num_items_in_batch(self, batch_samples: Sequence[Any], device: torch.device) -> torch.Tensor:
         """Count the rows of one optimiser step, over micro-batches and processes."""
-        rows = torch.tensor(sum(len(batch["accepted"]) for batch in batch_samples), device=device)
+        rows = torch.stack([batch[WEIGHTS].sum() for batch in batch_samples]).sum().to(device)
         return self.accelerator.reduce(rows, "sum") if self.args.world_size > 1 else rows
 
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
         # The Trainer casts every float to DeepSpeed's dtype; labels must stay float32.
-        kept = {name: inputs[name].to(self.args.device) for name in TARGETS}
+        kept = {name: inputs[name].to(self.args.device) for name in (*TARGETS, WEIGHTS)}
         return {**super()._prepare_inputs(inputs), **kept}
 
     def _losses(self, model: torch.nn.Module, inputs: dict[str, Any]) -> tuple[torch.Tensor, CriticOutput]:
         """Return the loss of each row, (N,), and what the critic says."""
-        said = model(**{name: value for name, value in inputs.items() if name not in TARGETS})
+        said = model(**{name: value for name, value in inputs.items() if name not in (*TARGETS, WEIGHTS)})
         losses = critic_loss(
             *said,
             *(inputs[name] for name in TARGETS),
@@ -87,21 +87,23 @@ class CriticTrainer(HeadedTrainer):
         """Return this micro-batch's share of the mean loss of the optimiser step."""
         losses, said = self._losses(model, inputs)
         right = said.accept.argmax(-1) == inputs["accepted"].long()
-        self._averages.add_values("accuracy", right.float())
-        self._averages.add_values("mse/qa", (said.qa.detach() - inputs["qa_score"]) ** 2)
-        self._averages.add_values("mse/rationale", (said.rationale.detach() - inputs["rationale_score"]) ** 2)
+        there = inputs[WEIGHTS] > 0
+        self._averages.add_values("accuracy", right.float()[there])
+        self._averages.add_values("mse/qa", ((said.qa.detach() - inputs["qa_score"]) ** 2)[there])
+        self._averages.add_values("mse/rationale", ((said.rationale.detach() - inputs["rationale_score"]) ** 2)[there])
         self._tokens += int(inputs["input_ids"].numel())
         # data-parallel wrappers average gradients over processes; the rows are counted over all of them
-        rows = len(losses) if num_items_in_batch is None else num_items_in_batch
+        rows = there.sum() if num_items_in_batch is None else num_items_in_batch
         share = 1 if num_items_in_batch is None else self.args.world_size
-        loss = losses.sum() * share / rows
+        loss = (losses * inputs[WEIGHTS]).sum() * share / rows.clamp(min=1)
         return (loss, {}) if return_outputs else loss
 
     def evaluation_loop(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> "EvalLoopOutput":
         """Evaluate over all rows, and write the table of thresholds beside the model: `<prefix>_thresholds.json`."""
         self._evaluated.clear()
         output = super().evaluation_loop(*args, metric_key_prefix=metric_key_prefix, **kwargs)
-        losses, scores, labels, *errors = torch.cat(self._evaluated).unbind(1)
+        values = torch.cat(self._evaluated)  # (rows, 6)
+        losses, scores, labels, *errors = values[values[:, -1] > 0, :-1].unbind(1)
         numbers, table = self.judge(scores.tolist(), [int(label) for label in labels.tolist()])
         found = {"loss": losses.mean().item(), **numbers}
         for name, values in zip(("mse/qa", "mse/rationale"), errors, strict=True):
@@ -122,6 +124,7 @@ class CriticTrainer(HeadedTrainer):
             losses, said = self._losses(model, inputs)
         accepts = said.accept.softmax(-1)[:, 1]
         errors = [(said.qa - inputs["qa_score"]) ** 2, (said.rationale - inputs["rationale_score"]) ** 2]
-        values = torch.stack([losses, accepts, inputs["accepted"], *errors], 1).double()  # (N, 5)
+        columns = [losses, accepts, inputs["accepted"], *errors, inputs[WEIGHTS]]
+        values = torch.stack(columns, 1).double()  # (N, 6)
         self._evaluated.append(self.accelerator.gather_for_metrics(values).cpu())
         return losses.mean().detach(), None, None

@@ -9,10 +9,11 @@ from llamafactory.data.collator import SFTDataCollatorWith4DAttentionMask
 
 from ...engines.local.matching.texts import TextSplitter
 from ...formats.media.fields import MEDIA_FIELDS
+from ..row_guard import GuardedCollator
 
 
 @dataclass
-class MatchingCollator(SFTDataCollatorWith4DAttentionMask):
+class MatchingCollator(GuardedCollator, SFTDataCollatorWith4DAttentionMask):
     """Collate rows of `formats.processors.matching`: the host's `sft` batch, and `engines.local.matching.bodies.TEXT_KEYS`."""
 
     @cached_property
@@ -20,13 +21,14 @@ class MatchingCollator(SFTDataCollatorWith4DAttentionMask):
         """Takes texts and media apart."""
         return TextSplitter(self.template, self.tokenizer)
 
-    def __call__(self, features: list[dict[str, Any]]) -> dict[str, Any]:
-        """Return the batch.
+    def collate(self, features: list[dict[str, Any]]) -> dict[str, Any]:
+        """Return the batch of these very rows.
 
         Raises:
             ValueError: a row has no token of its media, or nothing behind them.
         """
-        batch = dict(super().__call__([_host_row(feature) for feature in features]))
+        rows = [_host_row(feature) for feature in features]
+        batch = dict(SFTDataCollatorWith4DAttentionMask.__call__(self, rows))
         batch |= self.splitter.keys([list(feature["input_ids"]) for feature in features], batch["attention_mask"])
         batch["pictures"] = torch.tensor([feature["picture"] for feature in features])
         return batch

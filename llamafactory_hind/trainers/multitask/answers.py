@@ -14,6 +14,7 @@ from ...formats.fields import columns_of
 from ...formats.media.fields import MEDIA_FIELDS
 from ...storage.atomic import write_text
 from ..metrics import Averages
+from ..row_guard import NOT_OF_A_ROW, RowGuard, stand_ins
 from .collator import ANSWER, texts_of
 
 
@@ -33,7 +34,12 @@ class AnswerCheck:
         engine: writes with the model in training.
         score: says how right texts are.
         max_new_tokens: length at which an answer is cut.
+
+    Attributes:
+        guard: names rows that cannot be read, or leaves them out; None lets their errors through.
     """
+
+    guard: RowGuard | None = None
 
     def __init__(self, engine: RolloutEngine, score: ScoreAnswers, *, max_new_tokens: int) -> None:
         """Nothing is written yet."""
@@ -69,14 +75,31 @@ class AnswerCheck:
         prompts = {row: prompt for row, feature in rows.items() if (prompt := answer_prompt(feature)) is not None}
         if not prompts:
             return []
-        keys = [str(row) for row in prompts]
-        texts = [group[0].text for group in self.engine.generate_prompts(list(prompts.values()), keys, self.sampling)]
         columns = [columns_of(rows[row]) for row in prompts]
+        try:
+            texts = self._texts(prompts)
+        except NOT_OF_A_ROW:
+            raise
+        except Exception as error:
+            if self.guard is None:
+                raise
+            return self._written(self._readable(rows, error))
         scores = self.score(texts, columns)
         return [
             {"row": row, "id": known.get("id"), "predict": text, "label": known.get("answer"), "score": score}
             for row, known, text, score in zip(prompts, columns, texts, scores, strict=True)
         ]
+
+    def _texts(self, prompts: Mapping[int, Prompt]) -> list[str]:
+        keys = [str(row) for row in prompts]
+        return [group[0].text for group in self.engine.generate_prompts(list(prompts.values()), keys, self.sampling)]
+
+    def _readable(self, rows: Mapping[int, Mapping[str, Any]], error: Exception) -> dict[int, Mapping[str, Any]]:
+        """Leave out the rows that cannot be read: the guard names and lists them, or stops the run."""
+        assert self.guard is not None
+        good = self.guard.replace(list(rows.values()), error)
+        bad = set(stand_ins(good))
+        return {row: feature for place, (row, feature) in enumerate(rows.items()) if place not in bad}
 
 
 def answer_prompt(feature: Mapping[str, Any]) -> Prompt | None:

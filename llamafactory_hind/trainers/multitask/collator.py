@@ -17,6 +17,7 @@ from ...engines.local.packing import lay_out
 from ...engines.local.prefixes import common_length
 from ...formats.media.fields import MEDIA_FIELDS
 from ...formats.processors.media_tokens import media_token_ids
+from ..row_guard import GuardedCollator, stand_ins
 
 
 ANSWER, REASON = 0, 1  # tasks: every task but `answer` is reasoning
@@ -40,7 +41,7 @@ class TextRow(NamedTuple):
 
 
 @dataclass
-class MultitaskCollator(SFTDataCollatorWith4DAttentionMask):
+class MultitaskCollator(GuardedCollator, SFTDataCollatorWith4DAttentionMask):
     """Collate the rows of `formats.processors.multitask.MultitaskProcessor`.
 
     Beside what the model takes, a batch of N features in R rows holds `labels` (R, T), `tasks` (R, T) (`ANSWER`, `REASON`, -1 where
@@ -55,8 +56,8 @@ class MultitaskCollator(SFTDataCollatorWith4DAttentionMask):
         """Ids that stand for media."""
         return media_token_ids(self.template, self.tokenizer)
 
-    def __call__(self, features: list[dict[str, Any]]) -> dict[str, Any]:
-        """Return the batch in the form `packed` asks for; where no row has two texts there is nothing to share."""
+    def collate(self, features: list[dict[str, Any]]) -> dict[str, Any]:
+        """Return the batch of these very rows in the form `packed` asks for; where no row has two texts there is nothing to share."""
         packed = self.packed and any(len(feature["lengths"]) > 1 for feature in features)
         return self.packed_batch(features) if packed else self.plain_batch(features)
 
@@ -65,7 +66,7 @@ class MultitaskCollator(SFTDataCollatorWith4DAttentionMask):
         rows = [TextRow(owner, 0, [text]) for owner, feature in enumerate(features) for text in texts_of(feature)]
         batch = self._collated(rows, features)
         kinds = torch.tensor([row.texts[0].task for row in rows])[:, None]  # (R, 1)
-        return self._with_tasks(batch, rows, kinds.expand_as(batch["labels"]))
+        return self._with_tasks(batch, rows, kinds.expand_as(batch["labels"]), stand_ins(features))
 
     def packed_batch(self, features: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """One row a feature, where all its texts begin with its media; else a row a text."""
@@ -85,14 +86,18 @@ class MultitaskCollator(SFTDataCollatorWith4DAttentionMask):
         kinds = torch.tensor(
             [[-1, *(text.task for text in row.texts)] + [-1] * (longest - len(row.texts)) for row in rows]
         )
-        return self._with_tasks(batch, rows, kinds.gather(1, layout.segments.clamp(min=0)))
+        return self._with_tasks(batch, rows, kinds.gather(1, layout.segments.clamp(min=0)), stand_ins(features))
 
     def _collated(self, rows: Sequence[TextRow], features: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        return dict(super().__call__([_host_row(row, features[row.owner]) for row in rows]))
+        host_rows = [_host_row(row, features[row.owner]) for row in rows]
+        return dict(SFTDataCollatorWith4DAttentionMask.__call__(self, host_rows))
 
     @staticmethod
-    def _with_tasks(batch: dict[str, Any], rows: Sequence[TextRow], kinds: torch.Tensor) -> dict[str, Any]:
-        """Add which task each scored token belongs to; `kinds` is (R, T)."""
+    def _with_tasks(
+        batch: dict[str, Any], rows: Sequence[TextRow], kinds: torch.Tensor, unlearnt: Sequence[int]
+    ) -> dict[str, Any]:
+        """Add which task each scored token belongs to; `kinds` is (R, T), nothing is scored of the features `unlearnt`."""
+        batch["labels"][[row.owner in unlearnt for row in rows]] = IGNORE_INDEX
         tasks = torch.where(batch["labels"] == IGNORE_INDEX, -1, kinds)
         tasks[:, 0] = -1  # nothing predicts a first token
         batch["tasks"] = tasks

@@ -100,6 +100,8 @@ class MultitaskTrainer(HostTrainer):
 
     def _host_sums(self, model: torch.nn.Module, inputs: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
         """Do what `_sums` does for answers alone, with the host's own loss: its numbers bit for bit, and its full logits."""
+        if not inputs["counts"][ANSWER]:  # nothing to learn: a mean over no token would be NaN
+            return self._sums(model, inputs)
         loss = model(**model_inputs(inputs), labels=inputs["labels"]).loss
         return torch.stack([loss, torch.zeros_like(loss)]), inputs["counts"].to(loss.dtype)
 

@@ -14,43 +14,29 @@ from llamafactory.extras.constants import IGNORE_INDEX
 
 from ...engines.local.packing import lay_out
 from ...formats.media.fields import MEDIA_FIELDS
-from ..row_guard import NOT_OF_A_ROW, RowGuard
+from ..row_guard import GuardedCollator, stand_ins, weights_of
 
 
 REFERENCE_COLUMNS = ("ref_chosen_logps", "ref_rejected_logps")
-PAIR_KEYS = ("labels", "segments", "sources", "pairs", *REFERENCE_COLUMNS)  # of a batch, not for the model
+PAIR_KEYS = ("labels", "segments", "sources", "pairs", "weights", *REFERENCE_COLUMNS)  # of a batch, not for the model
 
 
 @dataclass
-class PairCollator(MultiModalDataCollatorForSeq2Seq):
+class PairCollator(GuardedCollator, MultiModalDataCollatorForSeq2Seq):
     """Collate the rows of `formats.processors.pairs.PairProcessor` into a batch of pairs.
 
-    Beside what the model takes, the batch holds `PAIR_KEYS`: `labels` (-100 where nothing is scored), `pairs` (how many),
-    `segments` and `sources` (packed form only: the position that predicts each token) and, when the rows have them,
+    Beside what the model takes, the batch holds `PAIR_KEYS`: `labels` (-100 where nothing is scored), `pairs` (how many count),
+    `weights` (N,) where a pair stands in for a bad one, `segments` and `sources` (packed form only: the position that predicts each token) and, when the rows have them,
     `ref_chosen_logps` and `ref_rejected_logps` (N,). Plain form: 2N rows, chosen first, as the host's collator orders them.
     """
 
     packed: bool = False
-    guard: RowGuard | None = None
-
-    def __call__(self, features: list[dict[str, Any]]) -> dict[str, Any]:
-        """Return the batch of `len(features)` pairs, in the form `packed` asks for.
-
-        A `guard` puts other pairs in the place of those that cannot be read, or names them.
-        """
-        if self.guard is None:
-            return self.collate(features)
-        try:
-            return self.collate(features)
-        except NOT_OF_A_ROW:
-            raise
-        except Exception as error:
-            return self.collate(self.guard.replace(features, error))
 
     def collate(self, features: list[dict[str, Any]]) -> dict[str, Any]:
         """Return the batch of these very pairs, or fail."""
         batch = self.packed_batch(features) if self.packed else self.plain_batch(features)
-        batch["pairs"] = torch.tensor(len(features))
+        batch |= weights_of(features)
+        batch["pairs"] = torch.tensor(len(features) - len(stand_ins(features)))
         for name in REFERENCE_COLUMNS:
             if name in features[0]:
                 batch[name] = torch.tensor([feature[name] for feature in features], dtype=torch.float32)
@@ -63,7 +49,7 @@ class PairCollator(MultiModalDataCollatorForSeq2Seq):
             for name in ("chosen_ids", "rejected_ids")
             for feature in features
         ]
-        return dict(super().__call__(rows))
+        return dict(MultiModalDataCollatorForSeq2Seq.__call__(self, rows))
 
     def packed_batch(self, features: list[dict[str, Any]]) -> dict[str, Any]:
         """One row a pair: (N, T) with segments, sources and positions of the rejected answer moved back to the prompt."""
@@ -71,7 +57,7 @@ class PairCollator(MultiModalDataCollatorForSeq2Seq):
             self._row(feature, feature["prompt_input_ids"], [feature["chosen_ids"], feature["rejected_ids"]])
             for feature in features
         ]
-        inputs = dict(super().__call__(rows))
+        inputs = dict(MultiModalDataCollatorForSeq2Seq.__call__(self, rows))
         names = ("prompt_input_ids", "chosen_ids", "rejected_ids")
         parts = [[len(feature[name]) for name in names] for feature in features]
         layout = lay_out(inputs, parts, left=self.tokenizer.padding_side == "left")

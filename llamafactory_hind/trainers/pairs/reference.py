@@ -22,6 +22,7 @@ from ...engines.local.proof import Difference, disagreement
 from ...engines.local.scoring import computes_in_half, otherwise
 from ...formats.media.fields import MEDIA_FIELDS
 from ...formats.problems import BadRow, BadRowsError, append_to_side_file
+from ...formats.processors.origin import PLACE, SIDE_FILE
 from ...storage.append_log import append_lines
 from ...storage.atomic import write_text
 from ...storage.digests import digest_media
@@ -244,8 +245,10 @@ def _without(
         return dataset, keys
     guard = trainer.collator.guard
     bad = {row.place for row in unreadable}
-    good = [place for place, row in enumerate(dataset.select_columns(["place"])) if row["place"] not in bad]
-    if guard is None or not guard.skips or not good:
+    origins = list(dataset.select_columns([PLACE, SIDE_FILE]))
+    good = [place for place, row in enumerate(origins) if row[PLACE] not in bad]
+    skipped = guard is not None and all(guard.skips_row(row) for row in origins if row[PLACE] in bad)
+    if guard is None or not skipped or not good:
         raise BadRowsError(unreadable, dataset="of this run", checked=len(keys), side_file=guard and guard.side_file)
     if trainer.accelerator.is_main_process:
         for row in unreadable:

@@ -122,12 +122,17 @@ class PairTrainer(HostTrainer):
             ref_chosen, ref_rejected = (inputs[name] for name in REFERENCE_COLUMNS)
             scored = replace(scored, ref_chosen=ref_chosen, ref_rejected=ref_rejected)
         losses, metrics = self.pair_loss(scored)  # (N,)
+        count = len(losses)
+        if "weights" in inputs:  # pairs that stand in for bad ones count for nothing
+            there = inputs["weights"] > 0
+            metrics = {name: values[there] for name, values in metrics.items()}
+            losses, count = losses * inputs["weights"], max(int(there.sum()), 1)
         self._record("train" if model.training else "eval", metrics, inputs)
         if model.training and num_items_in_batch is not None:
             # data-parallel wrappers average gradients over processes; the pairs are counted over all of them
-            loss = losses.sum() * self.args.world_size / num_items_in_batch
+            loss = losses.sum() * self.args.world_size / num_items_in_batch.clamp(min=1)
         else:
-            loss = losses.mean()
+            loss = losses.sum() / count if "weights" in inputs else losses.mean()
         return (loss, {}) if return_outputs else loss
 
     def _record(self, split: str, metrics: dict[str, torch.Tensor], batch: dict[str, Any]) -> None:
@@ -147,6 +152,8 @@ class PairTrainer(HostTrainer):
             [values.sum() for values in flat] + [torch.tensor(float(len(flat[0])), device=flat[0].device)]
         )
         sums = self.accelerator.reduce(sums, "sum").tolist()
+        if not sums[-1]:
+            return {}
         return {name: value / sums[-1] for name, value in zip(names, sums, strict=False)}
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:

@@ -11,6 +11,7 @@ from .records import Annotation, Rollout, Scores
 if TYPE_CHECKING:
     from .batch import RolloutBatch
     from .components import Component
+    from .control import Control
     from .resampling import DynamicSampling
 
 
@@ -22,6 +23,7 @@ class Annotator(Protocol):
         resampling: finds other prompts in the place of those that teach nothing; None keeps every prompt.
         objective: numbers a token that need the policy's hidden states; None where there are none.
         record: what a reader of the completions must know of the method, such as the rule of a `gate`.
+        controls: numbers that follow what is measured in each step; checkpoints hold them.
         kl_in_reward: weight of the KL that is taken off the rewards before `annotate`, which then gets the scores; 0 is off.
     """
 
@@ -29,6 +31,7 @@ class Annotator(Protocol):
     objective: "TokenObjective | None" = None
     resampling: "DynamicSampling | None" = None
     record: Mapping[str, Any] = {}
+    controls: "Sequence[Control]" = ()
     kl_in_reward: float = 0.0
 
     def at(self, share: float) -> None:

@@ -33,6 +33,7 @@ class RolloutBatch:
             process has written.
         normalisers: name of a component -> what its sum is divided by, over the whole optimiser step.
         token_streams: name -> (R, S) of a token objective, 0 where no token is; there while the components compute.
+        counts: (R, 1) bool, False for completions of a prompt that stands in for a bad row; None where there is none.
     """
 
     prompts: list[Prompt]
@@ -47,6 +48,7 @@ class RolloutBatch:
     sampling_logps: torch.Tensor | None = None
     normalisers: dict[str, float] = field(default_factory=dict)
     token_streams: dict[str, torch.Tensor] = field(default_factory=dict)
+    counts: torch.Tensor | None = None
 
     def completion(self, row: int) -> list[int]:
         """Return the ids of one completion."""
@@ -86,6 +88,7 @@ class RolloutBatch:
             {name: values[rows] for name, values in self.streams.items()},
             [self.sources[row] for row in rows.tolist()],
             sampling_logps=None if self.sampling_logps is None else self.sampling_logps[rows, :width],
+            counts=None if self.counts is None else self.counts[rows],
         )
 
 
@@ -114,6 +117,7 @@ def batch_of(annotation: Annotation, *, device: torch.device) -> RolloutBatch:
         streams={name: _narrow(values[there]).to(device) for name, values in annotation.streams.items()},
         sources=[source for rollout in rollouts for source in rollout.sources],
         sampling_logps=_sampling_logps(rollouts, width, device),
+        counts=_counts(rollouts, device),
     )
 
 
@@ -127,6 +131,14 @@ def _sampling_logps(rollouts: Sequence[Rollout], width: int, device: torch.devic
         for rollout in rollouts
         for logps in (rollout.sampling_logps or [()] * len(rollout.completion_ids))
     ]
+    return torch.tensor(rows, device=device)
+
+
+def _counts(rollouts: Sequence[Rollout], device: torch.device) -> torch.Tensor | None:
+    """Return (R, 1), which completions are learnt from; None where all are."""
+    if not any(rollout.stands_in for rollout in rollouts):
+        return None
+    rows = [[not rollout.stands_in] for rollout in rollouts for _ in rollout.completion_ids]
     return torch.tensor(rows, device=device)
 
 

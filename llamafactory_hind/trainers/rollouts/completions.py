@@ -60,7 +60,12 @@ class CompletionLog:
         """Keep the completions of a batch of an evaluation until `put_evaluation`."""
         nobody = torch.full_like(scores.total, float("nan"))  # compared with nobody
         group = len({entry["group"] for entry in self._evaluated})
-        made = self.entries.of(Annotation(rollouts, scores, nobody), kept=False, first_group=group)
+        annotation = Annotation(rollouts, scores, nobody)
+        made = []
+        for number, rollout in enumerate(rollouts):
+            if not rollout.stands_in:  # nobody asked for it
+                part = annotation.part(slice(number, number + 1))
+                made += self.entries.of(part, kept=False, first_group=group + number)
         self._evaluated += made
 
     def put_evaluation(self, split: str, *, step: int, epoch: float) -> None:

@@ -15,6 +15,7 @@ from ...losses.reduce import Reduction, normaliser
 
 if TYPE_CHECKING:
     from .batch import RolloutBatch
+    from .control import Control
 
 
 # logps (R, S), old_logps (R, S), ref_logps (R, S) or None, the batch
@@ -39,6 +40,7 @@ class Component:
             `correction`.
         metrics: (R, S) values by name on detached tensors, logged as their mean over all tokens but those that a metric does
             not concern, which it marks with NaN.
+        control: its value multiplies the weight; None is 1.
     """
 
     name: str
@@ -49,10 +51,17 @@ class Component:
     needs_reference: bool = False
     corrected: bool = False
     metrics: PerTokenMetrics | None = None
+    control: "Control | None" = None
+
+    @property
+    def weight_now(self) -> float:
+        """The weight in the step that is computed."""
+        return self.weight if self.control is None else self.weight * self.control.value
 
     def tokens(self, batch: "RolloutBatch") -> torch.Tensor:
         """The tokens that count, (R, S) bool."""
-        return batch.mask if self.mask is None else batch.mask & self.mask(batch).bool()
+        mask = batch.mask if batch.counts is None else batch.mask & batch.counts
+        return mask if self.mask is None else mask & self.mask(batch).bool()
 
     def count(self, batch: "RolloutBatch", *, length: int) -> float:
         """What a micro-batch adds to the number that the component's sum is divided by; see `normaliser`."""

@@ -9,7 +9,7 @@ from .records import Annotation, Rollout, Scores, padded
 def rollout_metrics(annotation: Annotation) -> dict[str, torch.Tensor]:
     """Return values of any shape by name, NaN where there is none."""
     scores, rollouts = annotation.scores, annotation.rollouts
-    return {
+    found = {
         "reward": scores.total,
         **{f"rewards/{name}": values for name, values in scores.each.items()},
         "reward_std": _spread(scores.total),
@@ -17,8 +17,9 @@ def rollout_metrics(annotation: Annotation) -> dict[str, torch.Tensor]:
         "zero_variance_share": flat_groups(scores.total).double(),
         "completion_length": _lengths(rollouts),
         "truncated_share": _truncated(rollouts),
-        **annotation.metrics,
     }
+    counted = [place for place, rollout in enumerate(rollouts) if not rollout.stands_in]
+    return {name: values[counted] for name, values in found.items()} | dict(annotation.metrics)
 
 
 def zero_variance_share(annotation: Annotation) -> float:

@@ -18,7 +18,8 @@ from .batch import RolloutBatch
 
 
 if TYPE_CHECKING:
-    from .scoring import GroupScorer, PromptPrefixes
+    from .layouts import PromptPrefixes
+    from .scoring import GroupScorer
 
 
 def score_with(

@@ -9,6 +9,7 @@ import torch
 
 from ...engines.interface import FinishReason, Prompt
 from ...formats.fields import columns_of
+from ...formats.processors.origin import STANDS_IN
 
 
 POLICY = "policy"  # source of a completion that the policy wrote itself
@@ -46,6 +47,11 @@ class Rollout:
     def row_id(self) -> str:
         """Names the row, in seeds and logs."""
         return str(self.feature["row_id"])
+
+    @property
+    def stands_in(self) -> bool:
+        """Whether the prompt takes the place of a bad row: nothing is learnt from it, and it is not evaluated."""
+        return bool(self.feature.get(STANDS_IN))
 
     def longer_logps(self, more: int) -> list[tuple[float, ...]] | None:
         """Return `sampling_logps` with `more` texts of other models behind them."""

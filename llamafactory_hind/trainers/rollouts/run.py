@@ -100,4 +100,5 @@ def _guard(args: HostArguments, loaded: LoadedModel, rows: Mapping[str, Any]) ->
     def try_row(features: list[Any]) -> None:
         collate(loaded, [prompt_of(feature) for feature in features], padding_side="left")
 
-    return RowGuard.of(args, try_row, rows.get("train_dataset", rows.get("eval_dataset")))
+    sets = [some for part in rows.values() for some in (part.values() if isinstance(part, dict) else [part])]
+    return RowGuard.of(args, try_row, *sets)

@@ -15,9 +15,10 @@ from .kl_reward import KLReward
 from .log import RolloutLog
 from .modes import ModeSelection
 from .parts import score_with
+from .prompt_inputs import PromptInputs
 from .records import Rollout, Scores
 from .reference import Reference
-from .scoring import GroupScorer, PromptInputs, check_objective
+from .scoring import GroupScorer, check_objective
 from .writing import RolloutGenerator, RolloutOptions
 
 

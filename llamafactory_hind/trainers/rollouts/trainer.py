@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers.trainer_utils import EvalLoopOutput
 
 from ...engines.local.scoring import base_model, computes_in_half
 from ...engines.local.sharded import whole
@@ -26,20 +25,21 @@ from .annotator import Annotator
 from .batch import RolloutBatch, prompt_of
 from .checkpoint import choose_best_by_reward, load_batches, save_batches
 from .completions import CompletionLog
+from .control import Controls
 from .description import RunDescription
 from .entries import EntryMaker
+from .evaluation import EvaluatedRollouts
 from .kl_reward import KLReward
 from .log import RolloutLog
-from .metrics import evaluation_metrics
 from .modes import ModeSelection
 from .order import BlockSampler, SetEpoch, curriculum_ranks
 from .parts import score_with
 from .progress import CloseRollouts, WritingProgress
+from .prompt_inputs import PromptInputs
 from .proof import proof_batches, representative_rows_of
 from .records import POLICY
 from .reference import Reference
-from .scoring import GroupScorer, PromptInputs, check_objective
-from .step import StepRollouts
+from .scoring import GroupScorer, check_objective
 from .writing import RolloutGenerator, RolloutOptions
 
 
@@ -58,7 +58,7 @@ class PromptRows:
         self.features = features
 
 
-class RolloutTrainer(StepRollouts):
+class RolloutTrainer(EvaluatedRollouts):
     """`transformers.Trainer` whose batches are prompts; `per_device_train_batch_size` counts prompts with their whole groups.
 
     The loss of an optimiser step is the sum of the annotator's components, each normalised over the completions of all
@@ -99,6 +99,7 @@ class RolloutTrainer(StepRollouts):
         self.components = [component for component in annotator.components if component.weight]
         self.needs_reference = any(component.needs_reference for component in self.components)
         holds = self.needs_reference or annotator.kl_in_reward > 0
+        self.controls = Controls(annotator.controls, self.args.world_size)
         if not self.components:
             raise ValueError("Every component of the loss has weight 0: there is nothing to learn.")
         self.reference = Reference(self.model, reference) if holds else None
@@ -241,6 +242,8 @@ class RolloutTrainer(StepRollouts):
             if self.options.num_iterations > 1:
                 batch.old_logps = old_logps  # no weight has moved since they were written
         weights = self.options.correction.weights(old_logps, batch)
+        share = 1.0 / (len(self._block) * self.args.world_size)
+        self.controls.measure(batch, self.rollout_log, share=share)
         parts = []
         for component in self.components:
             streams = (logps, old_logps, batch.ref_logps, batch)
@@ -250,9 +253,8 @@ class RolloutTrainer(StepRollouts):
                 values = values * weights
             total = masked_sum(values, mask, reduction=component.reduction)
             part = total / max(batch.normalisers[component.name], 1.0)
-            parts.append(component.weight * part)
+            parts.append(component.weight_now * part)
             # the parts of all micro-batches and processes make up one step
-            share = 1.0 / (len(self._block) * self.args.world_size)
             self.rollout_log.averages.add(f"loss/{component.name}", part.detach(), share)
             if component.metrics is not None:
                 with torch.no_grad():
@@ -267,7 +269,9 @@ class RolloutTrainer(StepRollouts):
     def training_step(self, model: torch.nn.Module, *args: Any, **kwargs: Any) -> torch.Tensor:
         """Do the Trainer's step and take its time."""
         with self.rollout_log.timed("loss", share=1.0 / len(self._block)):
-            return super().training_step(model, *args, **kwargs)
+            loss = super().training_step(model, *args, **kwargs)
+        self.controls.done(len(self._block))
+        return loss
 
     # what is seen of it
 
@@ -296,47 +300,13 @@ class RolloutTrainer(StepRollouts):
             logs.update(self.rollout_log.take(self.accelerator, self.state))
         super().log(logs, *args, **kwargs)
 
-    def evaluation_loop(
-        self, dataloader: Any, description: str, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any
-    ) -> EvalLoopOutput:
-        """Reward a greedy completion of each prompt, and `num_generations` sampled ones beside it."""
-        with whole(self.model):
-            return self._evaluation_loop(dataloader, metric_key_prefix)
-
-    def _evaluation_loop(self, dataloader: Any, metric_key_prefix: str) -> EvalLoopOutput:
-        if next(self.model.parameters()).device != self.args.device:
-            self.model.to(self.args.device)  # evaluation without training
-        if self.ahead is not None:
-            self.ahead.settle()
-        self.engines.sync(self.model)  # whatever the step: the best weights may have been loaded
-        self.annotator.at(1.0)  # rewards of all evaluations are weighed alike
-        names: list[str] = []
-        found = []
-        self.callback_handler.eval_dataloader = dataloader
-        for batch in dataloader:
-            self._forget_media()
-            with self.precision():
-                rollouts = self._write(batch.features, stream="evaluation", greedy_first=True)
-            scores = self.annotator.score(rollouts)
-            self.rollout_log.completions.evaluated(rollouts, scores)
-            metrics = evaluation_metrics(rollouts, scores)
-            names = sorted(metrics)
-            values = torch.stack([metrics[name].float() for name in names], 1).to(self.args.device)  # (N, M)
-            found.append(self.accelerator.gather_for_metrics(values).cpu())
-            self.control = self.callback_handler.on_prediction_step(self.args, self.state, self.control)
-        self.rollout_log.completions.put_evaluation(
-            metric_key_prefix, step=self.state.global_step, epoch=float(self.state.epoch or 0.0)
-        )
-        rows = torch.cat(found) if found else torch.zeros(0, 0)
-        means = dict(zip(names, rows.nanmean(0).tolist(), strict=True))
-        metrics = {f"{metric_key_prefix}_{name}": value for name, value in means.items()}
-        return EvalLoopOutput(predictions=None, label_ids=None, metrics=metrics, num_samples=len(rows))
-
     # checkpoints
 
     def save_parts(self, folder: Path) -> None:
         """Write the rollouts that are still to be learnt from, and all completions."""
         self.rollout_log.completions.flush()
+        if self.is_world_process_zero():
+            self.controls.save(folder)
         if self.ahead is not None:
             self.ahead.save(folder)
         if self.state.global_step % self.options.num_iterations:
@@ -349,6 +319,8 @@ class RolloutTrainer(StepRollouts):
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is not None:
+            self.controls.restore(Path(checkpoint))
         if checkpoint is not None and self.ahead is not None:
             self.ahead.restore(Path(checkpoint))
         if checkpoint is not None and self.state.global_step % self.options.num_iterations:

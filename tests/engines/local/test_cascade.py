@@ -94,13 +94,13 @@ def test_a_model_writes_what_it_writes_behind_a_repeated_cache(small_world: Path
     written = {}
     for cascade in (True, False):
         engine = LocalEngine(setup.loaded, batch_size=100, adapters=None)
-        engine._cascade = cascade
+        engine.writer.cascade = cascade
         engine.stop_ids = list(range(20, 60))  # about a tenth of the words end a completion
         prompts = setup.batch(KINDS).prompts
         sampling = Sampling(n=6, temperature=1.0, top_p=1.0, top_k=0, max_new_tokens=12, seed=3)
         written[cascade] = engine.generate_prompts(prompts, [str(number) for number in range(len(prompts))], sampling)
-        assert engine._cascade is cascade
-        assert not engine._writing.failed
+        assert engine.writer.cascade is cascade
+        assert not engine.writer.proof.failed
         assert text._attn_implementation == before
     lengths, same = set(), []
     for ours, others in zip(written[True], written[False], strict=True):

@@ -119,7 +119,7 @@ def test_prompts_and_answers_are_the_tokens_of_sft(loaded: LoadedModel, requests
 def test_greedy_equals_the_librarys_generate(loaded: LoadedModel, requests: list[Request]) -> None:
     one = engine(loaded)
     written = generate(one, requests, GREEDY)
-    assert one._writing.kinds and not one._writing.failed
+    assert one.writer.proof.kinds and not one.writer.proof.failed
     for request, (completion,) in zip(requests, written, strict=True):
         inputs = plain_inputs(loaded, one, request, [])
         config = GenerationConfig(max_new_tokens=10, do_sample=False, eos_token_id=one.stop_ids, pad_token_id=0)
@@ -130,9 +130,9 @@ def test_greedy_equals_the_librarys_generate(loaded: LoadedModel, requests: list
 
 def test_group_prefill_equals_the_plain_path(loaded: LoadedModel, requests: list[Request]) -> None:
     shared_prefill, plain = engine(loaded), engine(loaded, batch_size=2)
-    plain._writing.failed = True
+    plain.writer.proof.failed = True
     first, second = generate(shared_prefill, requests, HOT), generate(plain, requests, HOT)
-    assert shared_prefill._writing.kinds and not shared_prefill._writing.failed
+    assert shared_prefill.writer.proof.kinds and not shared_prefill.writer.proof.failed
     assert ids(first) == ids(second)
     lengths = {len(row) for rows in ids(first) for row in rows}
     assert len(lengths) > 1, "some rows must stop early, or dropping finished rows is not tried"
@@ -174,12 +174,14 @@ def test_stale_rope_deltas_are_not_read(loaded: LoadedModel, requests: list[Requ
 def test_scores_equal_the_naive_way_and_those_of_writing(loaded: LoadedModel, requests: list[Request]) -> None:
     one = engine(loaded, chunk_tokens=3)
     plain = engine(loaded)
-    plain._scoring.failed = True
+    plain.answers.proof.failed = True
     written = generate(one, requests, HOT)
     asked = [(request, c) for request, completions in zip(requests, written, strict=True) for c in completions]
     scores = score_texts(one, [request for request, _ in asked], [c.token_ids for _, c in asked])
-    assert one._chunked is True
-    assert one._scoring.kinds and not one._scoring.failed, "five completions a request: their prompt is computed once"
+    assert one.answers.chunked is True
+    assert one.answers.proof.kinds and not one.answers.proof.failed, (
+        "five completions a request: their prompt is computed once"
+    )
     apart = score_texts(plain, [request for request, _ in asked], [c.token_ids for _, c in asked])
     assert [score.logprob for score in scores] == pytest.approx([score.logprob for score in apart], abs=1e-3)
     for (request, completion), score in zip(asked, scores, strict=True):
@@ -231,12 +233,12 @@ def test_a_model_that_refuses_repeated_caches_falls_back(
     monkeypatch.setattr(Cascade, "attend", refuse)
     one = engine(loaded)
     assert mostly(ids(generate(one, requests, HOT)), expected)
-    assert not one._cascade
-    assert not one._writing.failed
+    assert not one.writer.cascade
+    assert not one.writer.proof.failed
     monkeypatch.setattr(Cache, "batch_repeat_interleave", refuse)
     one = engine(loaded)
     assert mostly(ids(generate(one, requests, HOT)), expected)
-    assert one._writing.failed
+    assert one.writer.proof.failed
 
 
 def test_shared_beginnings_with_different_texts(loaded: LoadedModel, requests: list[Request]) -> None:
@@ -251,10 +253,10 @@ def test_shared_beginnings_with_different_texts(loaded: LoadedModel, requests: l
         for fact in facts
     ]
     one, plain = engine(loaded, batch_size=5), engine(loaded, batch_size=1)
-    plain._scoring.failed = True
+    plain.answers.proof.failed = True
     answers = ["fish", "a blue ring"] * len(asked)
     found, expected = score_texts(one, asked, answers[: len(asked)]), score_texts(plain, asked, answers[: len(asked)])
-    assert one._scoring.kinds and not one._scoring.failed
+    assert one.answers.proof.kinds and not one.answers.proof.failed
     assert [score.logprob for score in found] == pytest.approx([score.logprob for score in expected], abs=1e-3)
     assert len({round(score.logprob, 2) for score in found}) > len(requests)
 
@@ -270,7 +272,7 @@ def test_a_shared_cache_of_another_row_is_noticed(
     one = engine(loaded)
     found = score_texts(one, requests * 3, ["fish"] * 21)
     assert [score.logprob for score in found] == pytest.approx([score.logprob for score in expected], abs=1e-3)
-    assert one._scoring.failed
+    assert one.answers.proof.failed
 
 
 @pytest.mark.parametrize(
@@ -320,12 +322,12 @@ def test_wrong_cache_contents_are_noticed(
     monkeypatch.setattr(Cascade, "_lay_out", mix_up_places)
     one = engine(loaded)
     assert mostly(ids(generate(one, requests, HOT)), expected)
-    assert not one._cascade
-    assert not one._writing.failed
+    assert not one.writer.cascade
+    assert not one.writer.proof.failed
     monkeypatch.setattr(DynamicCache, "batch_repeat_interleave", mix_up)
     one = engine(loaded)
     assert mostly(ids(generate(one, requests, HOT)), expected)
-    assert one._writing.failed
+    assert one.writer.proof.failed
 
 
 def test_a_training_model_is_given_back_as_it_was(loaded: LoadedModel, requests: list[Request]) -> None:
@@ -389,7 +391,7 @@ def test_adapters_share_one_base_and_equal_the_hosts_merge(
     for numbers, scores in found.items():
         expected = host_scores(small_world, [adapters[number] for number in numbers], score)
         assert scores == pytest.approx(expected, abs=1e-3), numbers
-    assert engines[(0, 1)]._scoring.kinds and not engines[(0, 1)]._scoring.failed
+    assert engines[(0, 1)].answers.proof.kinds and not engines[(0, 1)].answers.proof.failed
     assert score(engines[()]) == found[()], "the base is untouched by the others"
     assert abs(found[()][0] - found[(0,)][0]) > 0.1
     assert abs(found[(0,)][0] - found[(0, 1)][0]) > 0.1

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -76,9 +77,34 @@ def test_rows_are_cut_in_training_and_whole_in_evaluation(setup: FormatSetup) ->
     assert evaluated["_response"][0][0]["content"] == "[0] is young.\nRationale: Because [0] is."
 
 
+def test_a_share_of_rows_keeps_the_rationale_in_training(setup: FormatSetup) -> None:
+    """Of 400 rows about half do (5 standard deviations: 50); by another seed others do; in evaluation all do."""
+    rows = [ROW | {"id": number} for number in range(400)]
+    info = {"formatting": "region", "target": "answer_rationale", "region_style": "marks", "rationale_share": 0.5}
+
+    def kept(**more: Any) -> list[bool]:
+        texts = [turns[0]["content"] for turns in setup.align(rows, **info | more)["_response"]]
+        assert set(texts) <= {"[0] is young.", "[0] is young.\nRationale: Because [0] is."}
+        return ["Rationale" in text for text in texts]
+
+    assert abs(sum(kept()) - 200) < 50
+    assert kept() == kept() != kept(region_seed=1)
+    assert not any(kept(rationale_share=0))
+    cut = setup.align(rows, **info, prefix_cut=True)
+    wholes = [f"{p[-1]['content']} {r[0]['content']}" for p, r in zip(cut["_prompt"], cut["_response"], strict=True)]
+    assert ["Rationale:" in whole for whole in wholes] == kept()
+    token = FOR_EVALUATION.set(True)
+    try:
+        assert all(kept())
+    finally:
+        FOR_EVALUATION.reset(token)
+
+
 @pytest.mark.parametrize(
     ("info", "said"),
     [
+        ({"rationale_share": 1.5, "target": "answer_rationale"}, "rationale_share: got 1.5, expected a number from 0"),
+        ({"rationale_share": 0.5}, "expected it with `target: answer_rationale`"),
         ({"prefix_cut": "yes"}, "prefix_cut: got 'yes', expected true or false"),
         ({"prefix_cut": True, "ranking": True}, "without ranking"),
         ({"prefix_cut": True, "target": "rationale"}, "expected it with `target: answer`"),

@@ -11,6 +11,7 @@ from llamafactory_hind.losses.distill import step_weights
 from llamafactory_hind.losses.reduce import masked_sum
 from llamafactory_hind.methods.distillation.gate import GATE, MONITORED, Gate, distill_component
 from llamafactory_hind.methods.distillation.steps import LineSegments
+from llamafactory_hind.rewards import get_reward
 from llamafactory_hind.trainers.rollouts.batch import RolloutBatch
 from llamafactory_hind.trainers.rollouts.records import Annotation, Rollout, Scores
 
@@ -117,3 +118,23 @@ def test_step_weights_multiply_the_divergence() -> None:
     found = component.per_token(logps, logps, None, made)
     assert found.tolist() == expected.tolist()
     assert found.tolist()[0] == pytest.approx([1.0, 1.0001 / 3.0001])
+
+
+@pytest.mark.parametrize("name", ["accuracy", "math", "numeric_tolerance"])
+@pytest.mark.parametrize(
+    ("gold", "answers", "passes"),
+    [
+        ("1, 2, 3", ["1,2,3", "1, 2 and 3", "3, 2, 1", "1, 2", "9, 2, 3", "3"], [1, 1, 0, 0, 0, 0]),
+        ("{1, 2, 3}", ["{3, 1, 2}", "1,2,3", "{1, 2}", "{1, 2, 2}", "{1, 2, 3, 4}", "6"], [1, 1, 0, 0, 0, 0]),
+        ("red, blue", ["red,blue", "red and blue", "blue, red", "red", "red, green", "blue"], [1, 1, 0, 0, 0, 0]),
+    ],
+)
+def test_an_answer_of_several_parts_passes_as_a_whole(
+    name: str, gold: str, answers: list[str], passes: list[int]
+) -> None:
+    """Between tags, as `gated_distill` writes; a part of the answer opens no gate and ends no exploration."""
+    gate = Gate(name, 1.0, [name])
+    rewards = get_reward(name)([f"<think>x</think><answer>{one}</answer>" for one in answers], answer=[gold] * 6)
+    scores = Scores(torch.tensor([rewards]), {name: torch.tensor([rewards])})
+    assert gate.passes(scores).int().tolist() == [passes]
+    assert gate.right(scores).int().tolist() == [passes]

@@ -11,7 +11,8 @@ from llamafactory_hind.engines.local.cache import preallocate
 from llamafactory_hind.engines.local.encoding import collate
 from llamafactory_hind.engines.local.towers import TowerCache, frozen_towers, share_frozen
 from llamafactory_hind.trainers.rollouts.batch import RolloutBatch, prompt_of
-from llamafactory_hind.trainers.rollouts.scoring import GroupScorer, PromptInputs
+from llamafactory_hind.trainers.rollouts.prompt_inputs import PromptInputs
+from llamafactory_hind.trainers.rollouts.scoring import GroupScorer
 from shared.rollouts import KINDS, GroupRelative, RolloutSetup, even_share
 
 

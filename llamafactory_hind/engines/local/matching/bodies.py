@@ -65,6 +65,9 @@ class Body(Protocol):
             pairs: states of pictures, texts and pairs are wanted.
         """
 
+    def freeze_writer(self, model: nn.Module) -> None:
+        """Train nothing that only `lm` would use."""
+
     def text_states(
         self, model: nn.Module, heads: MatchingHeads, inputs: Mapping[str, Any], texts: Mapping[str, torch.Tensor]
     ) -> torch.Tensor:

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from ..pooling import at, hidden_width, last_places, pooled_states
-from ..scoring import head_replaced, output_head
+from ..scoring import freeze_output_head, head_replaced, output_head
 from ..towers import TowerCache
 from .bodies import Reading, row_sums
 from .heads import MatchingHeads
@@ -71,6 +71,10 @@ class ChatBody:
             text = self.text_states(model, heads, inputs, texts)
         own = at(hidden, last_places(inputs["attention_mask"].bool()))
         return found._replace(image=at(hidden, ends), text=text, own=own, memory=_memory(inputs, texts))
+
+    def freeze_writer(self, model: nn.Module) -> None:
+        """Freeze the output head; see `bodies.Body`."""
+        freeze_output_head(model)
 
     def text_states(
         self, model: nn.Module, heads: MatchingHeads, inputs: Mapping[str, Any], texts: Mapping[str, torch.Tensor]

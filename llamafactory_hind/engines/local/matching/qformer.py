@@ -73,6 +73,12 @@ class QFormerBody:
         text = self.text_states(model, heads, inputs, texts)
         return found._replace(image=queries, text=text, memory=Memory(pictures))
 
+    def freeze_writer(self, model: nn.Module) -> None:
+        """Freeze the language model and what leads to it; see `bodies.Body`."""
+        inner = base_model(model)
+        inner.language_model.requires_grad_(False)
+        inner.language_projection.requires_grad_(False)
+
     def text_states(
         self, model: nn.Module, heads: MatchingHeads, inputs: Mapping[str, Any], texts: Mapping[str, torch.Tensor]
     ) -> torch.Tensor:
