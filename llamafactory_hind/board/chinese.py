@@ -55,6 +55,7 @@ TEXTS = {
     "spread of rewards": "奖励离散程度",
     "KL and clipping": "KL 与裁剪",
     "entropy": "熵",
+    "entropy bonus": "熵奖励",
     "length": "长度",
     "cut completions": "被截断的回答",
     "gate": "门控",

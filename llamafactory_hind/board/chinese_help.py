@@ -98,6 +98,14 @@ HELP = {
     "overlong_buffer": "`max_new_tokens` 之前的若干词元内，惩罚从 0 增至 `overlong_penalty`（DAPO 的软超长惩罚）；0 关闭。",
     "overlong_penalty": "`overlong_buffer` 的最大惩罚，以奖励为单位。",
     "group_reward_range": "参与学习的组的平均奖励上下限，例如 [0.1, 0.9]；null 不限制。",
+    "rollout_tokens": (
+        "生成回答时同时处理的词元数上限，包括提示和每个回答的 `max_new_tokens`。null 表示 GPU 空闲显存所能容纳的数量，CPU 上不限制。"
+    ),
+    "entropy_target": (
+        "熵奖励所维持的平均熵（nats）：系数从 `entropy_coef` 开始，熵低于目标时按 `entropy_target_step` 上升，"
+        "高于目标时下降（Skywork-OR1，arXiv 2505.22312）；null 关闭。"
+    ),
+    "entropy_target_step": "使用 `entropy_target` 时，系数每个优化步的变化量。",
     "entropy_coef": "熵奖励的权重：策略在所写词元处的平均熵乘以此值，从损失中减去；0 关闭。",
     "reward_weights_end": "训练结束时 `reward_funcs` 的权重；由 `reward_weights` 线性过渡而来。null 保持不变。",
     "reward_weights_span": "权重在训练的多大比例内到达 `reward_weights_end`，大于 0，至多 1。",

@@ -7,7 +7,9 @@ from .fields import Field, board_fields
 from .tabs import labels as tab_labels
 
 
-STAGES_BEFORE = re.compile(r"^(?:Online stages|HinD formats|[a-z_]+(?: \(HinD\))?(?:, [a-z_]+)*): ")
+STAGES_BEFORE = re.compile(
+    r"^(?:Online stages (?=with )|(?:Online stages|HinD formats|[a-z_]+(?: \(HinD\))?(?:, [a-z_]+)*): )"
+)
 SOURCE = re.compile(r" \[(?:ours|2nd|C|C code)\](?=\.|;|$)")
 LANGUAGES = ("en", "ru", "zh", "ko", "ja")  # the host raises KeyError where one is missing
 TITLES = {  # element -> English, Chinese

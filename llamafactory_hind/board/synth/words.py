@@ -113,6 +113,7 @@ NAMES = {
     "num_triples": ("Triples a picture", "每图三元组数"),
     "pair_rule": ("Which pairs", "样本对规则"),
     "prefix_cut": ("Prefix cut", "前缀截断"),
+    "rationale_share": ("Rows with a rationale", "保留理由的比例"),
     "reasoning_prompt": ("Prompt of the reasoning", "推理提示词"),
     "refer_by": ("Regions are named by", "区域指称方式"),
     "refine_by_model": ("Refined by the model", "由模型改写"),
