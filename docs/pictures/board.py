@@ -62,12 +62,12 @@ def train(folder: str, **settings: str) -> None:
         "dataset_dir": "world",
         "media_dir": "world",
         "output_dir": folder,
-        "max_steps": "40",
+        "max_steps": "30",
         "per_device_train_batch_size": "4",
         "logging_steps": "1",
-        "eval_strategy": "no",
+        "eval_strategy": "'no'",
         "load_best_model_at_end": "false",
-        "save_steps": "20",
+        "save_steps": "30",
         **settings,
     }
     words = [str(Path(sys.executable).with_name("llamafactory-cli")), "train", str(GRPO)]

@@ -30,7 +30,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, small_world: Path) -> Path:
 
 def write_log(folder: Path, lines: list[dict[str, Any]]) -> None:
     """Write the log of a run: a line a step."""
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     whole = [{"current_steps": step, "total_steps": 9, "elapsed_time": f"0:00:0{step}"} for step in range(1, 10)]
     text = "".join(json.dumps({**place, **line}) + "\n" for place, line in zip(whole, lines, strict=False))
     (folder / "trainer_log.jsonl").write_text(text)

@@ -1,9 +1,11 @@
 """The words of the tab of `synth` and `score`, English and Chinese."""
 
 import re
+from typing import Any
 
 from ..fields import Field
 from .chinese_help import HELP
+from .forms import forms
 
 
 BUTTONS = {
@@ -158,3 +160,19 @@ def help_of(field: Field, language: str, owner: str = "") -> str:
 
 def _escaped(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def labels() -> dict[str, dict[str, tuple[Any, Any]]]:
+    """Return element -> its words, as `board.tabs` has them."""
+    return {
+        **{name: {"value": words} for name, words in BUTTONS.items()},
+        **{name: {"label": words} for name, words in WORDS.items()},
+        **{
+            form.name(field): {
+                "label": (label(field, "en"), label(field, "zh")),
+                "info": tuple(help_of(field, lang, form.owner) for lang in ("en", "zh")),
+            }
+            for form in forms().values()
+            for field in form.fields
+        },
+    }
