@@ -41,6 +41,7 @@ HELP = {
     "distill_beta": "广义 Jensen-Shannon 散度的 β，0 到 1：0 为 KL(教师||学生)，1 为 KL(学生||教师)。",
     "distill_temperature": "两个分布的温度，大于 0。",
     "teacher_pass": "教师一次读取一个微批的回答，或一次读取整步的回答；后者每步只移动一次卸载的教师权重，其隐藏状态保留到该步学完。",
+    "teacher_states": "`teacher_pass: step` 所保留的隐藏状态的精度。",
     "rl_weight": "策略损失的权重；0 即只做门控的在线蒸馏。",
     "step_weighting": "按策略与教师在回答每一行的接近程度为蒸馏加权（SOD，arXiv 2605.07725）。",
     "hint_max_attempts": "为得到 K 个正确的带提示回答而尝试的次数，至少 1。",
