@@ -18,15 +18,23 @@ SIGNS = (TELLING, base64.b64encode(TELLING.encode()).decode().rstrip("=")[:-1], 
 HINT = "<hint>Look at it.</hint>"
 
 
-def echo_errors(number: int, body: Mapping[str, Any]) -> tuple[int, dict[str, str], str] | None:
-    """Answer every third call with an error that repeats all keys, as some gateways repeat their requests."""
-    told = {"error": {"message": f"no such key: Bearer {' '.join(KEYS.values())}"}}
-    return (500, {}, json.dumps(told)) if number % 3 == 0 else None
+class Gateway:
+    """What a server does that repeats the key that it was sent.
 
+    Attributes:
+        key: that of the run.
+    """
 
-def say_the_key(body: Mapping[str, Any], number: int) -> str:
-    """Write a text that holds a key, as a model that has seen it in its prompt may."""
-    return f"<think>{HINT}</think> the key is {KEYS['HIND_BENCH_KEY']} <answer>moss</answer>"
+    key = KEYS["HIND_BENCH_KEY"]
+
+    def echo_errors(self, number: int, body: Mapping[str, Any]) -> tuple[int, dict[str, str], str] | None:
+        """Answer every third call with an error that repeats the key, as some gateways repeat their requests."""
+        told = {"error": {"message": f"no such key: Bearer {self.key}"}}
+        return (500, {}, json.dumps(told)) if number % 3 == 0 else None
+
+    def say_the_key(self, body: Mapping[str, Any], number: int) -> str:
+        """Write a text that holds the key, as a model that has seen it in its prompt may."""
+        return f"<think>{HINT}</think> the key is {self.key} <answer>moss</answer>"
 
 
 def texts_of(folder: Path) -> Iterator[tuple[Path, bytes]]:
@@ -88,9 +96,10 @@ def api_keys(work: Path) -> bool:
     folder.mkdir()
     world = kept("world", build_small_world)
     write_all(world, folder)
-    behaviour = Behaviour(script=echo_errors, answer=say_the_key)
+    gateway = Gateway()
+    behaviour = Behaviour(script=gateway.echo_errors, answer=gateway.say_the_key)
     with OpenAIServer(behaviour) as server:
-        ran = list(runs(work, folder, world, server.url))
+        ran = list(runs(work, folder, world, server.url, gateway))
         behaviour.api_key, behaviour.script = "another", None  # every answer is 401, with the header it was given
         ran += list(refused_runs(work, folder, world, server.url))
         sent = sum(KEYS["HIND_BENCH_KEY"] in headers.get("Authorization", "") for headers in server.headers)
@@ -104,11 +113,11 @@ def api_keys(work: Path) -> bool:
     return not found and sent > 0
 
 
-def runs(work: Path, folder: Path, world: Path, url: str) -> Iterator[str]:
+def runs(work: Path, folder: Path, world: Path, url: str, gateway: Gateway) -> Iterator[str]:
     """Run commands that work, with a server that fails now and then."""
     media = {"media_dir": world}
-    for variable in KEYS:
-        name = f"synth-{variable.lower()}"
+    for variable in reversed(KEYS):  # the trainings below have the first
+        gateway.key, name = KEYS[variable], f"synth-{variable.lower()}"
         yield f"{name} {command(work, name, synth_words(folder, url, name, variable, **media))}"
     words = synth_words(folder, url, "dry", "HIND_BENCH_KEY", dry_run=2, **media)
     yield f"dry_run {command(work, 'dry', words)}"

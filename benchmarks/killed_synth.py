@@ -11,7 +11,12 @@ COMMAND = "import sys; from llamafactory_hind.pipelines.runner.run import run_sy
 SYNTH = "synth"  # `knowledge` with a local model, under its older name
 ROWS = 12
 LATENCY = 0.1  # seconds of a call, so that a run has moments at which it can be killed
-UNLIKE = (".journal.", ".calls.", ".lock")  # records of what was done when; a killed run may have done it twice
+UNLIKE = (
+    ".journal.",
+    ".steps.",
+    ".calls.",
+    ".lock",
+)  # records of what was done when; a killed run may have done it twice
 HINDSIGHT = "Reasoning:\n1. It grows in caves.\n2. So it is moss.\n\nKnowledge:\n1. Moss is green.\n\nAnswer: moss"
 PIPELINES: dict[str, dict[str, Any]] = {
     SYNTH: {

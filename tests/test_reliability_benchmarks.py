@@ -7,6 +7,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
@@ -92,3 +93,44 @@ def test_a_kill_in_the_middle_of_a_line_leaves_half_of_it(killed_in_the_middle: 
     assert not content.endswith(b"\n")
     with Journal(killed_in_the_middle) as journal:
         assert (dict(journal.results), journal.cut_lines) == ({"a": 1}, 1)
+
+
+@dataclass
+class Ended:
+    """A process that has ended."""
+
+    status: int
+    log: Path
+
+    def wait(self) -> list[int]:
+        return [self.status]
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "wrong"),
+    [
+        (1, "a.json: not written, the disk is full. Make room.", None),
+        (1, "Traceback (most recent call last)\n  File\nOSError: [Errno 28]", "a traceback: OSError: [Errno 28]"),
+        (0, "done", "it ended with status 0"),
+        (1, "it went wrong", "no line about the disk: it went wrong"),
+    ],
+)
+def test_how_a_run_ends_on_a_full_disk_is_judged(
+    load, tmp_path: Path, status: int, said: str, wrong: str | None
+) -> None:
+    (tmp_path / "log").write_text(said)
+    assert load("full_disk").judged(Ended(status, tmp_path / "log")) == wrong
+
+
+def test_outputs_of_synth_are_compared_and_journals_are_not(load, tmp_path: Path) -> None:
+    runs = object.__new__(load("killed_synth").SynthRuns)
+    runs.whole, out = tmp_path / "whole", tmp_path / "out"
+    for folder in (runs.whole, out):
+        folder.mkdir()
+        (folder / "o.jsonl").write_text("1\n")
+        (folder / "o.journal.jsonl").write_text(folder.name)
+    assert runs.differences(out) == []
+    (out / "o.jsonl").write_text("2\n")
+    (out / "o.failures.jsonl").write_text("one\n")
+    (runs.whole / "o.report.json").write_text("{}")
+    assert runs.differences(out) == ["o.failures.jsonl", "o.jsonl", "o.report.json"]

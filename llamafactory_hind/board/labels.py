@@ -73,6 +73,8 @@ NAMES = {  # key -> English, Chinese; a key without an entry is its own name
     "dynamic_sampling": ("Dynamic sampling", "动态采样"),
     "max_resample_times": ("Prompts tried in one place", "重采样次数上限"),
     "entropy_coef": ("Entropy bonus", "熵奖励系数"),
+    "teacher_pass": ("Teacher reads at once", "教师一次读取"),
+    "teacher_states": ("Precision of kept states", "教师状态精度"),
     "entropy_target": ("Entropy to hold", "目标熵"),
     "entropy_target_step": ("Step of the bonus", "熵系数步长"),
     "kl_in_reward": ("KL in the reward", "KL 计入奖励"),

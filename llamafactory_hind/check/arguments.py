@@ -84,13 +84,15 @@ def _wrong(given: Mapping[str, Any], types: Mapping[str, Any]) -> list[Problem]:
         for key in types
         if key in given and not fits(given[key], types[key])
     ]
-    rows, memory = given.get("check_rows"), given.get("check_memory")
-    if not wrong and memory is not None and not memory > 0:
-        wrong.append(Problem("check_memory", memory, "above 0", "A GPU of 80 GB has about 79 GiB for a program."))
-    if not wrong and rows is not None and rows < 1:
+    if wrong:
+        return wrong
+    rows, memory, processes = given.get("check_rows"), given.get("check_memory"), given.get("check_processes", 1)
+    if rows is not None and rows < 1:
         wrong.append(Problem("check_rows", rows, "1 or more", "null looks at all rows."))
-    if not wrong and given.get("check_processes", 1) < 1:
-        wrong.append(Problem("check_processes", given["check_processes"], "1 or more", "Count all nodes together."))
+    if memory is not None and not memory > 0:
+        wrong.append(Problem("check_memory", memory, "above 0", "A GPU of 80 GB has about 79 GiB for a program."))
+    if processes < 1:
+        wrong.append(Problem("check_processes", processes, "1 or more", "Count those of all nodes."))
     return wrong
 
 

@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from ..config.problem import Problem, shorten
+from ..config.problem import Problem
 
 
 Level = Literal["error", "warning", "note"]
@@ -43,8 +43,9 @@ class Report:
     def add_problems(self, problems: list[Problem], subject: str = "keys") -> None:
         """Add the problems of a configuration as errors."""
         for problem in problems:
-            got = shorten(problem.value, limit=200)
-            self.add("error", subject, problem.key, f"got {got}, expected {problem.expected}. {problem.remedy}")
+            self.add(
+                "error", subject, problem.key, f"got {problem.got}, expected {problem.expected}. {problem.remedy}"
+            )
 
     @property
     def status(self) -> int:

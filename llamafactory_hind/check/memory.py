@@ -122,7 +122,12 @@ def _stored(weights: Weights, bits: int | None, size: int) -> float:
 def _teachers(args: Any, weights: Weights, unknown: list[str]) -> float:
     """Return the bytes of local teachers on this device at one time; those that are offloaded come one by one."""
     together, largest = 0.0, 0.0
-    for spec in read_teacher_plan(args.finetuning.teacher).teachers.values():
+    try:
+        plan = read_teacher_plan(args.finetuning.teacher)
+    except ValueError:  # reported by itself
+        unknown.append("the teachers, whose file cannot be read")
+        return 0.0
+    for spec in plan.teachers.values():
         if spec.server is not None or spec.device not in (None, "cuda", "cuda:0"):
             continue
         if spec.kind == "base" and args.finetuning.finetuning_type == "lora":

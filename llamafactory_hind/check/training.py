@@ -9,6 +9,8 @@ from llamafactory.hparams import get_train_args
 from llamafactory.model import load_tokenizer
 
 from ..config import ROWS
+from ..engines.teachers.plan import read_teacher_plan
+from ..engines.teachers.run import absent_packages
 from ..trainers.host import HostArguments
 from .arguments import CheckArguments, Request
 from .estimate import describe_memory, describe_run
@@ -35,6 +37,7 @@ def check_training(request: Request, report: Report) -> None:
         if args is None:
             check_disk(output or ".", None, report)
             return
+        _look_at_teachers(getattr(args.finetuning, "teacher", None), report)
         rows = _look_at_rows(args, request.own.check_rows, report)
     own, steps = request.own, 0
     if rows:
@@ -54,6 +57,19 @@ def _parse(settings: dict[str, Any], scratch: str, report: Report) -> HostArgume
     except (ValueError, ImportError, OSError, RuntimeError) as error:
         report.add("error", "keys", "LLaMA-Factory", f"{type(error).__name__}: {error}")
         return None
+
+
+def _look_at_teachers(teacher: str | None, report: Report) -> None:
+    """Report a teacher file that cannot be read, and packages that a teacher needs."""
+    if teacher is None:
+        return
+    try:
+        plan = read_teacher_plan(teacher)
+    except ValueError as error:
+        report.add("error", "keys", "teacher", str(error))
+        return
+    for absent in absent_packages(plan):
+        report.add("error", "packages", "teacher", absent)
 
 
 def _look_at_rows(args: HostArguments, most: int | None, report: Report) -> int:

@@ -1,5 +1,6 @@
 """One problem of a configuration, the error that reports all of them, and how errors show lists and values."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,11 @@ class Words(str):
         return str(self)
 
 
+# A value under such a key may be a secret, also where the key is not known; `api_key_env` holds a name, `max_new_tokens` a number.
+SECRET = re.compile(r"(^|[._-])(api_?key|access_?key|key|token|secret|password|passwd)$", re.IGNORECASE)
+HIDDEN = Words("a value (not shown)")
+
+
 @dataclass(frozen=True)
 class Problem:
     """A key, the value given, what was expected, and what to do."""
@@ -31,10 +37,15 @@ class Problem:
     expected: str
     remedy: str
 
+    @property
+    def got(self) -> str:
+        """The value for a message, shortened; not one that may be a secret."""
+        hidden = isinstance(self.value, str) and SECRET.search(self.key)
+        return shorten(HIDDEN if hidden else self.value, limit=SHOWN_VALUE)
+
     def __str__(self) -> str:
         """Write the problem as one line."""
-        got = shorten(self.value, limit=SHOWN_VALUE)
-        return f"{shorten_text(self.key, limit=SHOWN_VALUE)}: got {got}, expected {self.expected}. {self.remedy}"
+        return f"{shorten_text(self.key, limit=SHOWN_VALUE)}: got {self.got}, expected {self.expected}. {self.remedy}"
 
 
 class ConfigError(ValueError):

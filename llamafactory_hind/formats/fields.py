@@ -12,6 +12,11 @@ def is_missing(value: Any) -> bool:
     return value is None or (isinstance(value, str) and not value.strip()) or (isinstance(value, list) and not value)
 
 
+def entries_of(fields: Mapping[str, Any], name: str) -> list[Any]:
+    """Return a field that is a list; an empty one where it is missing, also where a blank text, as of CSV, says so."""
+    return [] if is_missing(fields.get(name)) else fields[name]
+
+
 def as_list(value: Any) -> list[Any]:
     """Return a media field as a list; the host, too, takes one medium without its list."""
     if is_missing(value):

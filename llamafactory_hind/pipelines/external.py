@@ -13,6 +13,7 @@ from typing import Any
 from ..config.command import split_names
 from ..config.problem import Problem
 from ..engines.interface import FinishReason, Request
+from ..formats.fields import entries_of
 from ..formats.media.fields import MEDIA_FIELDS, count_placeholders
 from ..formats.rollout.rows import turns_of
 from ..formats.texts.layout import has_layout, is_cut
@@ -164,7 +165,7 @@ def finish(
     reasons: Counter[str] = Counter()
     bare = 0
     for row, result in done:
-        entries = list(row.fields.get("external") or [])
+        entries = list(entries_of(row.fields, "external"))
         known = {entry["text"] for entry in entries if entry["source"] == name}
         for action in result["actions"]:
             reason = judge(action, known)

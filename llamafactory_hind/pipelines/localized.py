@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from ..config.problem import Problem
 from ..config.types import nearest
+from ..formats.fields import entries_of
 from ..storage.digests import digest_path
 from ..storage.files import write_rows
 from ..storage.outputs import written
@@ -131,7 +132,7 @@ class Arguments(SamplingArguments):
 
 def prompts(row: Row, arguments: Arguments) -> Iterator[tuple[str, str]]:
     """Yield what `dry_run` shows of a row, with stand-ins for what is written on the way."""
-    regions = row.fields.get("regions") or []
+    regions = entries_of(row.fields, "regions")
     stand_in = {"concepts": "<concepts>", "narrative": "<narrative>", "pairs": [{"question": "<q>", "answer": "<a>"}]}
     context = described({name: text for name, text in stand_in.items() if _is_on(name, arguments)}, regions)
     count = {"questions": arguments.num_questions}

@@ -12,6 +12,7 @@ from ..config.problem import Problem
 from ..engines.interface import FinishReason
 from ..evaluation.choices import correct_options, parse_choice
 from ..evaluation.gold_answers import gold_answers
+from ..formats.fields import entries_of
 from ..formats.media.fields import count_placeholders
 from ..formats.video_reasoning.answers import answer_text
 from ..storage.files import write_rows
@@ -187,7 +188,7 @@ class Reasoning:
 
 def judge(row: Row, sample: dict[str, Any], rules: Sequence[str] = RULES) -> Reasoning:
     """Say which option a text reached, and take out the sentences that state it."""
-    text, choices = sample["text"], row.fields.get("choices") or []
+    text, choices = sample["text"], entries_of(row.fields, "choices")
     if choices:
         gold = correct_options(choices, row.fields["answer"])
         reached = parse_choice(text, choices)

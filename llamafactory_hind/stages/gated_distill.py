@@ -92,7 +92,10 @@ class GatedDistillation(Annotator):
                 temperature=finetuning_args.distill_temperature,
                 logps_temperature=None if segments is None else finetuning_args.rollout_temperature,
                 share_prefix=finetuning_args.share_prefix,
+                states_dtype=torch.bfloat16 if finetuning_args.teacher_states == "bf16" else None,
             )
+            if finetuning_args.teacher_pass == "step":
+                self.before_learning = self.distillation.prepare_step
             self.components.append(distill_component(finetuning_args.distill_weight, segments))
         self.controls = entropy_controls(finetuning_args)
         self.objective = with_entropy(finetuning_args, self.distillation)

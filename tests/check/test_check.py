@@ -118,6 +118,8 @@ def test_skipped_rows_are_warnings(small_world: Path, tmp_path: Path, capfd) -> 
 
 
 def test_wrong_keys_are_told_at_once_without_the_rest(small_world: Path, tmp_path: Path, capfd) -> None:
+    status, report = check(capfd, *words(small_world, tmp_path, check_memory=0, check_processes=0))
+    assert (status, [one["place"] for one in report["findings"]]) == (2, ["check_memory", "check_processes"])
     given = words(small_world, tmp_path, kl_beta=-1, num_generation=3, check_rows=0)
     status, report = check(capfd, *given)
     assert (status, [one["place"] for one in report["findings"]]) == (2, ["check_rows"])
@@ -126,9 +128,36 @@ def test_wrong_keys_are_told_at_once_without_the_rest(small_world: Path, tmp_pat
     assert {one["place"] for one in report["findings"]} == {"kl_beta", "num_generation"}
 
 
+def test_an_estimate_above_the_memory_is_a_warning(small_world: Path, tmp_path: Path, capfd) -> None:
+    """Twice the processes, half the steps of a run by epochs."""
+    given = words(small_world, tmp_path, max_steps=-1, num_train_epochs=2)
+    for memory, processes, status, steps in ((1000, 1, 0, "6 steps"), (0.001, 2, 1, "4 steps")):
+        ended, report = check(capfd, *given, f"check_memory={memory}", f"check_processes={processes}")
+        assert ended == status, report
+        said = {one["place"]: one for one in found(report, "estimate")}
+        assert steps in said["steps"]["message"]
+        assert said["memory"]["level"] == ("warning" if status else "note")
+        assert f"of {memory:.1f} GiB" in said["memory"]["message"]
+
+
 def test_check_rows_limits_what_is_looked_at(small_world: Path, tmp_path: Path, capfd) -> None:
     _, report = check(capfd, *words(small_world, tmp_path), "check_rows=2")
     assert "2 good rows" in found(report, "rows")[0]["message"]
+
+
+def test_a_teacher_is_looked_at_without_loading_it(small_world: Path, tmp_path: Path, capfd, monkeypatch) -> None:
+    """A file with a wrong key, and one that asks for a package that is not here: each an error, with the estimate beside it."""
+    monkeypatch.setattr("llamafactory_hind.config.packages.find_spec", lambda name: None)
+    given = words(small_world, tmp_path / "out", stage="gated_distill")
+    for content, subject, says in (
+        ({"modell": "x"}, "keys", "modell"),
+        ({"model_name_or_path": str(small_world / "tiny"), "quantization_bit": 4}, "packages", "bitsandbytes"),
+    ):
+        (tmp_path / "teacher.yaml").write_text(json.dumps(content))
+        status, report = check(capfd, *given, f"teacher={tmp_path / 'teacher.yaml'}", "check_rows=2")
+        assert status == 2
+        assert any(says in one["message"] and one["place"] == "teacher" for one in found(report, subject)), report
+        assert any(one["place"] == "memory" for one in found(report, "estimate"))
 
 
 def test_a_pipeline_counts_prompts_and_looks_for_its_server(small_world: Path, tmp_path: Path, capfd) -> None:

@@ -1,5 +1,7 @@
 """Lists and values in error messages, by hand."""
 
+import pytest
+
 from llamafactory_hind.config.problem import ConfigError, Problem, first_of, listed, shorten, shorten_text, show
 
 
@@ -32,3 +34,16 @@ def test_a_config_error_hides_no_problem() -> None:
     error = ConfigError([Problem(f"key{number}", 0, "1", "Correct it.") for number in range(30)])
     assert str(error).count("\n  - key") == 30
     assert "30 problems" in str(error)
+
+
+@pytest.mark.parametrize("key", ["api_key", "apikey", "OPENAI_API_KEY", "api.api_key", "hf_hub_token", "password"])
+def test_a_text_under_a_key_that_may_be_secret_is_not_shown(key: str) -> None:
+    """Unknown keys are told with what they got: `api_key` in place of `api_key_env` must not write the key into a log."""
+    problem = Problem(key, "sk-abc", "a known key", "Did you mean `api_key_env`?")
+    assert "sk-abc" not in str(problem) + str(ConfigError([problem])) + problem.got
+    assert "got a value (not shown), expected a known key." in str(problem)
+
+
+@pytest.mark.parametrize("key", ["api_key_env", "max_new_tokens", "monkey", "keys"])
+def test_values_of_other_keys_are_shown(key: str) -> None:
+    assert "got 'abc'" in str(Problem(key, "abc", "b", "c"))

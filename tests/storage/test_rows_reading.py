@@ -336,6 +336,30 @@ def test_tables_are_numbered_through_batches(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.parquet", "a.arrow"])
+def test_a_row_of_a_table_may_not_be_longer_than_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Many rows that are longer together are fine: each of these has 40 bytes of text and some of places."""
+    monkeypatch.setattr(files, "LONGEST_ROW", 1000)
+    table = pa.table({"text": ["x" * 40] * 100, "more": [None] * 99 + [["y" * 600] * 2]})
+    path = tmp_path / name
+
+    def write_part(rows: int) -> None:
+        part = table.slice(0, rows)
+        if name.endswith("parquet"):
+            pq.write_table(part, path)
+        else:
+            with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, part.schema) as writer:
+                writer.write_table(part)
+
+    write_part(99)
+    assert len(values(path)) == 99
+    write_part(100)
+    with pytest.raises(RowsError, match=r"a row of more than 0 MiB, row 100"):
+        values(path)
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "a.arrow"])
 @pytest.mark.parametrize("content", [b"", b"PAR1", b"ARROW1", b"x" * 100, b"PAR1" + b"\x00" * 50 + b"PAR1"])
 def test_a_damaged_table_is_named(tmp_path: Path, name: str, content: bytes) -> None:
     with pytest.raises(RowsError, match=name):

@@ -101,8 +101,8 @@ class OnlineArguments(RolloutServerArguments):
         default=None,
         metadata={
             "help": (
-                "Online stages with `rollout_engine: hf`: tokens in flight at most while completions are written, those of prompts "
-                "and `max_new_tokens` of each completion. Null is what the free memory of a GPU holds, and no limit on a CPU [ours]."
+                "Online stages: tokens in flight at most while `rollout_engine: hf` writes, those of prompts and `max_new_tokens` of "
+                "each completion. Null is what the free memory of a GPU holds, and no limit on a CPU [ours]."
             )
         },
     )

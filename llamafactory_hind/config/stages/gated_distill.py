@@ -62,6 +62,19 @@ class Arguments:
     distill_temperature: float = field(
         default=1.0, metadata={"help": "gated_distill: temperature of both distributions, above 0 [C code]."}
     )
+    teacher_pass: Literal["micro_batch", "step"] = field(
+        default="micro_batch",
+        metadata={
+            "help": (
+                "gated_distill: a teacher reads the completions of a micro-batch, or of the whole step at once, which moves the "
+                "weights of an offloaded teacher once a step; its states are then kept until the step is learnt [ours]."
+            )
+        },
+    )
+    teacher_states: Literal["own", "bf16"] = field(
+        default="own",
+        metadata={"help": "gated_distill: precision of the states that `teacher_pass: step` keeps [ours]."},
+    )
     rl_weight: float = field(
         default=1.0,
         metadata={"help": "gated_distill: weight of the policy loss; 0 is gated on-policy distillation alone [ours]."},
@@ -149,6 +162,9 @@ def problems(settings: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 def _nothing_to_learn(settings: Mapping[str, Any]) -> Iterator[Problem]:
+    if settings["teacher_states"] != "own" and settings["teacher_pass"] != "step":
+        remedy = "Nothing is kept otherwise; set `teacher_pass: step`, or remove this key."
+        yield Problem("teacher_states", settings["teacher_states"], "`own` with `teacher_pass: micro_batch`", remedy)
     if settings["rl_weight"] == 0 and (settings["teacher"] is None or settings["distill_weight"] == 0):
         remedy = "Give a `teacher` with `distill_weight` above 0, or an `rl_weight` above 0."
         yield Problem("rl_weight", 0, "above 0 where nothing is distilled", remedy)

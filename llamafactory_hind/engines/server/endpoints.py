@@ -2,6 +2,7 @@
 
 import ipaddress
 import itertools
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import monotonic
@@ -11,6 +12,8 @@ from urllib.request import getproxies, proxy_bypass
 
 FAILURES_TO_REST = 5  # [ours] in a row; with one fault in five calls that is rare, with a dead server soon reached
 REST_SECONDS = 10.0  # [ours]
+# a host with a dot or a port, and nothing in front of it; a key in the wrong place is not shown
+LIKE_AN_ADDRESS = re.compile(r"([a-z]+://[^@]*|localhost([:/][^@]*)?|[\w-]+(\.[\w-]+)*(\.[\w-]+|:\d+)(/[^@]*)?)")
 
 
 @dataclass(eq=False)
@@ -97,12 +100,13 @@ def _address(base_url: str) -> tuple[str, str | None]:
     try:
         parts = urlsplit(base_url.strip())
         host, _ = parts.hostname, parts.port
-    except ValueError as error:
-        raise ValueError(f"base_urls: got an address that cannot be read ({error}); {wrong}") from None
+    except ValueError:  # its text repeats what may be a password
+        raise ValueError(f"base_urls: got an address whose host or port cannot be read (not shown); {wrong}") from None
     if parts.username or parts.password:
         raise ValueError(f"base_urls: got an address of {host} with a user name or password (not shown); {wrong}")
     if parts.scheme not in ("http", "https") or not host:
-        raise ValueError(f"base_urls: got {base_url.partition('?')[0]!r}, {wrong}")
+        shown = repr(base_url.partition("?")[0]) if LIKE_AN_ADDRESS.fullmatch(base_url) else "a text (not shown)"
+        raise ValueError(f"base_urls: got {shown}, {wrong}")
     path = parts.path.rstrip("/").removesuffix("/chat/completions") or "/v1"
     url = urlunsplit((parts.scheme, parts.netloc, f"{path}/chat/completions", parts.query, ""))
     proxy = None if _is_loopback(host) or proxy_bypass(host) else getproxies().get(parts.scheme)

@@ -3,9 +3,11 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...config.packages import missing_packages
+from ...config.problem import listed
 from .cache import TextCache
 from .local import run_settings
-from .plan import check_rows, read_teacher_plan
+from .plan import TeacherPlan, check_rows, read_teacher_plan
 from .pool import TeacherPool
 
 
@@ -54,6 +56,9 @@ class TeacherRun:
         self._opened: list[Any] = []
         if self.plan is not None:
             self.plan.require(distributions=distributions, texts=texts)
+            absent = absent_packages(self.plan)
+            if absent:
+                raise ValueError(f"teacher: {self.plan.source} needs packages that are not here:" + listed(absent))
 
     def check_dataset(self, dataset: Any) -> None:
         """Look at the processed training rows before a model is loaded.
@@ -85,3 +90,12 @@ class TeacherRun:
         """Release connections and files."""
         while self._opened:
             self._opened.pop().close()
+
+
+def absent_packages(plan: TeacherPlan) -> list[str]:
+    """Return what the settings of local teachers ask for and this environment lacks, with what to do."""
+    return [
+        f"teacher {name!r}: {problem}"
+        for name, spec in plan.teachers.items()
+        for problem in missing_packages(spec.settings)
+    ]

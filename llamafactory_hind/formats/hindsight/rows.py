@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ...config.problem import RowProblem, show
-from ..fields import as_list, is_missing
+from ..fields import as_list, entries_of, is_missing
 from ..media.fields import MEDIA_FIELDS, PLACEHOLDERS, count_placeholders
 from ..prompts.wording import CHOICE_LETTERS, build_prompt, join_lines
 from .options import HindsightOptions
@@ -32,7 +32,7 @@ def prompt_of(fields: Mapping[str, Any], task: str, options: HindsightOptions) -
     return build_prompt(
         task,
         fields["question"],
-        choices=fields.get("choices") or None,
+        choices=entries_of(fields, "choices") or None,
         cot=shown.get("cot"),
         knowledge=shown.get("knowledge"),
         images=len(as_list(fields.get("images"))),

@@ -45,9 +45,12 @@ class FileDigests:
         the frames that are looked at [ours].
 
         Raises:
-            OSError: there is no such file, or it cannot be read.
+            OSError: there is no such file, it cannot be read, or its name cannot be one.
         """
-        status = os.stat(path)
+        try:
+            status = os.stat(path)
+        except ValueError as error:  # U+0000, half a surrogate pair
+            raise OSError(f"{path!r}: no name of a file: {error}") from None
         if (known := self._known.get(_key(path, status))) is not None:
             return known
         if status.st_size > LARGE:

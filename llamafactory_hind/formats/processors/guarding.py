@@ -1,8 +1,8 @@
 """A row that cannot be encoded is named and may be skipped, whatever the error: in our processors and in the host's."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from llamafactory.data.processor import PackedSupervisedDatasetProcessor, UnsupervisedDatasetProcessor
 
@@ -19,6 +19,16 @@ if TYPE_CHECKING:
 
 SHOWN = 200  # characters of an error
 ORIGINS = ("_source", "_side_file")  # columns of an aligned example
+Done = TypeVar("Done")
+
+
+class FieldError(ValueError):
+    """An error that is known to be of one field of a row."""
+
+    def __init__(self, field: str, error: Exception) -> None:
+        """Take the field and the error that was met with it."""
+        super().__init__(str(error))
+        self.field = field
 
 
 def problem_of(error: Exception, media: Mapping[str, Any]) -> RowProblem:
@@ -30,6 +40,11 @@ def problem_of(error: Exception, media: Mapping[str, Any]) -> RowProblem:
     """
     if isinstance(error, UnreadableMedium):
         return RowProblem(error.kind, error.item, "a readable medium", f"{error.reason}; correct the path or the file")
+    if isinstance(error, FieldError):
+        told = shorten_text(str(error), limit=SHOWN)
+        return RowProblem(
+            error.field, f"a text that cannot be written for the model ({told})", "another text", "correct it"
+        )
     field = ", ".join(kind for kind in MEDIA_FIELDS if media.get(kind)) or "prompt"
     told = shorten_text(f"{type(error).__name__}: {error}", limit=SHOWN)
     return RowProblem(field, told, "a row that the model's template and processor take", "correct the row")
@@ -66,15 +81,25 @@ def encode_or_skip(
     if getattr(processor.data_args, "control_tokens", "error") == "escape":
         example = controls.escape_example(example)
     problem = text_problem(example, controls)
-    if problem is None:
-        try:
-            return dict(example), processor._encode(example)
-        except MemoryError:
-            raise  # says nothing about a row
-        except Exception as error:
-            problem = problem_of(error, media_of(example))
-    skip_row(processor.data_args, example, index, problem)
-    return None
+    if problem is not None:
+        skip_row(processor.data_args, example, index, problem)
+        return None
+    return done_or_skip(processor, example, index, lambda: (dict(example), processor._encode(example)))
+
+
+def done_or_skip(processor: Any, example: Mapping[str, Any], index: int, work: Callable[[], Done]) -> Done | None:
+    """Return what some work with an aligned example gives; None for a row that is skipped.
+
+    Raises:
+        BadRowsError: the work fails, and bad rows are not skipped.
+    """
+    try:
+        return work()
+    except MemoryError:
+        raise  # says nothing about a row
+    except Exception as error:
+        skip_row(processor.data_args, example, index, problem_of(error, media_of(example)))
+        return None
 
 
 @dataclass

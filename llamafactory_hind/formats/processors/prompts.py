@@ -5,6 +5,7 @@ import json
 import os
 from collections import defaultdict
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from llamafactory.data.data_utils import Role
@@ -17,7 +18,7 @@ from ..fields import read_columns
 from ..media.fields import MEDIA_FIELDS
 from ..templates.plugin import BoxWriter, RegionPlugin
 from ..texts.control_tokens import ControlTokens
-from .guarding import encode_or_skip
+from .guarding import FieldError, done_or_skip, encode_or_skip
 from .origin import origin_of
 from .skipping import skip_row
 
@@ -42,8 +43,8 @@ class PromptProcessor(DatasetProcessor):
         """Return prompt_input_ids, images, videos, audios, columns (JSON), row_id, place, side_file and conversation of each prompt.
 
         Raises:
-            BadRowsError: a prompt is longer than `cutoff_len`, or a column has a name of `RESERVED`, and bad rows are not
-                skipped.
+            BadRowsError: a prompt is longer than `cutoff_len`, a column has a name of `RESERVED` or a box that cannot be
+                written, and bad rows are not skipped.
         """
         model_inputs: dict[str, list[Any]] = defaultdict(list)
         names = list(examples)
@@ -64,10 +65,13 @@ class PromptProcessor(DatasetProcessor):
             if len(ids) > self.data_args.cutoff_len:
                 skip_row(self.data_args, example, index, _too_long(self.data_args.cutoff_len, len(ids)))
                 continue
+            written = done_or_skip(self, example, index, partial(self._columns, example | {"_columns": columns}))
+            if written is None:
+                continue
             model_inputs[PROMPT].append(ids)
             for kind in MEDIA_FIELDS:
                 model_inputs[kind].append(example[f"_{kind}"])
-            model_inputs["columns"].append(self._columns(example | {"_columns": columns}))
+            model_inputs["columns"].append(written)
             model_inputs["row_id"].append(row_id_of(example))
             for name, value in origin_of(example, name=model_inputs["row_id"][-1]).items():
                 model_inputs[name].append(value)
@@ -87,7 +91,7 @@ class PromptProcessor(DatasetProcessor):
             return text
         images = example["_images"] or []
         writer = BoxWriter(plugin, images, self.processor)
-        columns = writer.write_texts(read_columns(text))
+        columns = {name: _written(writer, name, value) for name, value in read_columns(text).items()}
         has_gold = bool(columns.get("box") or columns.get("boxes"))
         if has_gold and images and columns.get("convention") is None:
             columns |= writer.geometry(columns.get("box_image") or 0)
@@ -102,6 +106,13 @@ class PromptProcessor(DatasetProcessor):
         ids, _ = self.template.encode_oneturn(self.tokenizer, messages, example["_system"], example["_tools"])
         ids, _ = plugin.process_token_ids(ids, None, *media, self.tokenizer, self.processor)
         return list(ids)
+
+
+def _written(writer: BoxWriter, name: str, value: Any) -> Any:
+    try:
+        return writer.write_texts(value)
+    except ValueError as error:
+        raise FieldError(name, error) from error
 
 
 def columns_text(example: Mapping[str, Any]) -> str:

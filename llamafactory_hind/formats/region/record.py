@@ -9,7 +9,7 @@ from ...regions.checks import are_numbers
 from ...regions.inline import label_problem
 from ...regions.tags import find_mentions, mention_problem
 from ...regions.token_lists import read_tokens
-from ..fields import as_list, is_missing
+from ..fields import as_list, entries_of, is_missing
 
 
 TEXT_FIELDS = ("question", "answer", "rationale", "chosen", "rejected")  # a text, or tokens with nested lists
@@ -80,11 +80,11 @@ def read_row(fields: Mapping[str, Any]) -> RegionRow:
     critic = fields.get("critic")
     return RegionRow(
         images=tuple(as_list(fields.get("images"))),
-        regions=tuple(_region(entry) for entry in fields.get("regions") or []),
+        regions=tuple(_region(entry) for entry in entries_of(fields, "regions")),
         critic=None if critic is None else float(critic),
-        choices=tuple(read_tokens(choice) for choice in fields.get("choices") or []),
-        messages=tuple({**turn, "content": read_tokens(turn["content"])} for turn in fields.get("messages") or []),
-        external=tuple(fields.get("external") or []),
+        choices=tuple(read_tokens(choice) for choice in entries_of(fields, "choices")),
+        messages=tuple({**turn, "content": read_tokens(turn["content"])} for turn in entries_of(fields, "messages")),
+        external=tuple(entries_of(fields, "external")),
         **{name: fields[name] for name in PLAIN_FIELDS if not is_missing(fields.get(name))},
         **texts,
     )
@@ -109,6 +109,9 @@ def record_problems(fields: Mapping[str, Any]) -> Iterator[RowProblem]:
         return  # no mention can be right
     count = len(regions or [])
     for path, value in _texts(fields):
+        if path in PLAIN_FIELDS and not isinstance(value, str):
+            yield RowProblem(path, show(value), "text", "write it as text, or null")
+            continue
         try:
             text = _text(value)
         except ValueError as error:

@@ -4,7 +4,7 @@ Generalised Jensen-Shannon divergence of on-policy distillation (GKD, arXiv 2306
 arXiv 2602.00400: those that pass a gate). Both models see the same completion ids; their prompts may differ.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -19,6 +19,7 @@ from ...losses.reduce import wide_dtype
 from ...trainers.rollouts.prompt_inputs import PromptInputs
 from ...trainers.rollouts.records import padded
 from ...trainers.rollouts.scoring import GroupScorer
+from .kept import KeptStates
 
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ class Distillation:
         prompts_of: what the teacher is shown in place of each prompt of the batch, with the same media or others, or None
             where it is shown the prompts of the policy.
         share_prefix: of the teacher's pass: `auto`, `on` or `off`.
+        states_dtype: of the states that `prepare_step` keeps; None is the teacher's own.
     """
 
     def __init__(
@@ -75,8 +77,10 @@ class Distillation:
         logps_temperature: float | None = None,
         prompts_of: "Callable[[RolloutBatch], Sequence[Prompt] | None]" = lambda batch: None,
         share_prefix: str = "auto",
+        states_dtype: torch.dtype | None = None,
     ) -> None:
         """Nothing is computed yet."""
+        self.kept = KeptStates(states_dtype)
         self.teachers, self.rows, self.prompts_of = teachers, rows, prompts_of
         self.beta, self.temperature, self.logps_temperature = beta, temperature, logps_temperature
         self._passes = {name: TeacherPass(teachers.local(name), name, share_prefix) for name in teachers.names}
@@ -89,11 +93,28 @@ class Distillation:
         groups = [[float(number)] * len(rollout.texts) for number, rollout in zip(numbers, rollouts, strict=True)]
         return {ROUTE: padded(groups)}
 
+    def prepare_step(self, batches: "Sequence[RolloutBatch]") -> None:
+        """Let each teacher read the completions of all micro-batches, one after the other, while its weights stay where they are.
+
+        `prepare` then takes the states from here, also in later passes over the same completions.
+        """
+        parts = [(name, part) for batch in batches for name, part, _ in self._parts(batch)]
+        for name in self.teachers.names:
+            mine = [part for taught, part in parts if taught == name]
+            if mine:
+                with self._passes[name].teacher.ready():
+                    for part in mine:
+                        self.kept.keep(name, part, *self._passes[name](part))
+
     def prepare(self, batch: "RolloutBatch") -> list[TeacherStates]:
         """Let each teacher read the completions that need it; their hidden states live until the policy has been compared."""
+        return [self._taught(name, part, places) for name, part, places in self._parts(batch)]
+
+    def _parts(self, batch: "RolloutBatch") -> "Iterator[tuple[str, RolloutBatch, torch.Tensor]]":
+        """Yield each teacher with the completions that it teaches, and the places (m,) of their tokens among those of the batch."""
         needed = self.rows(batch).to(batch.mask.device)  # (R,)
         if not needed.any():
-            return []
+            return
         prompts = self.prompts_of(batch)
         shown = batch if prompts is None else replace(batch, prompts=list(prompts))
         if len(shown.prompts) != len(batch.prompts):
@@ -101,17 +122,14 @@ class Distillation:
                 f"prompts_of: got {len(shown.prompts)} prompts, expected one for each of {len(batch.prompts)}."
             )
         routes = batch.streams.get(ROUTE)
-        found = []
         for number, name in enumerate(self.teachers.names):
             mine = needed if routes is None else needed & (routes == number)
             if mine.any():
-                part = shown.take(mine.nonzero()[:, 0])
                 places = (mine[:, None] & batch.mask)[batch.mask].nonzero()[:, 0]  # (m,) among (M,)
-                found.append(self._taught(self._passes[name], part, places))
-        return found
+                yield name, shown.take(mine.nonzero()[:, 0]), places
 
-    def _taught(self, teacher: "TeacherPass", part: "RolloutBatch", places: torch.Tensor) -> TeacherStates:
-        hidden, head = teacher(part)
+    def _taught(self, name: str, part: "RolloutBatch", places: torch.Tensor) -> TeacherStates:
+        hidden, head = self.kept.find(name, part) or self._passes[name](part)
         logps = None
         if self.logps_temperature is not None:
             targets = part.tokens[part.mask].clamp(max=len(head["weight"]) - 1)
@@ -150,7 +168,8 @@ class Distillation:
         return {"divergence": divergence} | ({} if self.logps_temperature is None else {"teacher_logps": logps})
 
     def clear(self) -> None:
-        """Forget the teachers' inputs for the last prompts."""
+        """Forget the teachers' inputs for the last prompts, and what they said of them."""
+        self.kept.clear()
         for teacher in self._passes.values():
             teacher.clear()
 

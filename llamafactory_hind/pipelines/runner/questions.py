@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...engines.interface import Request
+from ...formats.fields import entries_of
 from ...formats.media.drawn import with_drawing
 from ...formats.media.fields import MEDIA_FIELDS
 from ...formats.region.options import RegionOptions
@@ -69,7 +70,7 @@ def choices_of(row: Row) -> tuple[str, ...]:
 
 def _answer(row: Row, answer: str | None) -> str:
     """Return the gold answer, with VCR's `answer_label` the choice of that number."""
-    label, choices = row.fields.get("answer_label"), row.fields.get("choices") or []
+    label, choices = row.fields.get("answer_label"), entries_of(row.fields, "choices")
     if answer is None and isinstance(label, int) and 0 <= label < len(choices):
         return read_row({"choices": choices}).choices[label]
     if answer is None:

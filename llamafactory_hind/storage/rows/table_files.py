@@ -11,8 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from . import files
 from .batches import TableBatch
-from .files import PARQUET, kind_of, reading
+from .files import PARQUET, kind_of, reading, refuse_long
 from .problems import RowsError, damaged
 from .types import rebuild_list, rebuild_struct
 
@@ -25,13 +26,14 @@ def read_table(file: str) -> Iterator[TableBatch]:
     """Yield the rows of a Parquet or Arrow file.
 
     Raises:
-        RowsError: the file is damaged, or a column has a type that rows do not have.
+        RowsError: the file is damaged, a column has a type that rows do not have, or a row is too long.
     """
     number = 1
     batches = _read_parquet(file) if kind_of(file) == PARQUET else _read_arrow(file)
     with reading(file):
         try:
             for batch in batches:
+                _refuse_long_rows(batch, file, number)
                 batch.validate(full=True)  # a damaged file is reported here, not by the end of the interpreter
                 for start in range(0, batch.num_rows, ROWS_AT_ONCE):
                     part = to_plain_batch(batch.slice(start, ROWS_AT_ONCE), file)
@@ -41,6 +43,22 @@ def read_table(file: str) -> Iterator[TableBatch]:
             raise
         except (pa.ArrowException, ValueError, OverflowError, SystemError) as error:
             raise damaged(file, f"{type(error).__name__}: {error}", "a whole file", "write or load it again") from None
+
+
+def _refuse_long_rows(batch: pa.RecordBatch, file: str, number: int) -> None:
+    """Stop at a row that is too long to be one; a small Parquet file may unpack to one of any length.
+
+    Args:
+        batch: rows of the file.
+        file: its path.
+        number: of the first of them, from 1.
+
+    Raises:
+        RowsError: it is longer than the rows of other kinds of files may be.
+    """
+    if batch.nbytes > files.LONGEST_ROW:
+        for index in range(batch.num_rows):
+            refuse_long(file, batch.slice(index, 1).nbytes, f"row {number + index}")
 
 
 def _read_parquet(file: str) -> Iterator[pa.RecordBatch]:

@@ -1,6 +1,6 @@
 """What a method must give the rollout trainer. Read this before writing a stage."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -24,6 +24,8 @@ class Annotator(Protocol):
         objective: numbers a token that need the policy's hidden states; None where there are none.
         record: what a reader of the completions must know of the method, such as the rule of a `gate`.
         controls: numbers that follow what is measured in each step; checkpoints hold them.
+        before_learning: is shown all micro-batches of a step, without gradient, before the first is learnt from; None where nothing
+            needs them together.
         kl_in_reward: weight of the KL that is taken off the rewards before `annotate`, which then gets the scores; 0 is off.
     """
 
@@ -32,6 +34,7 @@ class Annotator(Protocol):
     resampling: "DynamicSampling | None" = None
     record: Mapping[str, Any] = {}
     controls: "Sequence[Control]" = ()
+    before_learning: "Callable[[Sequence[RolloutBatch]], None] | None" = None
     kl_in_reward: float = 0.0
 
     def at(self, share: float) -> None:

@@ -94,6 +94,9 @@ class StepRollouts(HostTrainer):
             with self.rollout_log.timed("reference"):
                 for batch in batches:
                     batch.ref_logps = self._reference_logps(batch)
+        if self.annotator.before_learning is not None:
+            with self.rollout_log.timed("teacher"), torch.no_grad(), self.precision(), self.media.active():
+                self.annotator.before_learning(batches)
         return batches
 
     def _written(self, features: list[dict[str, Any]]) -> list[Rollout]:

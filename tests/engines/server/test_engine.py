@@ -252,7 +252,7 @@ def test_scoring_is_refused_with_the_way_out(server: OpenAIServer) -> None:
         ({"base_urls": []}, r"base_urls: got \[\]"),
         ({"base_urls": "http://localhost/v1"}, r"base_urls: got 'http"),
         ({"base_urls": ["localhost:8000/v1"]}, r"base_urls: got 'localhost:8000/v1'"),
-        ({"base_urls": ["http://localhost:port/v1"]}, r"base_urls: got an address that cannot be read"),
+        ({"base_urls": ["http://localhost:port/v1"]}, r"base_urls: got an address whose host or port cannot be read"),
         ({"image_max_pixels": 0}, r"image_max_pixels: got 0"),
     ],
 )

@@ -4,6 +4,7 @@ import asyncio
 import io
 import json
 import logging
+import re
 import socket
 import time
 import traceback
@@ -551,6 +552,23 @@ def test_addresses_with_passwords_are_refused_unseen(secret: str) -> None:
         make_engine(base_urls=[f"https://{secret}example.org/v1"])
     assert "user:" not in str(caught.value)
     assert "user@" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [f"http://u:{KEY}/+=@localhost/v1", f"http://localhost:{KEY}/v1", f"u:{KEY}@localhost/v1", KEY, f"{KEY}@h"],
+)
+def test_addresses_that_cannot_be_read_are_not_shown(address: str) -> None:
+    """Whatever part of one a key was written into."""
+    with pytest.raises(ValueError, match=r"not shown") as caught:
+        make_engine(base_urls=[address])
+    assert KEY not in str(caught.value)
+
+
+def test_addresses_of_another_kind_are_shown() -> None:
+    for address in ("ftp://example.org/v1", "example.org:8000/v1", "localhost"):
+        with pytest.raises(ValueError, match=re.escape(f"got '{address}'")):
+            make_engine(base_urls=[address])
 
 
 def test_a_proxy_of_the_environment_is_used_but_not_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -256,3 +256,13 @@ def test_a_large_file_is_not_read_for_its_digest(tmp_path: Path, monkeypatch: py
     first = digests.digest(str(path))
     os.utime(path, ns=(1, 1))
     assert digests.digest(str(path)) != first
+
+
+@pytest.mark.parametrize("name", ["\0", "a\0.png", "\ud800.png", "x" * 5000])
+def test_a_name_that_no_file_can_have_is_a_problem_of_its_row(tmp_path: Path, name: str) -> None:
+    """With a store of verdicts too, which asks for the file's digest first."""
+    store = VerdictStore(tmp_path / "verdicts", MediaView())
+    for path in (name, str(tmp_path / name)):
+        for kind in ("images", "videos"):
+            assert store.find(kind, path) is None
+            assert reason_of(kind, path) is not None

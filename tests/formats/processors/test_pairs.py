@@ -130,7 +130,17 @@ def test_columns_and_the_printed_example(small_world: Path, setup: FormatSetup, 
     ours, _ = processors(small_world, "qwen2_vl")
     found = ours.preprocess_dataset(examples)
     assert set(found) == {
-        *("prompt_input_ids", "chosen_ids", "rejected_ids", "images", "videos", "audios", "columns", "place"),
+        *(
+            "prompt_input_ids",
+            "chosen_ids",
+            "rejected_ids",
+            "images",
+            "videos",
+            "audios",
+            "columns",
+            "place",
+            "side_file",
+        ),
     }
     columns = json.loads(found["columns"][0])
     assert (columns["id"], columns["chosen_confidence"], columns["helpfulness"]) == ("sample-1", -2.31, 1.42)

@@ -157,6 +157,13 @@ def test_token_lists_are_read_as_their_texts(setup: FormatSetup) -> None:
     assert read_row(ROW | tokens) == read_row(ROW | texts)
 
 
+@pytest.mark.parametrize("name", ["messages", "external", "choices"])
+def test_a_blank_text_in_the_place_of_a_list_is_none(setup: FormatSetup, name: str) -> None:
+    """As in the other formats, which CSV needs: a cell is a text."""
+    assert read_row(ROW | {name: " "}) == read_row(ROW | {name: None})
+    assert align(setup, [ROW | {name: " "}])["_prompt"] == align(setup, [ROW | {name: None}])["_prompt"]
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -202,6 +209,8 @@ def test_token_lists_are_read_as_their_texts(setup: FormatSetup) -> None:
         ({"question": "<image><image> <region:0>?"}, "field `question`: got 2 <image> in the text and 1 entries"),
         ({"question": "Is <box:1,2,3> old?"}, "got '<box:1,2,3>', expected a box as <box:0:64,48,320,240:dog>"),
         ({"answer": "<image>"}, "field `answer`: got '<image>', expected text without media placeholders"),
+        ({"system": -1}, "field `system`: got -1, expected text"),
+        ({"hint": ["look"]}, "field `hint`: got ['look'], expected text"),
         ({"critic": "high"}, "field `critic`: got 'high', expected a finite number"),
         ({"images": ["gone.png"]}, "field `images[0]`: got"),
     ],

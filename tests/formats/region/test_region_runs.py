@@ -17,6 +17,7 @@ from llamafactory_hind.engines.interface import Prompt, Request
 from llamafactory_hind.engines.local.weights import load_weights
 from llamafactory_hind.engines.server.protocol import build_messages
 from llamafactory_hind.formats.media.drawn import draw_if_asked
+from llamafactory_hind.formats.problems import BadRowsError
 from llamafactory_hind.formats.processors.pairs import PairProcessor
 from llamafactory_hind.formats.processors.prompts import PromptProcessor
 from llamafactory_hind.methods.external.actions import ActionReader
@@ -105,6 +106,24 @@ def test_rollout_rows_with_gold_boxes_are_read_in_original_pixels_too(small_worl
     rewards = load_rewards(["box_iou"], None, timeout=60)
     assert rewards.score([AS_FED], {name: [value] for name, value in columns.items()}).total == [pytest.approx(1)]
     assert "convention" not in json.loads(found["columns"][1])
+
+
+@pytest.mark.parametrize(
+    ("note", "told"),
+    [("at <box:0:1,2>", "<box:0:1,2>"), ({"seen": ["<box:3:1,2,30,40>"]}, "image 3"), (["<box:a>"], "<box:a>")],
+)
+def test_a_box_of_another_column_that_cannot_be_written_is_named(
+    small_world: Path, setup: FormatSetup, note: Any, told: str
+) -> None:
+    """Rewards get every column with its boxes as the model writes them, also those that no format knows."""
+    examples = setup.align([ROW, {**ROW, "note": note}], formatting="region")[:]
+    ours = processor_of(PromptProcessor, small_world)
+    with pytest.raises(BadRowsError) as error:
+        ours.preprocess_dataset(examples)
+    assert "rows.json, row 2, field `note`: got a text that cannot be written for the model" in str(error.value)
+    assert told in str(error.value)
+    ours.data_args.skip_bad_rows = True
+    assert len(ours.preprocess_dataset(examples)["columns"]) == 1
 
 
 def test_pairs_write_a_box_that_one_answer_alone_has(small_world: Path, setup: FormatSetup) -> None:

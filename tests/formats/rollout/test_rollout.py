@@ -239,6 +239,7 @@ def test_features(small_world: Path, samples: FormatSetup, capsys: pytest.Captur
         "columns",
         "row_id",
         "place",
+        "side_file",
         "conversation",
     }
     assert found["row_id"] == [f"rollout-{number}" for number in range(1, 7)]
@@ -347,7 +348,7 @@ def test_get_dataset_with_images_video_and_text_alone(small_world: Path, tmp_pat
     once = {row["id"]: row for row in found[:12]}
     assert {row["id"]: row for row in found[12:]} == once
     assert once["rollout-1"]["names"] == [
-        *("audios", "columns", "conversation", "images", "place", "prompt_input_ids", "row_id", "videos")
+        *("audios", "columns", "conversation", "images", "place", "prompt_input_ids", "row_id", "side_file", "videos")
     ]
     media = {row: once[row]["media"] for row in once if row.startswith("rollout")}
     assert list(media.values()) == [[1, 0], [1, 0], [2, 0], [1, 0], [0, 1], [0, 0]]
