@@ -46,7 +46,7 @@ test: .venv/.dev  ## all tests that need no GPU, two files at a time
 test-fast: .venv/.dev  ## the tests that neither train nor start the command line, in two minutes
 	@.venv/bin/python -m pytest $(TWO) -m "not gpu and not browser and not vllm and not train and not slow"
 
-test-browser: .venv/.dev browser  ## LLaMA Board in a real Chromium, in five minutes at most
+test-browser: .venv/.dev browser  ## LLaMA Board in a real Chromium, in seven minutes
 	@PYTHONPATH=$(PLAYWRIGHT) .venv/bin/python -m pytest -m browser tests/browser --durations 10
 
 # Beside the environment of the tests, which stays as `pyproject.toml` says. A registry that cannot be reached must not hang.

@@ -14,6 +14,7 @@ from typing import Any
 
 from llamafactory_hind.toyworld.build import build
 from shared.board import (
+    SECONDS,
     add_to,
     block,
     choose,
@@ -61,10 +62,12 @@ def train(folder: str, **settings: str) -> None:
         "dataset_dir": "world",
         "media_dir": "world",
         "output_dir": folder,
-        "max_steps": "40",
+        "max_steps": "30",
+        "per_device_train_batch_size": "4",
         "logging_steps": "1",
-        "eval_steps": "20",
-        "save_steps": "20",
+        "eval_strategy": "'no'",
+        "load_best_model_at_end": "false",
+        "save_steps": "30",
         **settings,
     }
     words = [str(Path(sys.executable).with_name("llamafactory-cli")), "train", str(GRPO)]
@@ -79,12 +82,19 @@ def picture(page: Any, name: str, *, whole: bool = False) -> None:
     print(PICTURES / f"board_{name}.png")
 
 
-def below_the_tabs(page: Any) -> None:
-    """Scroll so that the row of tabs is at the upper edge, also of a page that is short."""
+def below_the_tabs(page: Any, *, to: str = "[role=tablist]") -> None:
+    """Scroll so that the row of tabs, or another element, is at the upper edge, also of a page that is short."""
     page.evaluate(
-        "document.body.style.minHeight = '3000px'; document.querySelector('[role=tablist]').scrollIntoView()"
+        "to => { document.body.style.minHeight = '3000px'; document.querySelector(to).scrollIntoView(); }", to
     )
     page.wait_for_timeout(500)
+
+
+def without_toasts(page: Any) -> None:
+    """Close what the host announces; it would lie over the page."""
+    for button in page.get_by_test_id("toast-close").all():
+        button.click()
+    until(lambda: not page.get_by_test_id("toast-body").count())
 
 
 def train_tab(page: Any) -> None:
@@ -97,6 +107,7 @@ def train_tab(page: Any) -> None:
     type_in(page, "· num_generations", "1")
     page.get_by_role("button", name="Check").click()
     page.locator("#hind_status li").first.wait_for()
+    without_toasts(page)
     tab = page.get_by_role("button", name="Method settings").locator("xpath=..")
     tab.screenshot(path=str(PICTURES / "board_train.png"))
 
@@ -105,7 +116,6 @@ def curves_tab(page: Any) -> None:
     """Show KEPO of the demo; without it, two runs of GRPO overlaid."""
     open_tab(page, "Curves")
     page.get_by_role("button", name="List the runs again").click()
-    page.wait_for_timeout(2000)
     if (HOME / "world" / "kepo").is_dir():
         choose(page, "Run", "world/kepo")
     else:
@@ -117,14 +127,14 @@ def curves_tab(page: Any) -> None:
 
 
 def completions_tab(page: Any) -> None:
-    """Show what the policy wrote; before there is a run, what `synth` wrote in the demo."""
+    """Show groups of the policy, those whose rewards differ most first: what a run learns from."""
     open_tab(page, "Completions")
-    page.get_by_role("button", name="Refresh").click()
-    page.wait_for_timeout(2000)
-    run = "saves/Custom/full/grpo"
-    choose(page, "Run", run if (HOME / run).is_dir() else "world/written.json")
-    page.wait_for_timeout(3000)
-    below_the_tabs(page)
+    choose(page, "Run", "saves/Custom/full/grpo")
+    page.locator("#hind_completions_status").get_by_text("groups").wait_for()
+    choose(page, "Order", "spread of rewards")
+    page.locator(".hc-card img").nth(1).wait_for()
+    page.wait_for_timeout(1500)
+    below_the_tabs(page, to="#hind_completions_view")
     picture(page, "completions")
 
 
@@ -140,9 +150,11 @@ def synth_tab(page: Any) -> None:
     page.get_by_label("use_cot").uncheck()
     page.get_by_role("button", name="Preview prompts").click()
     until(lambda: page.locator(".hind-trial").count() == 3)
-    page.locator("#hind_synth_trial").scroll_into_view_if_needed()
-    page.wait_for_timeout(500)
+    without_toasts(page)
+    below_the_tabs(page)
+    page.set_viewport_size({"width": WIDTH, "height": 2 * HEIGHT})
     picture(page, "synth")
+    page.set_viewport_size({"width": WIDTH, "height": HEIGHT})
 
 
 def score_tab(page: Any) -> None:
@@ -159,9 +171,10 @@ def score_tab(page: Any) -> None:
     add_to(page, "· metric", "vqa_accuracy")
     type_in(page, "· group_by", "relation")
     page.get_by_role("button", name="Score", exact=True).click()
-    page.locator("#hind_job_result table").wait_for(timeout=120000)
+    page.locator("#hind_job_result table").wait_for(timeout=300000)
     page.get_by_role("button", name="Metrics over predictions: score").click()
     page.wait_for_timeout(1000)
+    without_toasts(page)
     below_the_tabs(page)
     picture(page, "score")
 
@@ -178,6 +191,7 @@ def main() -> None:
     shutil.rmtree(HOME / "llamaboard_jobs", ignore_errors=True)
     with running_board(HOME) as address, running_browser() as browser:
         page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
+        page.set_default_timeout(1000 * SECONDS)
         page.goto(address)
         loaded(page)
         for show in (train_tab, curves_tab, completions_tab, synth_tab, score_tab):

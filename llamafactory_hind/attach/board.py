@@ -1,7 +1,8 @@
 """LLaMA Board: our stages in its menus, their keys as fields of its Train tab, our checks before it starts a process."""
 
+import os
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import wraps
 from types import ModuleType
 from typing import Any
@@ -10,6 +11,15 @@ from .. import config
 
 
 _building: list[Any] = []  # the engine of the Board that is being built, which `create_footer` is not told
+
+
+def _in_the_language_that_was_chosen() -> AbstractContextManager[None]:
+    """Speak the language that the host remembers; for what has no form at hand."""
+    from llamafactory.webui.common import load_config
+
+    from ..board.speech import speaking
+
+    return speaking((load_config() or {}).get("lang"))
 
 
 def extend_stage_menu(constants: ModuleType) -> None:
@@ -55,11 +65,14 @@ def extend_control(control: ModuleType) -> None:
         if stage not in config.STAGES:
             return host_list(dataset_dir, training_stage)
         from ..board.datasets import dataset_choices
+        from ..board.speech import tr
 
         info = control.load_dataset_info(control.DEFAULT_DATA_DIR if dataset_dir is None else dataset_dir)
         choices = dataset_choices(info, stage)
         if not choices:
-            control.gr.Info(config.LABELS[stage] + ": no dataset here has rows for this stage.")
+            with _in_the_language_that_was_chosen():
+                told = tr("{stage}: no dataset here has rows for this stage.", stage=config.LABELS[stage])
+            control.gr.Info(told)
         return control.gr.Dropdown(choices=choices)
 
     @wraps(host_change)
@@ -116,14 +129,25 @@ def extend_footer(footer: ModuleType) -> None:
 
     @wraps(host_create)
     def create_footer() -> dict[str, Any]:
+        from ..board.network import notice_of_the_network
         from ..board.tabs import build_tabs
 
         engine = _building.pop() if _building else None
         if engine is not None and not engine.demo_mode:  # a demo is open to all, and our tabs read files
             engine.manager.add_elems("hind", build_tabs(engine))
+            if notice := notice_of_the_network(os.environ):
+                print(notice, flush=True)
+                engine.manager.add_elems("hind_notice", {"hind_open": _on_top(footer.gr.HTML(notice))})
         return host_create()
 
     footer.create_footer = create_footer
+
+
+def _on_top(element: Any) -> Any:
+    """Move an element to the beginning of the page."""
+    element.parent.children.remove(element)
+    element.parent.children.insert(0, element)
+    return element
 
 
 def extend_runner(runner: ModuleType) -> None:
@@ -170,7 +194,8 @@ def extend_runner(runner: ModuleType) -> None:
     @wraps(host_load)
     def load_args(path: str) -> dict[str, Any] | None:
         found = host_load(path)
-        return found if found is None else known_ids(found, warn=runner.gr.Warning)
+        with _in_the_language_that_was_chosen():
+            return found if found is None else known_ids(found, warn=runner.gr.Warning)
 
     host._parse_train_args, host._initialize, host._build_config_dict = (
         _parse_train_args,

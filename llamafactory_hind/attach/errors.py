@@ -6,6 +6,8 @@ imports the host. Under our launcher's `torchrun` the launcher prints it once, a
 
 import logging
 import os
+import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -17,9 +19,13 @@ from types import TracebackType
 from typing import Any
 
 from ..config.exits import ONCE, REFUSED, Refused, is_debugging, stop, wrapped
+from .torchrun import Stopped, stopped_once
 
 
 PACKAGE = __package__.partition(".")[0]
+SIGNALLED = re.compile("death signal|closing signal")  # what `torchrun` logs of a signal that it hands on
+# of `torchrun`; and of a process that was still importing, whose stage has not begun to listen
+ENDED_BY_SIGNAL = ("SignalException", "KeyboardInterrupt")
 PLAIN = (ValueError, RuntimeError, FileNotFoundError, FileExistsError, NotADirectoryError)
 
 
@@ -58,13 +64,18 @@ def one_message() -> Iterator[None]:
     """Let the processes that the host's launcher starts print one message together, and end with its status.
 
     Raises:
-        Refused: they ended with a message of ours; it is printed here, when all of them have ended.
+        Refused: they ended with a message of ours, or after a signal; it is printed here, when all of them have ended.
     """
     with tempfile.TemporaryDirectory(prefix="llamafactory_hind_") as folder:
         file = Path(folder) / "error"
         os.environ[ONCE] = str(file)
         try:
-            yield
+            with stopped_once():
+                yield
+        except Stopped as stopped:
+            message = file.read_text(encoding="utf-8") if file.exists() else str(stopped)
+            print(f"\n{wrapped(message.strip())}", file=sys.stderr, flush=True)
+            raise Refused(message, stopped.status) from None
         except subprocess.CalledProcessError:
             if file.exists():
                 message = file.read_text(encoding="utf-8")
@@ -78,13 +89,16 @@ def one_message() -> Iterator[None]:
 def quiet_torchrun() -> None:
     """Keep `torchrun` from adding its own report to our message: called where a process inherits `one_message`'s variable."""
     said = Path(os.environ[ONCE])
-    logger = logging.getLogger("torch.distributed.elastic.multiprocessing.api")
-    logger.addFilter(lambda record: not said.exists())
+    for name in ("multiprocessing.api", "agent.server.api"):
+        logger = logging.getLogger(f"torch.distributed.elastic.{name}")
+        logger.addFilter(lambda record: not said.exists() and not SIGNALLED.search(record.getMessage()))
     before = sys.excepthook
 
     def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> Any:
         if kind.__name__ == "ChildFailedError" and said.exists():
             raise SystemExit(REFUSED)
+        if kind.__name__ in ENDED_BY_SIGNAL and not is_debugging(os.environ):  # the launcher says so
+            raise SystemExit(128 + int(getattr(error, "sigval", signal.SIGINT)))
         return before(kind, error, trace)
 
     sys.excepthook = hook

@@ -14,10 +14,6 @@ TEXTS = {
         "保存的配置中有当前版本不认识的参数，已忽略：{keys}。"
     ),
     "{stage}: no dataset here has rows for this stage.": "{stage}：此目录中没有适合该阶段的数据集。",
-    "Everybody who reaches this machine can open this Board, without a password, and run code here. "
-    "GRADIO_SERVER_NAME=127.0.0.1 opens it to this machine alone.": (
-        "任何能访问本机的人都可以无密码打开此页面并在本机运行代码。设置 GRADIO_SERVER_NAME=127.0.0.1 后仅本机可访问。"
-    ),
     # Curves
     "A click on a point opens the completions of its step.": "点击曲线上的点，可打开该步的回答。",
     "completions of this step": "该步的回答",
@@ -59,6 +55,7 @@ TEXTS = {
     "spread of rewards": "奖励离散程度",
     "KL and clipping": "KL 与裁剪",
     "entropy": "熵",
+    "entropy bonus": "熵奖励",
     "length": "长度",
     "cut completions": "被截断的回答",
     "gate": "门控",

@@ -40,6 +40,8 @@ HELP = {
     "distill_weight": "蒸馏损失的权重，不小于 0。",
     "distill_beta": "广义 Jensen-Shannon 散度的 β，0 到 1：0 为 KL(教师||学生)，1 为 KL(学生||教师)。",
     "distill_temperature": "两个分布的温度，大于 0。",
+    "teacher_pass": "教师一次读取一个微批的回答，或一次读取整步的回答；后者每步只移动一次卸载的教师权重，其隐藏状态保留到该步学完。",
+    "teacher_states": "`teacher_pass: step` 所保留的隐藏状态的精度。",
     "rl_weight": "策略损失的权重；0 即只做门控的在线蒸馏。",
     "step_weighting": "按策略与教师在回答每一行的接近程度为蒸馏加权（SOD，arXiv 2605.07725）。",
     "hint_max_attempts": "为得到 K 个正确的带提示回答而尝试的次数，至少 1。",
@@ -98,6 +100,14 @@ HELP = {
     "overlong_buffer": "`max_new_tokens` 之前的若干词元内，惩罚从 0 增至 `overlong_penalty`（DAPO 的软超长惩罚）；0 关闭。",
     "overlong_penalty": "`overlong_buffer` 的最大惩罚，以奖励为单位。",
     "group_reward_range": "参与学习的组的平均奖励上下限，例如 [0.1, 0.9]；null 不限制。",
+    "rollout_tokens": (
+        "生成回答时同时处理的词元数上限，包括提示和每个回答的 `max_new_tokens`。null 表示 GPU 空闲显存所能容纳的数量，CPU 上不限制。"
+    ),
+    "entropy_target": (
+        "熵奖励所维持的平均熵（nats）：系数从 `entropy_coef` 开始，熵低于目标时按 `entropy_target_step` 上升，"
+        "高于目标时下降（Skywork-OR1，arXiv 2505.22312）；null 关闭。"
+    ),
+    "entropy_target_step": "使用 `entropy_target` 时，系数每个优化步的变化量。",
     "entropy_coef": "熵奖励的权重：策略在所写词元处的平均熵乘以此值，从损失中减去；0 关闭。",
     "reward_weights_end": "训练结束时 `reward_funcs` 的权重；由 `reward_weights` 线性过渡而来。null 保持不变。",
     "reward_weights_span": "权重在训练的多大比例内到达 `reward_weights_end`，大于 0，至多 1。",

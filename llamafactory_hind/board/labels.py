@@ -7,7 +7,9 @@ from .fields import Field, board_fields
 from .tabs import labels as tab_labels
 
 
-STAGES_BEFORE = re.compile(r"^(?:Online stages|HinD formats|[a-z_]+(?: \(HinD\))?(?:, [a-z_]+)*): ")
+STAGES_BEFORE = re.compile(
+    r"^(?:Online stages (?=with )|(?:Online stages|HinD formats|[a-z_]+(?: \(HinD\))?(?:, [a-z_]+)*): )"
+)
 SOURCE = re.compile(r" \[(?:ours|2nd|C|C code)\](?=\.|;|$)")
 LANGUAGES = ("en", "ru", "zh", "ko", "ja")  # the host raises KeyError where one is missing
 TITLES = {  # element -> English, Chinese
@@ -19,6 +21,13 @@ BUTTONS = {
     "hind_check_btn": ("Check", "检查"),
     "hind_reset_btn": ("Reset", "恢复默认"),
     "hind_end_btn": ("Jump to the end of the log", "跳到日志末尾"),
+}
+NOTICES = {  # element -> its text; the notice is there where the Board listens to more than this machine
+    "hind_open": (
+        "Everybody who reaches this machine can use this Board without a password, and run code here. "
+        "GRADIO_SERVER_NAME=127.0.0.1 opens it to this machine alone.",
+        "任何能访问本机的人都可以无密码使用此 Board 并在本机运行代码。设置 GRADIO_SERVER_NAME=127.0.0.1 后仅本机可访问。",
+    ),
 }
 PRESET_HELP = (
     "A configuration that comes with the package; it fills the form but not the model at the top.",
@@ -188,7 +197,7 @@ def locales() -> dict[str, dict[str, dict[str, str]]]:
         }
         for field in board_fields()
     }
-    for attribute, words in (("label", TITLES), ("value", BUTTONS)):
+    for attribute, words in (("label", TITLES), ("value", {**BUTTONS, **NOTICES})):
         for name, (english, chinese) in words.items():
             found[name] = {language: {attribute: chinese if language == "zh" else english} for language in LANGUAGES}
     for language in LANGUAGES:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from .fields import PREFIX, board_fields
+from .speech import tr
 from .values import shown
 
 
@@ -33,7 +34,6 @@ def known_ids(saved: Mapping[str, Any], warn: Callable[[str], Any]) -> dict[str,
     ours = {f"{IDS}{field.key}": shown(field) for field in board_fields()}
     unknown = sorted(name.removeprefix(IDS) for name in saved if name.startswith(IDS) and name not in ours)
     if unknown:
-        warn(
-            f"The saved configuration has keys that this version does not know; they are left out: {', '.join(unknown)}."
-        )
+        told = "The saved configuration has keys that this version does not know; they are left out: {keys}."
+        warn(tr(told, keys=", ".join(unknown)))
     return {**ours, **{name: value for name, value in saved.items() if name in ours or not name.startswith(IDS)}}

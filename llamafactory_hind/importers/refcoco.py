@@ -16,6 +16,9 @@ from .reading.entries import Entry, ImportRefused, Reader, read_json
 SUMMARY = "RefCOCO, RefCOCO+, RefCOCOg: refs(unc).p and instances.json, COCO 2014 pictures"
 FORMATTING = "region"
 FOLDER = "train2014"  # all pictures of the three data sets are from COCO's training set of 2014
+IMAGE = {"id": int, "width": int, "height": int, "file_name": str}
+CATEGORY = {"id": int, "name": str}
+ANNOTATION = {"id": int, "image_id": int}
 QUESTION = "Where is {expression}? Answer with its box."  # our wording
 
 
@@ -43,12 +46,12 @@ def read_entries(arguments: argparse.Namespace) -> list[Entry]:
     reader = Reader()
     refs = _read_refs(arguments.refs)
     content = read_json(arguments.instances, dict)
-    sizes = {
-        image["id"]: image for image in reader.take(content, "images", list, str(arguments.instances), default=[])
-    }
-    labels = {one["id"]: one["name"] for one in content.get("categories", [])}
+    file = str(arguments.instances)
+    sizes = {image["id"]: image for image in _records(content, "images", IMAGE, file, reader)}
+    named = _records(content, "categories", CATEGORY, file, reader) if content.get("categories") else []
+    labels = {one["id"]: one["name"] for one in named}
     objects = defaultdict(list)
-    for note in reader.take(content, "annotations", list, str(arguments.instances), default=[]):
+    for note in _records(content, "annotations", ANNOTATION, file, reader):
         objects[note["image_id"]].append(note)
     reader.finish()
     known = {str(ref.get("split")) for ref in refs if isinstance(ref, dict)}
@@ -57,12 +60,29 @@ def read_entries(arguments: argparse.Namespace) -> list[Entry]:
         raise ImportRefused("The split is not in the file.", lines, "Correct --split.")
     entries: list[Entry] = []
     for number, ref in enumerate(refs):
-        if isinstance(ref, dict) and ref.get("split") == arguments.split:
-            place = f"{arguments.refs}, [{number}]"
+        place = f"{arguments.refs}, [{number}]"
+        if not isinstance(ref, dict):
+            reader.take(ref, "split", str, place)  # notes what is wrong
+        elif ref.get("split") == arguments.split:
             entries += _read_ref(ref, place, sizes, labels, objects, reader)
     reader.refuse_twins([(entry.row["id"], entry.place) for entry in entries], "sent_id")
     reader.finish()
     return entries
+
+
+def _records(
+    content: Mapping[str, Any], name: str, fields: Mapping[str, type], file: str, reader: Reader
+) -> list[dict[str, Any]]:
+    """Return the objects of a list that have these fields; note what is wrong with the others."""
+    good = []
+    for index, record in enumerate(reader.take(content, name, list, file, default=[])):
+        noted = len(reader.problems)
+        for field, kind in fields.items():
+            if len(reader.problems) == noted:
+                reader.take(record, field, kind, f"{file}, {name}[{index}]")
+        if len(reader.problems) == noted:
+            good.append(record)
+    return good
 
 
 def _read_refs(path: Path) -> list[Any]:

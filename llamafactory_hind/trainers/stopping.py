@@ -1,5 +1,6 @@
 """One line at Ctrl-C, SIGTERM or a full disk: what is saved, and how to go on."""
 
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -7,6 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from ..config.exits import speaks
 from ..storage.atomic import refusal_of
 from ..storage.checkpoints import find_whole
 
@@ -36,7 +38,7 @@ def one_line_when_stopped(output: Path, *, main: bool, catch_terminate: bool = T
     except KeyboardInterrupt as stop:
         name, status = ("SIGTERM", TERMINATED) if isinstance(stop, Terminated) else ("Ctrl-C", INTERRUPTED)
         if main:
-            print(f"\nStopped by {name}. {saved(output)}", file=sys.stderr, flush=True)
+            tell(f"Stopped by {name}. {saved(output)}")
         raise SystemExit(status) from None
     except Exception as error:
         reason = refusal_of(error)
@@ -48,6 +50,12 @@ def one_line_when_stopped(output: Path, *, main: bool, catch_terminate: bool = T
         if before is not None:
             with suppress(ValueError):
                 signal.signal(signal.SIGTERM, before)
+
+
+def tell(line: str) -> None:
+    """Print a line; among the processes of a `torchrun` that our launcher started, leave it to the launcher."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ or speaks(os.environ, line):
+        print(f"\n{line}", file=sys.stderr, flush=True)
 
 
 def saved(output: Path) -> str:

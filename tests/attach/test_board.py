@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from llamafactory_hind.board.network import notice_of_the_network
 from llamafactory_hind.config import LABELS
 
 
@@ -201,3 +202,13 @@ def test_a_preset_says_what_its_yaml_says(engine: Any) -> None:
             if isinstance(got, list) and not isinstance(wanted, list):
                 wanted = [wanted]  # one name stands for a list of one
             assert got == wanted, (name, key)
+
+
+def test_a_board_that_others_reach_says_so_in_the_language_of_the_page(engine: Any) -> None:
+    """The host listens to the whole network where nothing else is asked for, as in this process."""
+    notice = engine.manager.get_elem_by_id("hind_notice.hind_open")
+    assert "without a password" in notice.value
+    assert notice.parent.children[0] is notice
+    assert "密码" in engine.change_lang("zh")[notice].value
+    assert notice_of_the_network({"GRADIO_SERVER_NAME": "127.0.0.1"}) == ""
+    assert notice_of_the_network({"GRADIO_SERVER_NAME": "127.0.0.1", "GRADIO_SHARE": "1"}) == notice.value

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from llamafactory_hind.board.network import listens_beyond_loopback
 from llamafactory_hind.board.presets import preset_files, read_preset
 from llamafactory_hind.board.synth.evaluated import settings_of_run
 from llamafactory_hind.board.synth.forms import SCORE, SHARED, forms, held_by, settings_of
 from llamafactory_hind.board.synth.results import kept_rows, registered, scores_page
-from llamafactory_hind.board.synth.servers import calls_a_server, listens_beyond_loopback, servers_allowed
+from llamafactory_hind.board.synth.servers import calls_a_server, servers_allowed
 from llamafactory_hind.board.synth.thumbnails import thumbnails
 from llamafactory_hind.board.synth.trial import dry_run
 from llamafactory_hind.board.values import shown

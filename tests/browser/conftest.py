@@ -1,4 +1,4 @@
-"""One Board and one Chromium for all files here."""
+"""One Board and one Chromium for all files that a process runs; a Board starts when the first test asks for it."""
 
 import json
 import os
@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from shared.board import EVIL, loaded, running_board, running_browser
+from shared.board import EVIL, SECONDS, loaded, opened, running_board, running_browser
+from shared.completion_runs import gated_run
 
 
 @pytest.fixture(scope="session")
@@ -22,12 +23,14 @@ def home(tmp_path_factory: pytest.TempPathFactory, small_world: Path) -> Path:
     write_log(folder / "runs" / EVIL, [{"loss": 0, EVIL: step, "zero_variance_share": 1.0} for step in (1, 2, 3)])
     late = [{"loss": 0.0, "reward": step / 9, **({"kl": step / 100} if step > 4 else {})} for step in range(1, 9)]
     write_log(folder / "runs" / "late", late)
+    gated_run(folder / "runs" / "gated", folder / "runs" / "media")
+    write_log(folder / "runs" / "gated", [{"loss": 0.0, "reward": step / 3} for step in (1, 2, 3)])
     return folder
 
 
 def write_log(folder: Path, lines: list[dict[str, Any]]) -> None:
     """Write the log of a run: a line a step."""
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     whole = [{"current_steps": step, "total_steps": 9, "elapsed_time": f"0:00:0{step}"} for step in range(1, 10)]
     text = "".join(json.dumps({**place, **line}) + "\n" for place, line in zip(whole, lines, strict=False))
     (folder / "trainer_log.jsonl").write_text(text)
@@ -56,6 +59,7 @@ def page(board: str, browser: Any) -> Iterator[Any]:
     """A page of the Board, loaded; `page.left` has the addresses beyond this machine that it asked for, in vain."""
     context = browser.new_context(viewport={"width": 1400, "height": 1600})
     found = context.new_page()
+    found.set_default_timeout(1000 * SECONDS)
     found.left = []
 
     def note(request: Any) -> None:
@@ -63,7 +67,6 @@ def page(board: str, browser: Any) -> Iterator[Any]:
             found.left.append(request.url)
 
     found.on("request", note)
-    found.goto(board)
-    loaded(found)
+    opened(found, board, loaded)
     yield found
     context.close()

@@ -11,7 +11,7 @@ import pytest
 from llamafactory_hind.board.fields import board_fields, fields_of
 from llamafactory_hind.board.labels import label
 from llamafactory_hind.config import LABELS, STAGES
-from shared.board import add_to, block, choose, choose_model, loaded, open_tab, type_in, until
+from shared.board import add_to, block, choose, choose_model, language, loaded, open_tab, type_in, until
 
 
 pytestmark = pytest.mark.browser
@@ -50,7 +50,7 @@ def test_the_check_names_what_is_missing(page: Any) -> None:
     type_in(page, "Data dir", "world")
     choose(page, "Dataset", "color_train")
     page.get_by_role("button", name="Start", exact=True).click()
-    page.locator("#hind_log").get_by_text("reward_funcs").first.wait_for(timeout=30000)
+    page.locator("#hind_log").get_by_text("reward_funcs").first.wait_for()
     add_to(page, text_of("reward_funcs"), "accuracy")
     type_in(page, text_of("teacher"), "base")
     type_in(page, text_of("num_generations"), "4")
@@ -58,7 +58,7 @@ def test_the_check_names_what_is_missing(page: Any) -> None:
     page.get_by_label(text_of("hint_tags")).uncheck()
     page.get_by_role("button", name="Advanced · 1 changed").wait_for()
     page.get_by_role("button", name="Check").click()
-    page.locator("#hind_status").get_by_text("No problem found").wait_for(timeout=30000)
+    page.locator("#hind_status").get_by_text("No problem found").wait_for()
     page.get_by_role("button", name="Preview command").click()
     command = page.locator("#hind_log")
     command.get_by_text("--reward_funcs accuracy").first.wait_for()
@@ -75,7 +75,7 @@ def test_a_preset_fills_the_form(page: Any) -> None:
     block(page, "Preset").wait_for()
     choose(page, "Preset", "grpo/qwen2_5_vl_7b.yaml")
     status = page.locator("#hind_status")
-    status.get_by_text("is filled in").wait_for(timeout=30000)
+    status.get_by_text("is filled in").wait_for()
     assert block(page, text_of("kl_beta")).locator("textarea, input").first.input_value() == "0.04"
     assert block(page, "Learning rate").locator("textarea, input").first.input_value() == "1e-05"
 
@@ -83,10 +83,9 @@ def test_a_preset_fills_the_form(page: Any) -> None:
 def test_languages_change_our_words_and_keep_the_keys(page: Any) -> None:
     choose(page, "Stage", LABELS["grpo"])
     block(page, text_of("num_generations")).wait_for()
-    for language, tab in (("zh", "曲线"), ("ru", "Curves"), ("en", "Curves")):
-        page.locator("input[role=listbox], input").first.click()
-        page.get_by_role("option", name=language, exact=True).click()
-        block(page, text_of("num_generations", language)).wait_for(timeout=30000)
+    for chosen, tab in (("zh", "曲线"), ("ru", "Curves"), ("en", "Curves")):
+        language(page, chosen)
+        block(page, text_of("num_generations", chosen)).wait_for()
         page.get_by_role("tab", name=tab, exact=True).wait_for()
 
 

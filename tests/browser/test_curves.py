@@ -66,10 +66,34 @@ def test_names_that_are_markup_stay_text(page: Any, browser: Any) -> None:
     assert page.left == []
 
 
+def test_a_click_on_a_point_opens_the_completions_of_its_step(page: Any) -> None:
+    """The middle point of three; filters that were chosen before are gone."""
+    open_tab(page, "Completions")
+    choose(page, "Run", "runs/gated")
+    choose(page, "Source", "hinted")
+    page.locator("#hind_completions_status").get_by_text("6 of 31").wait_for()
+    open_tab(page, "Curves")
+    choose(page, "Run", "runs/gated")
+    until(lambda: "reward" in titles(page))
+    curve = panel(page, "reward").locator("polyline")
+    x, y = curve.evaluate(
+        """line => {
+            line.scrollIntoView({block: 'center'});
+            const place = new DOMPoint(line.points[1].x, line.points[1].y).matrixTransform(line.getScreenCTM());
+            return [place.x, place.y];
+        }"""
+    )
+    page.mouse.click(x, y)
+    page.locator("#hind_completions_status").get_by_text("10 of 31 completions in 2 groups.").wait_for()
+    assert page.locator("#hind_completions_step textarea, #hind_completions_step input").first.input_value() == "2"
+    assert page.locator("#hind_completions_run input").first.input_value() == "runs/gated"
+    assert set(page.locator(".hc-head > span:first-child").all_inner_texts()) == {"step 2"}
+
+
 def test_every_control_has_a_name(page: Any) -> None:
-    for tab in ("Curves", "Synth & Score"):
+    for tab in ("Curves", "Completions", "Synth & Score"):
         open_tab(page, tab)
-        block(page, {"Curves": "Run", "Synth & Score": "Pipeline"}[tab]).wait_for()
+        block(page, {"Synth & Score": "Pipeline"}.get(tab, "Run")).wait_for()
         nameless = page.evaluate(
             """() => [...document.querySelectorAll('[role=tabpanel]:not([style*="none"]) :is(input, textarea, button)')]
                 .filter(e => e.offsetParent && e.type !== 'file')

@@ -10,6 +10,7 @@ import pytest
 pytestmark = pytest.mark.browser
 
 
+@pytest.mark.slow
 def test_the_board_of_the_host_is_left_alone(root: Path) -> None:
     run = subprocess.run([sys.executable, str(root / "tests" / "hosts" / "board.py")], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr[-3000:]

@@ -43,6 +43,7 @@ def test_prompts_are_shown_with_their_pictures_and_what_is_wrong_is_named(page: 
     assert not block(page, "· template").is_visible()
 
 
+@pytest.mark.slow
 def test_a_run_is_stopped_goes_on_is_registered_and_scored(page: Any, home: Path) -> None:
     """A real process: it is stopped with rows in its journal, found again after a reload, goes on, and its rows are scored."""
     fill_synth(

@@ -33,6 +33,7 @@ def fill_train(page: Any, **values: str) -> None:
         type_in(page, field(key), value)
 
 
+@pytest.mark.slow
 def test_a_run_is_seen_while_it_trains_after_a_reload_and_is_aborted(page: Any, home: Path) -> None:
     fill_train(page, max_steps="400")
     name = block(page, "Output dir").locator("input").first.input_value()
@@ -60,6 +61,7 @@ def test_a_run_is_seen_while_it_trains_after_a_reload_and_is_aborted(page: Any, 
     assert lines[-1]["current_steps"] < 400
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_says_why_first(page: Any, home: Path) -> None:
     """Rows that the run finds out about: the reason is above everything else, and wrapped."""
     fill_train(page, max_steps="1", media_dir="absent")

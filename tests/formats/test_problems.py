@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import random
 from pathlib import Path
 from typing import Any
@@ -286,6 +287,8 @@ def test_no_cache_hides_a_row_that_went_bad(folder: Path) -> None:
     rows = [GOOD | {"images": ["b.png"]}]
     first = setup.align(rows)
     assert setup.align(None)._fingerprint == first._fingerprint
+    os.utime(folder / "b.png")
+    assert setup.align(None)._fingerprint == first._fingerprint, "touched or copied: the content is what counts"
     picture(folder / "b.png", size=(112, 56))
     assert setup.align(None)._fingerprint != first._fingerprint
     (folder / "b.png").write_bytes(b"broken")

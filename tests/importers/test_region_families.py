@@ -371,3 +371,25 @@ def test_what_is_wrong_in_refcoco_is_named(release: Release, capsys: pytest.Capt
     assert "expected one of testA" in release.refusal(capsys, *refcoco_words(release, [REF], "test"))
     message = release.refusal(capsys, *refcoco_words(release, [REF, REF | {"ann_id": 10}]))
     assert "[1], field `ann_id`: got 10, expected an annotation with a box" in message
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "told"),
+    [
+        ("images", 5, "images[0], field `id`: got 5"),
+        ("images", {"id": 42, "height": 50, "file_name": "a.jpg"}, "images[0], field `width`: got nothing"),
+        ("categories", "person", "categories[0], field `id`: got 'person'"),
+        ("annotations", None, "annotations[0], field `id`: got nothing"),
+        ("annotations", {"id": 9, "image_id": "42"}, "annotations[0], field `image_id`: got '42'"),
+    ],
+)
+def test_entries_that_are_no_objects_are_named(
+    release: Release, capsys: pytest.CaptureFixture[str], name: str, change: Any, told: str
+) -> None:
+    words = list(refcoco_words(release, [REF]))
+    words[4] = release.write("instances.json", {**INSTANCES, name: [change, *INSTANCES[name][1:]]})
+    assert told in release.refusal(capsys, *words)
+
+
+def test_references_that_are_no_objects_are_named(release: Release, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "[1], field `split`: got 7" in release.refusal(capsys, *refcoco_words(release, [REF, 7]))

@@ -15,7 +15,7 @@ from typing import Any
 
 WAIT = 300.0  # seconds until the Board answers; nearly all of it are imports
 EVIL = "<img src=x onerror=window.PWNED=1>"  # a name on Linux may be this
-SECONDS = 60.0  # that anything on the page may take
+SECONDS = 120.0  # that anything on the page may take, on a busy machine
 
 
 @contextmanager
@@ -80,19 +80,51 @@ def block(page: Any, title: str) -> Any:
     return name.locator("xpath=ancestor::div[contains(concat(' ', @class, ' '), ' block ')][1]")
 
 
+def opened(page: Any, address: str, seen: Callable[[Any], Any]) -> None:
+    """Open a page and wait until it is there; once more where it does not come: a server may answer before it can serve all."""
+    from playwright.sync_api import Error
+
+    try:
+        page.goto(address)
+        seen(page)
+    except (Error, AssertionError):
+        page.goto(address)
+        seen(page)
+
+
 def loaded(page: Any) -> None:
     """Wait until the host has filled its first values in; its timers never let the network rest."""
-    block(page, "Stage").wait_for(timeout=60000)
+    block(page, "Stage").wait_for()
     until(lambda: block(page, "Output dir").locator("input").first.input_value())
 
 
 def choose(page: Any, title: str, option: str) -> None:
     """Choose an entry of a menu."""
     field = block(page, title).locator("input").first
-    field.click()
-    block(page, title).get_by_role("option", name=option, exact=True).click()
+    pick(field, block(page, title).get_by_role("option", name=option, exact=True))
     if block(page, title).locator(".token").count():
         field.press("Escape")
+
+
+def pick(field: Any, option: Any) -> None:
+    """Open a menu and click an entry; again where the server fills the menu anew meanwhile, or the entry comes a moment later."""
+    from playwright.sync_api import Error
+
+    def picked() -> bool:
+        field.blur()  # a second click into a focused menu does not open it
+        field.click()
+        try:
+            option.click(timeout=3000)
+        except Error:
+            return False
+        return True
+
+    until(picked)
+
+
+def language(page: Any, name: str) -> None:
+    """Choose the language of the Board, its first field."""
+    pick(page.locator("input[role=listbox], input").first, page.get_by_role("option", name=name, exact=True))
 
 
 def type_in(page: Any, title: str, text: str) -> None:

@@ -21,7 +21,7 @@ def build(browser: Browser, language: Any = None, *, fixed: str = "en") -> Widge
         language: the element that says in which language; None is a page in `fixed`.
         fixed: `en` or `zh`.
     """
-    made: dict[str, Any] = {"language": gr.State(fixed) if language is None else language}
+    made: dict[str, Any] = {"language": gr.Textbox(fixed, visible=False) if language is None else language}
 
     def menu(name: str, values: Any = (ALL,), **more: Any) -> None:
         made[name] = gr.Dropdown(

@@ -102,6 +102,7 @@ HELP = {
     "prefix_cut": "该数据集条目的 `prefix_cut`：LSKD 的生成式学生，见 docs/formats/region.md。",
     "price_in": "每百万输入词元的价格，用于报告。",
     "price_out": "每百万生成词元的价格，用于报告。",
+    "rationale_share": "该数据集条目的 `rationale_share`：训练中保留理由的样本比例；LSKD 中为 0.5。",
     "reasoning_prompt": OURS,
     "refer_by": "三元组如何指称区域：用编号，或用描述。",
     "refine_by_model": "在按规则处理之前，先让模型改写自己的文本。",

@@ -3,23 +3,15 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ..completions.places import is_loopback
+from ..network import ON, listens_beyond_loopback
 
 
 ALLOW = "LLAMAFACTORY_HIND_BOARD_SERVERS"  # 1: also when the Board listens beyond loopback
-ON = ("1", "true", "y", "yes", "on")
 REFUSED = (
     "engine: got openai, expected `engine: hf`, because this Board can be reached from other machines, and whoever reaches it "
     "could send a key of this machine to any address. Start the Board with GRADIO_SERVER_NAME=127.0.0.1, or allow it with "
     f"{ALLOW}=1."
 )
-
-
-def listens_beyond_loopback(environ: Mapping[str, str]) -> bool:
-    """Say whether the host's Board listens to more than this machine; by itself it listens to all."""
-    if environ.get("GRADIO_SHARE", "0").lower() in ON:
-        return True
-    return not is_loopback(environ.get("GRADIO_SERVER_NAME", "0.0.0.0"))
 
 
 def servers_allowed(environ: Mapping[str, str]) -> bool:

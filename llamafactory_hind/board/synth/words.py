@@ -1,9 +1,11 @@
 """The words of the tab of `synth` and `score`, English and Chinese."""
 
 import re
+from typing import Any
 
 from ..fields import Field
 from .chinese_help import HELP
+from .forms import forms
 
 
 BUTTONS = {
@@ -113,6 +115,7 @@ NAMES = {
     "num_triples": ("Triples a picture", "每图三元组数"),
     "pair_rule": ("Which pairs", "样本对规则"),
     "prefix_cut": ("Prefix cut", "前缀截断"),
+    "rationale_share": ("Rows with a rationale", "保留理由的比例"),
     "reasoning_prompt": ("Prompt of the reasoning", "推理提示词"),
     "refer_by": ("Regions are named by", "区域指称方式"),
     "refine_by_model": ("Refined by the model", "由模型改写"),
@@ -157,3 +160,19 @@ def help_of(field: Field, language: str, owner: str = "") -> str:
 
 def _escaped(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def labels() -> dict[str, dict[str, tuple[Any, Any]]]:
+    """Return element -> its words, as `board.tabs` has them."""
+    return {
+        **{name: {"value": words} for name, words in BUTTONS.items()},
+        **{name: {"label": words} for name, words in WORDS.items()},
+        **{
+            form.name(field): {
+                "label": (label(field, "en"), label(field, "zh")),
+                "info": tuple(help_of(field, lang, form.owner) for lang in ("en", "zh")),
+            }
+            for form in forms().values()
+            for field in form.fields
+        },
+    }

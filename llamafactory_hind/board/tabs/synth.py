@@ -26,7 +26,7 @@ from ..synth.job_page import job_page
 from ..synth.results import registered, scores_page
 from ..synth.servers import REFUSED, calls_a_server, servers_allowed
 from ..synth.trial import dry_run
-from ..synth.words import BUTTONS, WORDS, help_of, label
+from ..synth.words import BUTTONS, WORDS, help_of, label, labels
 from ..train import as_markdown
 from ..values import shown
 
@@ -36,18 +36,7 @@ ORDER = 30
 SECONDS = 2  # [ours] between two looks at a job
 IN_A_ROW = 4
 ENGINES = ("hf", "openai")
-LABELS: dict[str, Mapping[str, tuple[Any, Any]]] = {
-    **{name: {"value": words} for name, words in BUTTONS.items()},
-    **{name: {"label": words} for name, words in WORDS.items()},
-    **{
-        form.name(field): {
-            "label": (label(field, "en"), label(field, "zh")),
-            "info": tuple(help_of(field, lang, form.owner) for lang in ("en", "zh")),
-        }
-        for form in forms().values()
-        for field in form.fields
-    },
-}
+LABELS = labels()
 
 
 def build(engine: Any) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from PIL import Image
 
 from ...config.problem import RowProblem, show
 from ...storage.clip_names import files_of
+from .file_digests import FileDigests
 from .inspection import Verdict, inspect, inspect_file
 from .verdicts import VerdictStore
 from .view import MediaView
@@ -103,11 +104,11 @@ class MediaCheck:
         return RowProblem(field, got, f"a readable {KINDS[kind]}", f"{reason}; correct the path or replace the file")
 
     def fingerprint(self) -> str:
-        """Return a digest of path, size and time of change of every file checked: cached tokens depend on them."""
+        """Return a digest of path and content of every file checked: cached tokens depend on them, as verdicts do."""
         digest = hashlib.sha256(repr(self.view).encode())
+        contents = FileDigests() if self._store is None else self._store.digests
         for path in dict.fromkeys(file for _, name in sorted(self._verdicts) for file in files_of(name)):
-            status = os.stat(path) if os.path.exists(path) else None
-            digest.update(repr((path, status and (status.st_size, status.st_mtime_ns))).encode())
+            digest.update(repr((path, _content(contents, path))).encode())
         return digest.hexdigest()
 
     def told_differences(self) -> str | None:
@@ -130,6 +131,15 @@ class MediaCheck:
             "`media_as_host: true` sees them as it does (docs/media.md)."
         )
         return f"{'; '.join(parts)}. {way}"
+
+
+def _content(contents: FileDigests, path: str) -> Any:
+    """Return what tells the content of a file; of a folder of frames its time of change, None where nothing is there."""
+    try:
+        return contents.digest(path)
+    except OSError:
+        status = os.stat(path) if os.path.exists(path) else None
+        return status and (status.st_size, status.st_mtime_ns)
 
 
 def _unusable(field: str, kind: str, item: Any) -> RowProblem:

@@ -22,14 +22,16 @@ class FileDigests:
     Lines are appended, whole: several processes may share a file. Threads may ask at the same time.
 
     Args:
-        path: of the index; one that cannot be read or written is left alone, and files are read again.
+        path: of the index; one that cannot be read or written is left alone, and files are read again. None keeps nothing.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | None = None) -> None:
         """Read what is known."""
         self._path = path
         self._known: dict[str, str] = {}
         self._new: dict[str, str] = {}
+        if path is None:
+            return
         with suppress(OSError), open(path, encoding="utf-8") as lines:
             for line in lines:
                 with suppress(ValueError, TypeError):  # cut short by a kill
@@ -65,7 +67,7 @@ class FileDigests:
         """Put what was read since the last call on disk."""
         new, self._new = self._new, {}
         self._known.update(new)
-        if new:
+        if new and self._path is not None:
             with suppress(OSError):  # read-only or full: the next run reads again
                 append_lines(self._path, [json.dumps(item) for item in new.items()])
 

@@ -40,12 +40,15 @@ class VerdictStore:
     Args:
         folder: of the cache; None is that of `datasets`.
         view: how the run sees media.
+
+    Attributes:
+        digests: of the content of files.
     """
 
     def __init__(self, folder: str | Path | None, view: MediaView) -> None:
         """Read what is known."""
         own = Path(folder or default_folder()) / "llamafactory_hind"
-        self._path, self._digests = own / FILE, FileDigests(own / DIGESTS)
+        self._path, self.digests = own / FILE, FileDigests(own / DIGESTS)
         self._made_from = repr((view, WAY, __version__, av.__version__, PIL.__version__))
         self._known: dict[str, Verdict] = {}
         self._contents: dict[tuple[str, str], str | None] = {}  # as they were when they were looked for
@@ -83,7 +86,7 @@ class VerdictStore:
             with suppress(OSError):  # read-only or full: the next run looks again
                 append_lines(self._path, lines)
         self._contents.clear()
-        self._digests.save()
+        self.digests.save()
 
     def _key(self, content: str, path: str | None = None) -> str:
         what = repr((content, path and os.path.realpath(path), self._made_from))
@@ -96,7 +99,7 @@ class VerdictStore:
             return None  # a picture may be written anew without a trace at its folder
         try:
             # Decoders go by the content, and where that says too little by the ending.
-            contents = [(self._digests.digest(file), os.path.splitext(file)[1].lower()) for file in files]
+            contents = [(self.digests.digest(file), os.path.splitext(file)[1].lower()) for file in files]
         except OSError:
             return None
         return repr((kind, contents, parse_clip(path).fragment if is_clip(path) else ""))

@@ -4,6 +4,7 @@ Rows are text of people, web pages and other models; a sign in it is never meant
 behind its first character (`< |im_end|>`), which no tokenizer takes for the sign.
 """
 
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -79,14 +80,16 @@ class ControlTokens:
             shown: texts that the row becomes; a column that is in none of them is not tokenised. None takes every field.
         """
         found = [(name, text, token) for name, text in leaves(fields) if (token := self.find(text))]
+        told = set()
         for name, text, token in found:
-            if shown is None or name in ALSO_SHOWN or any(text in part for part in shown):
+            if shown is None or name in ALSO_SHOWN or any(_holds(part, text) for part in shown):
+                told.add(token)
                 yield control_problem(name, token)
-        seen = {token for _, _, token in found}
         for part in shown or ():
             token = self.find(part)
-            if token and token not in seen:
-                yield control_problem("prompt", token)
+            if token and token not in told:
+                # a text that was rewritten on its way into the turn; the first field that has the sign is the likeliest
+                yield control_problem(next((name for name, _, own in found if own == token), "prompt"), token)
                 return
 
 
@@ -101,6 +104,11 @@ def _writes_turns(token: str, template: Any) -> bool:
     slots = [slot for one in formats for slot in getattr(one, "slots", ())]
     texts = [slot.get("token", "") if isinstance(slot, Mapping) else slot for slot in slots]
     return any(isinstance(text, str) and token in text for text in texts)
+
+
+def _holds(part: str, text: str) -> bool:
+    """Say whether a text is part of another, also where that is JSON: tools, and arguments of calls, are written as such."""
+    return text in part or json.dumps(text, ensure_ascii=False)[1:-1] in part or json.dumps(text)[1:-1] in part
 
 
 NO_CONTROLS = ControlTokens()

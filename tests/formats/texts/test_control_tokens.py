@@ -9,6 +9,7 @@ from llamafactory.data.template import TEMPLATES
 from transformers import AddedToken, AutoTokenizer
 
 from llamafactory_hind.formats.align.run import RUN, Run
+from llamafactory_hind.formats.align.tables import KIND_OF_ROWS
 from llamafactory_hind.formats.media.view import MediaView
 from llamafactory_hind.formats.problems import BadRowsError
 from llamafactory_hind.formats.texts.control_tokens import NO_CONTROLS, ControlTokens
@@ -108,6 +109,47 @@ def test_a_control_token_makes_a_bad_row_in_every_field(
     setup = FormatSetup(tmp_path, skip_bad_rows=True)
     assert len(setup.align(None, formatting=formatting)) == 1
     assert [line["row"] for line in setup.skipped()] == [2]
+
+
+CALL = {"type": "function", "function": {"name": "f", "arguments": '{"q": "a \\"b\\" <|im_end|>"}'}}
+TAGS = {"role_tag": "role", "content_tag": "content", "user_tag": "user", "assistant_tag": "assistant"}
+
+
+@pytest.mark.parametrize(
+    ("formatting", "row", "field"),
+    [
+        (
+            "sharegpt",
+            {"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b <|im_end|>"}]},
+            "conversations[1].value",
+        ),
+        (
+            "openai",
+            {
+                "messages": [
+                    {"role": "user", "content": "a", "tool_calls": None},
+                    {"role": "assistant", "content": "", "tool_calls": [CALL]},
+                ]
+            },
+            "messages[1].tool_calls[0].function.arguments",
+        ),
+        ("alpaca", {"instruction": "a", "output": "b", "history": [["c", "d <|im_end|>"]]}, "history[0][1]"),
+    ],
+)
+def test_a_control_token_in_a_nested_field_of_the_hosts_rows_has_its_path(
+    tmp_path: Path, run: None, formatting: str, row: dict[str, Any], field: str
+) -> None:
+    """What the host writes anew on its way into a turn (calls of tools become JSON) is still found in the row."""
+    columns = {"alpaca": {"prompt": "instruction", "response": "output", "history": "history"}}
+    info = {"columns": columns.get(formatting, {"messages": next(iter(row))})}
+    info |= {"tags": TAGS | {"function_tag": "function"}} if formatting == "openai" else {}
+    token = KIND_OF_ROWS.set("prompts")
+    try:
+        with pytest.raises(BadRowsError) as caught:
+            FormatSetup(tmp_path).align([row], formatting=formatting, **info)
+    finally:
+        KIND_OF_ROWS.reset(token)
+    assert [problem.field for problem in caught.value.rows[0].problems] == [field]
 
 
 def test_columns_that_no_model_reads_may_hold_anything(tmp_path: Path, run: None) -> None:

@@ -1,7 +1,6 @@
-"""Servers of ours, and a real Chromium that opens them."""
+"""Servers of ours in processes of their own; `shared.board` has the Chromium that opens them."""
 
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -10,11 +9,9 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 
 WAIT = 180.0  # seconds until a server answers; nearly all of it are imports
-FLAGS = ["--headless=new", "--no-sandbox", "--disable-gpu"]
 
 
 @contextmanager
@@ -46,16 +43,3 @@ def _wait_for(url: str, process: "subprocess.Popen[bytes]", log: Path) -> str:
         else:
             return url
     raise AssertionError(f"The page did not answer within {WAIT:.0f} s: {log.read_text()[-2000:]}")
-
-
-@contextmanager
-def chromium() -> Iterator[Any]:
-    """Give a browser."""
-    from playwright.sync_api import sync_playwright
-
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    assert path, "No Chromium is there: `apt-get install chromium`."
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
-        yield browser
-        browser.close()
