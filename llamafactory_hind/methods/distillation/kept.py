@@ -35,7 +35,7 @@ class KeptStates:
         self._heads[name] = dict(head)
         kept = hidden.detach() if self.dtype is None else hidden.detach().to(self.dtype)
         lengths = part.mask.sum(1).tolist()
-        for row, states in enumerate(kept.split(lengths)):
+        for row, states in enumerate(torch.split(kept, lengths)):
             prompt = part.prompts[int(part.owners[row])]
             self._states[name, id(prompt), tuple(part.completion(row))] = (prompt, states)
 
