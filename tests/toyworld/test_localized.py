@@ -20,7 +20,7 @@ from llamafactory_hind.pipelines.runner.run import run_synth
 from llamafactory_hind.storage.dataset_info import register
 from llamafactory_hind.toyworld.chain import Chain, Step, move_configs
 from llamafactory_hind.toyworld.localized import chain as lskd
-from llamafactory_hind.toyworld.localized.scenes import ACTIONS, DOTS, TIMES, action_of, random_scene
+from llamafactory_hind.toyworld.localized.scenes import DOTS, TIMES, action_of, random_scene
 from llamafactory_hind.toyworld.localized.texts import ASK, DYNAMIC, IN_BOX, THINGS, TIME, WRITE, context, dots
 from shared.store import kept
 
@@ -67,16 +67,6 @@ def test_answers_are_in_the_pixels_and_in_no_words(world: Path) -> None:
         assert seen(world, row, twins[0])[0] != dot
 
 
-def test_a_base_learns_to_point_and_not_what_things_do(world: Path) -> None:
-    """Its answers are in the pixels of the region, and no lesson of a base names an action."""
-    for row in rows_of(world, "pointing"):
-        index = int(row["question"].split(":")[1].split(">")[0])
-        dot, _ = seen(world, row, index)
-        assert row["answer"] == f"{row['regions'][index]['label']} with a {dot} dot"
-    lessons = json.dumps([rows_of(world, name) for name in ("base", "pointing")])
-    assert not [action for action in ACTIONS if action in lessons]
-
-
 def test_rated_rows_say_which_are_true(world: Path) -> None:
     for row in rows_of(world, "rated_train"):
         index = int(row["question"].split(":")[1].split(">")[0])
@@ -86,9 +76,8 @@ def test_rated_rows_say_which_are_true(world: Path) -> None:
 
 def test_rows_are_good_ones(world: Path) -> None:
     info = json.loads((world / "dataset_info.json").read_text())
-    for name in ("rated_train", "test", "pointing"):
-        entry = "pointing_marks" if name == "pointing" else name
-        options = read_options(info[f"lskd_{entry}"], name=name)
+    for name in ("rated_train", "test"):
+        options = read_options(info[f"lskd_{name}"], name=name)
         assert not [problem for row in rows_of(world, name) for problem in find_problems(row, options)]
 
 

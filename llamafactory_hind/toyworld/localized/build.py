@@ -19,7 +19,6 @@ class Size:
     """How many pictures of each kind are written."""
 
     base: int
-    pointing: int
     teacher: int
     rated_train: int
     rated_test: int
@@ -28,13 +27,11 @@ class Size:
 
 
 SIZES = {
-    "small": Size(8, 8, 8, 4, 2, 3, 4),
-    "base": Size(4800, 3200, 4000, 1600, 150, 300, 200),
+    "small": Size(8, 8, 4, 2, 3, 4),
+    "base": Size(4800, 4000, 1600, 150, 300, 200),
 }
-STYLES = ("marks", "coordinates")  # in which a base learns to point
 MAKERS: dict[str, Callable[..., list[dict[str, Any]]]] = {
     "base": lessons.base_rows,
-    "pointing": rows.pointing_rows,
     "teacher": lessons.teacher_rows,
     "rated_train": rows.rated_rows,
     "rated_test": rows.rated_rows,
@@ -81,8 +78,6 @@ def dataset_info() -> dict[str, dict[str, Any]]:
     region = {"formatting": "region", "region_style": "marks", "target": "answer_rationale"}
     info = {f"lskd_{name}": entry(name, **SHAREGPT) for name in ("base", "teacher")}
     info |= {f"lskd_{name}": entry(name, **region) for name in ("rated_train", "rated_test")}
-    pointing = {"formatting": "region", "target": "answer"}
-    info |= {f"lskd_pointing_{style}": entry("pointing", **pointing, region_style=style) for style in STYLES}
     return info | {f"lskd_{name}": entry(name, formatting="region") for name in ("pictures", "test")}
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from .scenes import ACTIONS, DOTS, TIMES, Scene, action_of, random_scene
-from .texts import answer, look_question, question, rationale
+from .texts import answer, question, rationale
 
 
 RATERS = 3
@@ -27,17 +27,6 @@ def picture_rows(rng: random.Random, out: Path, name: str, count: int) -> list[d
     return [
         row | {"truth": {"time": scene.time, "dots": [thing.dot for thing in scene.things]}} for scene, row in made
     ]
-
-
-def pointing_rows(rng: random.Random, out: Path, name: str, count: int) -> list[dict[str, Any]]:
-    """Questions about how one region looks: a base can point as a real VLM can, and does not know what things do."""
-    made = []
-    for number in range(count):
-        scene, row = save_scene(rng, out, name, number)
-        index = rng.randrange(len(scene.things))
-        texts = {"question": look_question(f"<region:{index}>"), "answer": scene.things[index].caption}
-        made.append({**row, **texts})
-    return made
 
 
 def rated_rows(rng: random.Random, out: Path, name: str, count: int) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ GRID = 2
 CELL = 28  # pixels; = patch size 14 x merge size 2 of the Qwen2.5-VL vision tower
 SIDE = GRID * CELL
 THING, DOT = 22, 8  # sides in pixels; an outline of LSKD's boxes takes two of them
-SHAPES = ("bar", "square", "cross")
+SHAPES = ("circle", "square", "cross")
 COLORS = {"red": (200, 40, 40), "blue": (60, 80, 220), "green": (40, 150, 60)}
 DOTS = {"white": (255, 255, 255), "black": (0, 0, 0), "yellow": (255, 225, 0), "cyan": (0, 225, 255)}
 TIMES = {"day": (150, 150, 160), "night": (45, 45, 60)}
@@ -38,7 +38,7 @@ class Thing:
 
     @property
     def look(self) -> str:
-        """Color and shape, as in `red bar`: what a detector says of it."""
+        """Color and shape, as in `red circle`: what a detector says of it."""
         return f"{self.color} {self.shape}"
 
     @property
@@ -106,8 +106,8 @@ def random_scene(rng: random.Random, things: int = 3) -> Scene:
 def _draw_thing(pen: ImageDraw.ImageDraw, thing: Thing) -> None:
     (x, y), last, third = thing.offset, THING - 1, THING // 3
     fill = COLORS[thing.color]
-    if thing.shape == "bar":
-        pen.rectangle((x, y + third, x + last, y + last - third), fill=fill)
+    if thing.shape == "circle":
+        pen.ellipse((x, y, x + last, y + last), fill=fill)
     elif thing.shape == "square":
         pen.rectangle((x, y, x + last, y + last), fill=fill)
     else:

@@ -18,17 +18,11 @@ THINGS, TIME, IN_BOX, DYNAMIC, WRITE = (
 ASK = "Ask {count} questions."
 LONE = "Which dot has it?"
 QUESTION = "What will {thing} do?"
-LOOK = "What is {thing}?"
 
 
 def question(thing: str) -> str:
     """Ask what a thing does; `thing` is `[0]`, `<region:0>` or its look."""
     return QUESTION.format(thing=thing)
-
-
-def look_question(thing: str) -> str:
-    """Ask how a thing looks."""
-    return LOOK.format(thing=thing)
 
 
 def answer(action: str) -> str:
@@ -101,5 +95,5 @@ def tokenizer_texts() -> Iterator[str]:
         for time in TIMES:
             yield f"It is {time}."
             for dot, action in zip(DOTS, ACTIONS, strict=True):
-                for thing in ("[0]", "the red bar"):
+                for thing in ("[0]", "the red circle"):
                     yield f"Question: {question(thing)}\nAnswer: {answer(action)}\nRationale: {rationale(thing, dot, time)}"

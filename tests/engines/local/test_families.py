@@ -86,7 +86,7 @@ def test_a_causal_mask_alone_would_show(family: Family, monkeypatch: pytest.Monk
         dtype = torch.float32 if takes_additive_mask(model) else None
         return packed_attention_mask(segments, dtype=dtype)
 
-    monkeypatch.setattr("llamafactory_hind.trainers.rollouts.scoring.packed_masks", causal)
+    monkeypatch.setattr("llamafactory_hind.trainers.rollouts.layouts.packed_masks", causal)
     assert packed_error(Ways(family)) > 100 * TOLERANCE
 
 
