@@ -33,8 +33,8 @@ def read_table(file: str) -> Iterator[TableBatch]:
     with reading(file):
         try:
             for batch in batches:
-                _refuse_long_rows(batch, file, number)
                 batch.validate(full=True)  # a damaged file is reported here, not by the end of the interpreter
+                _refuse_long_rows(batch, file, number)
                 for start in range(0, batch.num_rows, ROWS_AT_ONCE):
                     part = to_plain_batch(batch.slice(start, ROWS_AT_ONCE), file)
                     yield TableBatch(file, part, number)
