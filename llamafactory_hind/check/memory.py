@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 from llamafactory.model.model_utils.visual import COMPOSITE_MODELS
 
 from ..config import ROWS
-from ..config.sharding import zero_stage
 from ..engines.teachers.plan import read_teacher_plan
 from ..trainers.rollouts.writing import ROWS_AT_ONCE
 from .weights import TextSizes, Weights, model_type, stored_weights, text_sizes
@@ -53,7 +52,7 @@ class Memory(NamedTuple):
 def estimate_memory(args: Any, weights: Weights, processes: int = 1) -> Memory:
     """Estimate the memory of one process.
 
-    FSDP2 and ZeRO-3 split weights, gradients and optimizer, and writing gathers the weights; ZeRO-2 splits gradients and optimizer; DDP splits
+    FSDP2 splits weights, gradients and optimizer, and writing gathers the weights; ZeRO-2 splits gradients and optimizer; DDP splits
     nothing.
 
     Args:
@@ -62,7 +61,7 @@ def estimate_memory(args: Any, weights: Weights, processes: int = 1) -> Memory:
         processes: of the run.
     """
     keys, unknown = args.finetuning, list[str]()
-    split_all = processes if args.training.fsdp or zero_stage(args.training.deepspeed) == 3 else 1
+    split_all = processes if args.training.fsdp else 1
     split = processes if args.training.fsdp or args.training.deepspeed else 1
     half = bool(args.training.bf16 or args.training.fp16)
     trained, added = _trained(args, weights)

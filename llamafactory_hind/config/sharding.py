@@ -19,33 +19,26 @@ NAMES: dict[Sharding, str] = {
     "megatron": "Megatron-LM",
 }
 WHOLE_WRITES = "Completions are written by the whole model; use DDP, a ZeRO-2 configuration, or FSDP2."
-WHOLE_SCORES = "Reference log-probs are computed by the whole model; use DDP, DeepSpeed, or FSDP2."
-WHOLE_PROOF = "Shared prompts are proved with the whole model; use DDP, DeepSpeed, or FSDP2."
-WHOLE_HEADS = "A model with heads was not tried so; use DDP, a ZeRO-2 configuration, or FSDP2."
-WHOLE_MATCHING = (
-    "Processes judge other numbers of pairs, each with a pass of its own; use DDP or a ZeRO-2 configuration."
-)
+WHOLE_SCORES = "Reference log-probs are computed by the whole model; use DDP, a ZeRO-2 configuration, or FSDP2."
+WHOLE_PROOF = "Shared prompts are proved with the whole model; use DDP, a ZeRO-2 configuration, or FSDP2."
+WHOLE_HEADS = "The model is saved without its heads; use DDP, a ZeRO-2 configuration, or FSDP2."
+WHOLE_MATCHING = "The model is saved without its heads, which needs it whole; use DDP or a ZeRO-2 configuration."
 OWN_COPY = "The policy's weights are split while it learns; with a path, a copy of its own is loaded."
-SAVED_WHOLE = "Else the output folder and the checkpoints hold no model that can be loaded."
 EVERY_READS = "Every process computes with the weights before they are split: without it, all of them read the file."
 WHOLE_TOWERS = (
     "Not every process has pictures in every batch. Leave towers and projector frozen, or use DDP or ZeRO-2."
 )
-GATHERED: tuple[Sharding, ...] = ("fsdp_2", "zero_3")  # ways whose weights can be gathered for a while
 WHY_NOT: dict[str, dict[Sharding, str]] = {  # kind of rows -> what its stages cannot work with -> what to do
     "prompts": {kind: WHOLE_WRITES for kind in NAMES if kind != "fsdp_2"},
     "critic": {kind: WHOLE_HEADS for kind in NAMES if kind != "fsdp_2"},
     "matching": dict.fromkeys(NAMES, WHOLE_MATCHING),
-    "pairs": {kind: WHOLE_SCORES for kind in NAMES if kind not in GATHERED},
-    "multitask": {kind: WHOLE_PROOF for kind in NAMES if kind not in GATHERED},
+    "pairs": {kind: WHOLE_SCORES for kind in NAMES if kind != "fsdp_2"},
+    "multitask": {kind: WHOLE_PROOF for kind in NAMES if kind != "fsdp_2"},
 }
 
-SAVES_WHOLE = "stage3_gather_16bit_weights_on_model_save"
-ZERO_STAGE, ZERO_FILE = "ACCELERATE_DEEPSPEED_ZERO_STAGE", "ACCELERATE_DEEPSPEED_CONFIG_FILE"
-ZERO_SAVES_WHOLE = "ACCELERATE_DEEPSPEED_ZERO3_SAVE_16BIT_MODEL"
 ON = ("1", "true", "yes", "on", "y", "t")
 # key, its value (... is any) -> what is expected, what to do
-PROMPTS_AND_SPLIT: tuple[tuple[str, Any, str, str], ...] = (
+PROMPTS_AND_FSDP2: tuple[tuple[str, Any, str, str], ...] = (
     ("freeze_vision_tower", False, "true", WHOLE_TOWERS),
     ("freeze_multi_modal_projector", False, "true", WHOLE_TOWERS),
     ("loss_micro_batch", ..., "null", "Processes would take other numbers of passes. Lower the batch size instead."),
@@ -69,9 +62,8 @@ def sharding_problem(sharding: Sharding, rows: str, key: str, value: object) -> 
 def sharding_problems(settings: Mapping[str, Any], environ: Mapping[str, str], rows: str) -> Iterator[Problem]:
     """Find what a configuration and a launcher's environment ask for that a stage with such rows cannot do."""
     asked = [*_asked_by_settings(settings), *_asked_by_environment(environ)]
-    for sharding in {sharding for sharding, _, _ in asked if sharding in GATHERED and sharding not in WHY_NOT[rows]}:
-        yield from _gathered_problems(settings, NAMES[sharding], rows)
-        yield from _zero_3_problems(asked, environ) if sharding == "zero_3" else _fsdp2_problems(settings, environ)
+    if "fsdp_2" not in WHY_NOT[rows] and any(sharding == "fsdp_2" for sharding, _, _ in asked):
+        yield from _fsdp2_problems(settings, environ, rows)
     for sharding, key, value in asked:
         problem = sharding_problem(sharding, rows, key, value)
         if problem is not None:
@@ -80,24 +72,12 @@ def sharding_problems(settings: Mapping[str, Any], environ: Mapping[str, str], r
         yield Problem("fsdp_config", settings["fsdp_config"], "`fsdp` beside it", "Set `fsdp`, or remove this key.")
 
 
-def _gathered_problems(settings: Mapping[str, Any], name: str, rows: str) -> Iterator[Problem]:
-    for key, value, expected, remedy in PROMPTS_AND_SPLIT if rows == "prompts" else ():
+def _fsdp2_problems(settings: Mapping[str, Any], environ: Mapping[str, str], rows: str) -> Iterator[Problem]:
+    for key, value, expected, remedy in PROMPTS_AND_FSDP2 if rows == "prompts" else ():
         if settings.get(key) is not None and (settings[key] == value or value is ...):
-            yield Problem(key, settings[key], f"{expected} with {name}", remedy)
+            yield Problem(key, settings[key], f"{expected} with FSDP2", remedy)
     if settings.get("teacher") == "base" and settings.get("finetuning_type", "lora") == "lora":
-        yield Problem("teacher", "base", f"the base's path with {name} and an adapter", OWN_COPY)
-
-
-def _zero_3_problems(asked: list[tuple[Sharding, str, object]], environ: Mapping[str, str]) -> Iterator[Problem]:
-    for key, value in ((key, value) for sharding, key, value in asked if sharding == "zero_3"):
-        zero = (read_json(value) or {}).get("zero_optimization")
-        if isinstance(zero, dict) and zero.get(SAVES_WHOLE) is not True:
-            yield Problem(key, value, f"`{SAVES_WHOLE}: true` in its `zero_optimization`", SAVED_WHOLE)
-        elif key == ZERO_STAGE and not environ.get(ZERO_FILE) and not _is_on(environ, ZERO_SAVES_WHOLE):
-            yield Problem(ZERO_SAVES_WHOLE, environ.get(ZERO_SAVES_WHOLE), "true", SAVED_WHOLE)
-
-
-def _fsdp2_problems(settings: Mapping[str, Any], environ: Mapping[str, str]) -> Iterator[Problem]:
+        yield Problem("teacher", "base", "the base's path with FSDP2 and an adapter", OWN_COPY)
     config = read_json(settings.get("fsdp_config")) or {}
     for key in ("cpu_ram_efficient_loading", "fsdp_cpu_ram_efficient_loading"):
         if str(config.get(key, "")).lower() in ON:
@@ -122,9 +102,10 @@ def _asked_by_environment(environ: Mapping[str, str]) -> Iterator[tuple[Sharding
         version = environ.get("FSDP_VERSION", "1")
         yield ("fsdp_2" if version == "2" else "fsdp_1"), "ACCELERATE_USE_FSDP", environ["ACCELERATE_USE_FSDP"]
     if _is_on(environ, "ACCELERATE_USE_DEEPSPEED"):
-        stage = environ.get(ZERO_STAGE, "")
-        if stage == "3" or zero_stage(environ.get(ZERO_FILE, "")) == 3:
-            key = ZERO_STAGE if stage == "3" else ZERO_FILE
+        stage = environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE", "")
+        file = environ.get("ACCELERATE_DEEPSPEED_CONFIG_FILE", "")
+        if stage == "3" or zero_stage(file) == 3:
+            key = "ACCELERATE_DEEPSPEED_ZERO_STAGE" if stage == "3" else "ACCELERATE_DEEPSPEED_CONFIG_FILE"
             yield "zero_3", key, environ[key]
     if _is_on(environ, "ACCELERATE_USE_MEGATRON_LM"):
         yield "megatron", "ACCELERATE_USE_MEGATRON_LM", environ["ACCELERATE_USE_MEGATRON_LM"]

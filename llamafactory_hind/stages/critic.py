@@ -9,11 +9,10 @@ from typing import Any
 import torch
 from llamafactory.data import get_template_and_fix_tokenizer
 from llamafactory.extras import logging
-from llamafactory.model import load_tokenizer
+from llamafactory.model import load_model, load_tokenizer
 
 from ..engines.local.critic import Critic, CriticHeads, hidden_width
 from ..engines.local.heads import folder_of_heads
-from ..engines.local.loading import load_model
 from ..engines.local.scoring import freeze_output_head
 from ..evaluation.binary import summary, threshold_table
 from ..trainers.critic.collator import CriticCollator

@@ -12,10 +12,10 @@ import torch
 from llamafactory.data import get_template_and_fix_tokenizer
 from llamafactory.extras import logging
 from llamafactory.extras.constants import IGNORE_INDEX
-from llamafactory.model import load_tokenizer
+from llamafactory.model import load_model, load_tokenizer
+from llamafactory.train.trainer_utils import create_ref_model
 
 from ..engines.local.fingerprint import digest_settings, model_settings, processor_settings
-from ..engines.local.loading import create_ref_model, load_model
 from ..losses.preference import gap_weights, kepo_length_normalized_loss, kepo_loss, preference_metrics
 from ..trainers.fit import eval_sets, fit, write_model_card
 from ..trainers.host import HostArguments

@@ -7,10 +7,9 @@ import torch
 from llamafactory.data import get_template_and_fix_tokenizer
 from llamafactory.extras import logging
 from llamafactory.extras.constants import IGNORE_INDEX
-from llamafactory.model import load_tokenizer
+from llamafactory.model import load_model, load_tokenizer
 
 from ..engines.local.heads import folder_of_heads
-from ..engines.local.loading import load_model
 from ..engines.local.matching.bodies import TEXT_KEYS
 from ..engines.local.matching.chat import ChatBody
 from ..engines.local.matching.heads import MatchingHeads

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 from llamafactory.data import get_template_and_fix_tokenizer
 from llamafactory.extras import logging
 from llamafactory.extras.constants import IGNORE_INDEX
-from llamafactory.model import load_tokenizer
+from llamafactory.model import load_model, load_tokenizer
 
 from ..engines.local.engine import LocalEngine
-from ..engines.local.loading import load_model
 from ..engines.local.weights import LoadedModel
 from ..rewards import get_reward
 from ..trainers.fit import eval_sets, fit, write_model_card

@@ -116,12 +116,12 @@ class HostTrainer(WholeSaves):
         return epochs, steps_of_epoch, *rest, max_steps
 
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
-        """Read the batches of an optimiser step; a split model is made ready for them."""
+        """Read the batches of an optimiser step; a model that FSDP2 has split is made ready for them."""
         keep_towers_whole(self.model)
         return super().get_batch_samples(*args, **kwargs)
 
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> "EvalLoopOutput":
-        """Evaluate as the Trainer does; a split model is made ready for it."""
+        """Evaluate as the Trainer does; a model that FSDP2 has split is made ready for it."""
         keep_towers_whole(self.model)
         return super().evaluation_loop(*args, **kwargs)
 

@@ -169,7 +169,10 @@ def _finished(output: Path, record: Mapping[str, Any] | None, plan: Mapping[str,
 
 
 def _asked(checkpoint: Path, output: Path, run: Mapping[str, Any]) -> Path:
-    if (checkpoint / STATE).is_file() and next(missing_parts(checkpoint, whole_set=False), None) is None:
+    unsealed = (checkpoint / STATE).is_file() and read_seal(
+        checkpoint
+    ) is None  # a sealed one says what it should have
+    if unsealed and next(missing_parts(checkpoint, whole_set=False), None) is None:
         refuse_weights_alone(checkpoint, "resume_from_checkpoint")
     reason = fault_of(checkpoint)
     if reason is not None:

@@ -15,9 +15,7 @@ from llamafactory_hind.trainers.sharding import refuse_sharding, sharding_of
 TOWERS = ("freeze_vision_tower", "freeze_multi_modal_projector")
 KNOWN = {*defaults(), *TOWERS, "stage", "fsdp", "fsdp_config", "deepspeed"}
 FSDP2 = {"fsdp": "full_shard", "fsdp_config": {"version": 2}}
-ZERO_3 = {"zero_optimization": {"stage": 3, "stage3_gather_16bit_weights_on_model_save": True}}
-ZERO_3_BY_LAUNCHER = {"ACCELERATE_USE_DEEPSPEED": "true", "ACCELERATE_DEEPSPEED_ZERO_STAGE": "3"}
-SAVES = "ACCELERATE_DEEPSPEED_ZERO3_SAVE_16BIT_MODEL"
+ZERO_3 = {"zero_optimization": {"stage": 3}}
 NEEDED = {"critic": {}, "matching": {}, "pairs": {}, "multitask": {}, "prompts": {"reward_funcs": ["accuracy"]}}
 
 
@@ -38,7 +36,7 @@ def test_the_words_are_the_same_whoever_asks(stage: str, tmp_path) -> None:
         "zero_3": [
             ({"deepspeed": ZERO_3}, {}),
             ({"deepspeed": str(tmp_path / "zero3.json")}, {}),
-            ({}, {**ZERO_3_BY_LAUNCHER, SAVES: "true"}),
+            ({}, {"ACCELERATE_USE_DEEPSPEED": "true", "ACCELERATE_DEEPSPEED_ZERO_STAGE": "3"}),
             (
                 {},
                 {
@@ -100,24 +98,13 @@ def test_fsdp_config_alone_does_nothing_and_is_said() -> None:
     assert problems("kepo", {"fsdp_config": {}}) == {}
 
 
-def test_a_split_model_that_would_be_saved_in_parts_is_said() -> None:
-    """By ZeRO-3, whoever asks for it; the checkpoints would hold no weights."""
-    for stage in (stage for stage, rows in ROWS.items() if "zero_3" not in WHY_NOT[rows]):
-        found = problems(stage, {"deepspeed": {"zero_optimization": {"stage": 3}}})
-        assert "`stage3_gather_16bit_weights_on_model_save: true`" in found.pop("deepspeed")
-        assert found == {}
-        assert set(problems(stage, environ=ZERO_3_BY_LAUNCHER)) == {SAVES}
-
-
-def test_what_a_split_model_cannot_do_with_these_rows_is_said() -> None:
+def test_what_fsdp2_cannot_do_with_these_rows_is_said() -> None:
     """Towers in training, of which processes call other numbers; weights that one process alone has read."""
-    ways = {"fsdp_2": FSDP2, "zero_3": {"deepspeed": ZERO_3}}
-    for asked in (keys for way, keys in ways.items() if way not in WHY_NOT["prompts"]):
-        assert set(problems("grpo", {**asked, "loss_micro_batch": 2})) == {"loss_micro_batch"}
-        for key in TOWERS:
-            assert set(problems("grpo", {**asked, key: False})) == {key}
-            assert problems("kepo", {**asked, key: False}) == {}
-            assert problems("grpo", {key: False}) == {}
+    assert set(problems("grpo", {**FSDP2, "loss_micro_batch": 2})) == {"loss_micro_batch"}
+    for key in TOWERS:
+        assert set(problems("grpo", {**FSDP2, key: False})) == {key}
+        assert problems("kepo", {**FSDP2, key: False}) == {}
+        assert problems("grpo", {key: False}) == {}
     lean = {"fsdp": "full_shard", "fsdp_config": {"version": 2, "cpu_ram_efficient_loading": True}}
     environment = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2", "FSDP_CPU_RAM_EFFICIENT_LOADING": "true"}
     for stage in (stage for stage, rows in ROWS.items() if "fsdp_2" not in WHY_NOT[rows]):

@@ -20,7 +20,6 @@ from shared.warm import Processes
 TRAIN = (
     "from llamafactory.train.tuner import run_exp; run_exp()"  # all that the host's launcher.py does under torchrun
 )
-FSDP2 = "from shared.fsdp_on_cpu import main; main()"
 # On the CPU, DeepSpeed compiles an all-reduce through shared memory (a minute); without it, it takes that of torch.
 NO_SHARED_MEMORY = "import deepspeed.comm.torch as ds; ds.build_shm_op = lambda: None\n"
 
@@ -64,24 +63,6 @@ ZERO2 = {
     "zero_allow_untested_optimizer": True,
     "zero_optimization": {"stage": 2},
 }
-
-
-ZERO3 = {
-    **ZERO2,
-    "zero_optimization": {
-        "stage": 3,
-        "stage3_gather_16bit_weights_on_model_save": True,
-        "stage3_param_persistence_threshold": 0,  # else every weight of a tiny model stays whole
-    },
-}
-SPLIT = """
-from transformers import TrainerCallback
-class Split(TrainerCallback):
-    def on_step_end(self, args, state, control, model, **_):
-        import torch.distributed as dist
-        at = [p for p in model.parameters() if p.requires_grad]
-        assert at and all(p.ds_tensor.numel() * dist.get_world_size() < p.ds_numel + 2 for p in at), "not split"
-"""
 
 
 REWARD = '''
@@ -198,32 +179,8 @@ def warm(settings: dict[str, Any], file: Path, *, ranks: int = 1, **environment:
 
 def fsdp2(settings: dict[str, Any], file: Path) -> str:
     """Train on two processes that hold half of every weight each, see `shared.fsdp_on_cpu`; return what they print."""
-    return Processes(FSDP2, [str(written(settings, file))], file.with_suffix(".log"), ranks=2).finish()
-
-
-def zero3(settings: dict[str, Any], file: Path, *, ranks: int = 2, **zero: Any) -> Processes:
-    """Start training on processes that hold a part of every weight each, by DeepSpeed ZeRO-3; `zero` changes its section."""
-    config = {**ZERO3, "zero_optimization": {**ZERO3["zero_optimization"], **zero}}
-    file.with_suffix(".ds.json").write_text(json.dumps(config))
-    words = [str(written({**settings, "deepspeed": str(file.with_suffix(".ds.json"))}, file))]
-    code = NO_SHARED_MEMORY + SPLIT + TRAIN.replace("run_exp()", "run_exp(callbacks=[Split()])")
-    return Processes(code, words, file.with_suffix(".log"), ranks=ranks)
-
-
-def run_zero3(settings: dict[str, Any], file: Path) -> None:
-    """Train under ZeRO-3 on two processes to the end."""
-    zero3(settings, file).finish()
-
-
-WAYS = {"fsdp2": fsdp2, "zero3": run_zero3}  # to split a model over two processes
-
-
-def split(settings: dict[str, Any], folder: Path, *ways: str) -> list[Path]:
-    """Train once in each way that splits the model over two processes; return their output folders."""
-    outs = {way: folder / f"{way}-out" for way in ways or WAYS}
-    for way, out in outs.items():
-        WAYS[way]({**settings, "output_dir": str(out)}, folder / way)
-    return list(outs.values())
+    code = "from shared.fsdp_on_cpu import main; main()"
+    return Processes(code, [str(written(settings, file))], file.with_suffix(".log"), ranks=2).finish()
 
 
 def command(settings: dict[str, Any], file: Path, **environment: str) -> None:

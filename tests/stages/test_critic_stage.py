@@ -18,7 +18,7 @@ from llamafactory_hind.evaluation.binary import auroc, calibration_error
 from llamafactory_hind.formats.problems import BadRowsError
 from llamafactory_hind.pipelines.runner.localizing import critic_request
 from llamafactory_hind.pipelines.runner.rows import Row
-from shared.stages import PLAIN_STEPS, ZERO2, history, loaded, lora, run, same, split, warm
+from shared.stages import PLAIN_STEPS, ZERO2, fsdp2, history, loaded, lora, run, same, warm
 
 
 BASE = {
@@ -265,17 +265,16 @@ def test_a_row_that_nobody_rated_is_named(settings: dict[str, Any], rows: Path, 
 
 
 @pytest.mark.slow
-def test_a_split_model_equals_one_process(settings: dict[str, Any], tmp_path: Path) -> None:
+def test_fsdp2_equals_one_process(settings: dict[str, Any], tmp_path: Path) -> None:
     """Half of every weight on each of two processes; the heads are saved whole beside the model."""
     settings |= {**PLAIN_STEPS, "learning_rate": 0.05, "eval_dataset": "held_out", "do_eval": True}
     one = run(settings, output_dir=str(tmp_path / "one"))
-    for out in split(
-        {**settings, "per_device_train_batch_size": 2, "per_device_eval_batch_size": 4}, tmp_path, "fsdp2"
-    ):
-        same(out, one, atol=1e-5)
-        heads(out, one, atol=1e-5)
-        found, expected = (json.loads((folder / "eval_results.json").read_text()) for folder in (out, one))
-        assert found["eval_loss"] == pytest.approx(expected["eval_loss"], abs=1e-5)
+    fsdp2({**settings, "per_device_train_batch_size": 2, "per_device_eval_batch_size": 4}, tmp_path / "fsdp")
+    out = Path(settings["output_dir"])
+    same(out, one, atol=1e-5)
+    heads(out, one, atol=1e-5)
+    found, expected = (json.loads((folder / "eval_results.json").read_text()) for folder in (out, one))
+    assert found["eval_loss"] == pytest.approx(expected["eval_loss"], abs=1e-5)
 
 
 @pytest.mark.slow

@@ -19,7 +19,7 @@ from llamafactory.model import load_model, load_tokenizer
 from llamafactory_hind.methods.external.ratio import ExternalRatio
 from llamafactory_hind.trainers.rollouts.batch import RolloutBatch
 from shared.openai_server import Behaviour, OpenAIServer
-from shared.stages import BASE, PLAIN_STEPS, command, found_problems, history, loaded, places, run, same, split
+from shared.stages import BASE, PLAIN_STEPS, command, found_problems, fsdp2, history, loaded, places, run, same
 
 
 GOOD = "<think>I see a dax.</think><answer>{}</answer>"
@@ -395,11 +395,12 @@ def test_live_actions_are_asked_for_once_and_kept(settings: dict[str, Any], rows
 
 
 @pytest.mark.slow
-def test_a_split_model_equals_one_process(settings: dict[str, Any], tmp_path: Path) -> None:
+def test_fsdp2_equals_one_process(settings: dict[str, Any], tmp_path: Path) -> None:
     """Half of every weight on each of two processes, and groups of different sizes."""
     settings |= {"external_selection": "append", "external_ratio": "shaped", "max_steps": 3, **PLAIN_STEPS}
     one = run(settings, output_dir=str(tmp_path / "one"))
-    for out in split(settings | {"per_device_train_batch_size": 2}, tmp_path, "fsdp2"):
-        same(out, one, atol=1e-5)
-        for key in ("reward", "external/kept_share", "source/large/offered", "source/small/probability"):
-            assert history(out, key) == pytest.approx(history(one, key), abs=1e-5), key
+    fsdp2(settings | {"per_device_train_batch_size": 2}, tmp_path / "fsdp")
+    out = Path(settings["output_dir"])
+    same(out, one, atol=1e-5)
+    for key in ("reward", "external/kept_share", "source/large/offered", "source/small/probability"):
+        assert history(out, key) == pytest.approx(history(one, key), abs=1e-5), key

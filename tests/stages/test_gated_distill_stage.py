@@ -18,7 +18,7 @@ from llamafactory_hind.engines.local.encoding import collate
 from llamafactory_hind.trainers.rollouts.batch import prompt_of
 from shared.openai_server import Behaviour, OpenAIServer
 from shared.rollouts import RolloutSetup
-from shared.stages import BASE, PLAIN_STEPS, command, found_problems, history, loaded, lora, run, same, split, warm
+from shared.stages import BASE, PLAIN_STEPS, command, found_problems, fsdp2, history, loaded, lora, run, same, warm
 from shared.store import kept
 from shared.teachers import kept_teacher
 
@@ -192,14 +192,15 @@ def test_neither_split_nor_sharing_nor_processes_change_it(
 
 
 @pytest.mark.slow
-def test_a_split_model_equals_one_process(settings: dict[str, Any], teacher: Path, tmp_path: Path) -> None:
+def test_fsdp2_equals_one_process(settings: dict[str, Any], teacher: Path, tmp_path: Path) -> None:
     """Half of every weight on each of two processes, a teacher whole on both; hints that one of them may not need."""
     settings |= {"teacher": str(teacher), "hint_samples": 2, "hint_max_new_tokens": 8, **PLAIN_STEPS}
     one = run(settings, output_dir=str(tmp_path / "one"))
-    for out in split(settings | {"per_device_train_batch_size": 2}, tmp_path, "fsdp2"):
-        same(out, one, atol=1e-5)
-        for key in ("gate/pass_rate", "divergence/passed", "divergence/refused", "loss/distill", "hints/triggered"):
-            assert history(out, key) == pytest.approx(history(one, key), abs=1e-5), key
+    fsdp2(settings | {"per_device_train_batch_size": 2}, tmp_path / "fsdp")
+    out = Path(settings["output_dir"])
+    same(out, one, atol=1e-5)
+    for key in ("gate/pass_rate", "divergence/passed", "divergence/refused", "loss/distill", "hints/triggered"):
+        assert history(out, key) == pytest.approx(history(one, key), abs=1e-5), key
 
 
 def test_hints_of_the_rows_bring_completions_under_the_original_prompt(settings: dict[str, Any]) -> None:

@@ -19,13 +19,13 @@ from shared.stages import (
     ZERO2,
     command,
     found_problems,
+    fsdp2,
     history,
     loaded,
     lora,
     places,
     run,
     same,
-    split,
     wait_for,
     warm,
     write_prompts,
@@ -229,7 +229,7 @@ def test_two_processes_equal_one(settings: dict[str, Any], tmp_path: Path) -> No
 
 @pytest.mark.slow
 @pytest.mark.parametrize("tuning", ["full", "lora"])
-def test_a_split_model_equals_one_process(settings: dict[str, Any], tuning: str, tmp_path: Path) -> None:
+def test_fsdp2_equals_one_process(settings: dict[str, Any], tuning: str, tmp_path: Path) -> None:
     """Half of every weight on each of two processes; text, one picture, two, a video, and texts of different lengths.
 
     The reference is a model of its own (full) or the policy with its adapter off (lora).
@@ -238,16 +238,17 @@ def test_a_split_model_equals_one_process(settings: dict[str, Any], tuning: str,
     settings |= {"eval_strategy": "steps", "eval_steps": 2}
     settings = lora(settings) if tuning == "lora" else settings
     one = run(settings, output_dir=str(tmp_path / "one"))
-    for out in split(settings | {"per_device_train_batch_size": 1}, tmp_path, "fsdp2"):
-        if tuning == "full":
-            same(out, one, atol=1e-5)
-        else:
-            first, second = (load_file(folder / "adapter_model.safetensors") for folder in (out, one))
-            assert first.keys() == second.keys()
-            for name, tensor in first.items():
-                torch.testing.assert_close(tensor, second[name], atol=1e-5, rtol=1e-3, msg=name)
-        for key in ("loss", "reward", "entropy", "completion_length", "kl", "zero_variance_share", "eval_reward"):
-            assert history(out, key) == pytest.approx(history(one, key), abs=1e-5), key
+    fsdp2(settings | {"per_device_train_batch_size": 1}, tmp_path / "fsdp")
+    out = Path(settings["output_dir"])
+    if tuning == "full":
+        same(out, one, atol=1e-5)
+    else:
+        first, second = (load_file(folder / "adapter_model.safetensors") for folder in (out, one))
+        assert first.keys() == second.keys()
+        for name, tensor in first.items():
+            torch.testing.assert_close(tensor, second[name], atol=1e-5, rtol=1e-3, msg=name)
+    for key in ("loss", "reward", "entropy", "completion_length", "kl", "zero_variance_share", "eval_reward"):
+        assert history(out, key) == pytest.approx(history(one, key), abs=1e-5), key
 
 
 @pytest.mark.slow

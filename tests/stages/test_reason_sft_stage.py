@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 from llamafactory_hind.stages.reason_sft import score_answers
 from llamafactory_hind.trainers import sharding
-from shared.stages import ZERO2, command, found_problems, history, loaded, lora, run, same, split, wait_for, warm
+from shared.stages import ZERO2, command, found_problems, fsdp2, history, loaded, lora, run, same, wait_for, warm
 
 
 BASE = {
@@ -314,24 +314,25 @@ def test_two_processes_equal_one(settings: dict[str, Any], tmp_path: Path) -> No
 
 
 @pytest.mark.slow
-def test_a_split_model_equals_one_process(settings: dict[str, Any], tmp_path: Path) -> None:
+def test_fsdp2_equals_one_process(settings: dict[str, Any], tmp_path: Path) -> None:
     """Half of every weight on each of two processes: trained, evaluated, answers written once each."""
     settings |= {**PLAIN_STEPS, "eval_dataset": "held_out", "do_eval": True, "reason_weight": 0.7}
     settings |= {"evaluate_answers": True, "max_new_tokens": 2, "per_device_eval_batch_size": 3}
     settings |= {"eval_strategy": "steps", "eval_steps": 2}
     one = run(settings, output_dir=str(tmp_path / "one"), per_device_train_batch_size=4)
-    for out in split(settings, tmp_path):
-        same(out, one, atol=1e-5)
-        results, expected = (json.loads((folder / "eval_results.json").read_text()) for folder in (out, one))
-        for key in ("eval_loss", "eval_loss/answer", "eval_loss/reason", "eval_accuracy/answer"):
-            assert results[key] == pytest.approx(expected[key], abs=1e-5), key
-        assert len((out / "evaluation_answers" / "eval-4.jsonl").read_text().splitlines()) == 8
+    fsdp2(settings, tmp_path / "fsdp")
+    out = Path(settings["output_dir"])
+    same(out, one, atol=1e-5)
+    results, expected = (json.loads((folder / "eval_results.json").read_text()) for folder in (out, one))
+    for key in ("eval_loss", "eval_loss/answer", "eval_loss/reason", "eval_accuracy/answer"):
+        assert results[key] == pytest.approx(expected[key], abs=1e-5), key
+    assert len((out / "evaluation_answers" / "eval-4.jsonl").read_text().splitlines()) == 8
 
 
 def test_a_split_model_is_refused(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever asked for it: what counts is what the accelerator says."""
-    monkeypatch.setattr(sharding, "sharding_of", lambda accelerator: "megatron")
-    with pytest.raises(ValueError, match=r"accelerator\.distributed_type: .* expected no Megatron-LM"):
+    monkeypatch.setattr(sharding, "sharding_of", lambda accelerator: "zero_3")
+    with pytest.raises(ValueError, match=r"accelerator\.distributed_type: .* expected no DeepSpeed ZeRO-3"):
         run(settings)
 
 

@@ -1,4 +1,4 @@
-"""A model that FSDP2 or ZeRO-3 has split over processes, whole for a while: gathered once, so that passes in between need no other process.
+"""A model that FSDP2 has split over processes, whole for a while: gathered once, so that passes in between need no other process.
 
 While it is split, each forward pass of a block is a gather in which all processes take part. Processes that write texts of different
 lengths, or score other numbers of batches, would wait for each other for ever.
@@ -11,29 +11,26 @@ from torch import nn
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 
-from . import zero3
 from .towers import frozen_towers
 
 
 def is_sharded(model: nn.Module) -> bool:
-    """Whether FSDP2 or ZeRO-3 has split a model."""
-    return next(_parts(model), None) is not None or zero3.is_split(model)
+    """Whether FSDP2 has split a model."""
+    return next(_parts(model), None) is not None
 
 
 def is_split_now(model: nn.Module) -> bool:
     """Whether weights of a model are on other processes at this moment; inside `whole` they are not."""
-    return any(isinstance(weight, DTensor) for weight in model.parameters()) or zero3.is_elsewhere(model)
+    return any(isinstance(weight, DTensor) for weight in model.parameters())
 
 
 def keep_towers_whole(model: nn.Module) -> None:
-    """Gather the frozen towers of a split model and leave them whole; what splits them again is a step (ZeRO-3) and saving, so ask before each.
+    """Gather the frozen towers of a split model and leave them whole; saving splits them again, so ask before every step.
 
     A batch may have pictures, videos, both or none: processes call a tower another number of times. Whole, it needs no gather, and
     frozen, it has no gradient to share.
     """
-    if zero3.is_split(model):
-        zero3.keep_whole(frozen_towers(model))
-    elif is_sharded(model):
+    if is_sharded(model):
         _find_root(model)
         for tower in frozen_towers(model):
             for part in _parts(tower):
@@ -49,15 +46,11 @@ def whole(model: nn.Module) -> Iterator[None]:
     Each process then holds all weights in the dtype of the forward pass, beside its own part of them. Frozen towers stay whole behind
     it. A model that is not split is left alone.
     """
-    keep_towers_whole(model)
-    if zero3.is_split(model):
-        with zero3.gathered(model, kept=frozen_towers(model)):
-            yield
-        return
     parts = list(_parts(model))
     if not parts:
         yield
         return
+    keep_towers_whole(model)
     kept = {id(part) for tower in frozen_towers(model) for part in _parts(tower)}
     _find_root(model)
     groups = [(part, part._get_fsdp_state()._fsdp_param_group) for part in parts if id(part) not in kept]

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from llamafactory.data import get_template_and_fix_tokenizer
 from llamafactory.hparams import get_infer_args
-from llamafactory.model import load_tokenizer
+from llamafactory.model import load_model, load_tokenizer
 from peft import PeftModel
 
 from ...formats.media.host_view import set_way
 from ...formats.texts.control_tokens import ControlTokens
-from .loading import load_model
 
 
 if TYPE_CHECKING:

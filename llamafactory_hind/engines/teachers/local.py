@@ -108,8 +108,8 @@ class LocalTeacher:
     def _base(self) -> AbstractContextManager[None]:
         if is_split_now(self.loaded.model):
             raise ValueError(
-                "`teacher: base` with an adapter is the policy itself, whose weights are split while it learns, and not every process "
-                "asks it. Give the base's path as `teacher`: a copy of its own is loaded."
+                "`teacher: base` with an adapter is the policy itself, whose weights FSDP2 has split while it learns, and not every "
+                "process asks it. Give the base's path as `teacher`: a copy of its own is loaded."
             )
         return self.loaded.active(())  # in the precision of the student, whose weights these are
 

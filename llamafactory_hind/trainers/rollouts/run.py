@@ -5,10 +5,10 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any, Protocol
 
 from llamafactory.data import get_template_and_fix_tokenizer
-from llamafactory.model import load_tokenizer
+from llamafactory.model import load_model, load_tokenizer
+from llamafactory.train.trainer_utils import create_ref_model
 
 from ...engines.local.encoding import collate
-from ...engines.local.loading import create_ref_model, load_model
 from ...engines.local.weights import LoadedModel
 from ...engines.open import RolloutEngines
 from ...engines.vllm.rows import check_served_rows

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from llamafactory.data.collator import SFTDataCollatorWith4DAttentionMask
 
 from llamafactory_hind.trainers.multitask.collator import MultitaskCollator, Text, packed_rows, texts_of
 from llamafactory_hind.trainers.multitask.losses import model_inputs, sums_by_task, token_logps
@@ -144,8 +145,9 @@ def test_a_batch_without_two_texts_is_the_hosts(setups: Any) -> None:
     assert "segments" not in batch
     assert "segments" in collator([*rows, *setup.rows(["text"])])
     columns = ("input_ids", "labels", "images", "videos", "audios")
-    host = super(MultitaskCollator, collator).__call__(
-        [{**{name: row[name] for name in columns}, "attention_mask": [1] * len(row["input_ids"])} for row in rows]
+    host = SFTDataCollatorWith4DAttentionMask.__call__(
+        collator,
+        [{**{name: row[name] for name in columns}, "attention_mask": [1] * len(row["input_ids"])} for row in rows],
     )
     for name, value in host.items():
         assert torch.equal(batch[name], value), name

@@ -424,6 +424,6 @@ def test_checkpoints_join_steps_and_evaluations_are_kept(full: RolloutSetup, tmp
 def test_a_split_model_is_refused_before_anything_is_written(
     full: RolloutSetup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sharding, "sharding_of", lambda accelerator: "megatron")
-    with pytest.raises(ValueError, match=r"expected no Megatron-LM\. Completions are written by the whole model"):
+    monkeypatch.setattr(sharding, "sharding_of", lambda accelerator: "zero_3")
+    with pytest.raises(ValueError, match=r"expected no DeepSpeed ZeRO-3\. Completions are written by the whole model"):
         full.trainer(tmp_path)
