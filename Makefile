@@ -47,7 +47,7 @@ test-fast: .venv/.dev  ## the tests that neither train nor start the command lin
 	@.venv/bin/python -m pytest $(TWO) -m "not gpu and not browser and not vllm and not train and not slow"
 
 test-browser: .venv/.dev browser  ## LLaMA Board in a real Chromium, in seven minutes
-	@PYTHONPATH=$(PLAYWRIGHT) .venv/bin/python -m pytest -m browser tests/browser --durations 10
+	@PYTHONPATH=$(PLAYWRIGHT) .venv/bin/python -m pytest $(TWO) -m browser tests/browser --durations 10
 
 # Beside the environment of the tests, which stays as `pyproject.toml` says. A registry that cannot be reached must not hang.
 PLAYWRIGHT = $(CURDIR)/.venvs/playwright
