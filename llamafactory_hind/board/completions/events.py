@@ -46,23 +46,8 @@ def _inputs(widgets: Widgets) -> list[Any]:
 
 
 MENUS = ("split", "source", "finish", "reward")
-MENUS_OF_A_PAGE = (
-    *(
-        "run",
-        "other",
-        "view",
-        "split",
-        "source",
-        "show",
-        "gate",
-        "hint",
-        "finish",
-        "reward",
-        "order",
-        "state",
-        "reason",
-    ),
-)
+TYPED = ("step", "lowest", "highest", "row", "text")  # count when Enter is pressed; menus count when they change
+CHANGED = ("run", "other", "view", *(name for name in RUN_FIELDS if name not in TYPED), "state", "reason")
 SHOWN = ("html", "status", "timer", "page", "stop", "state", "reason", *MENUS)
 
 
@@ -143,9 +128,9 @@ def bind(widgets: Widgets) -> None:
     def tick(*values: Any) -> list[Any]:
         return _looked(widgets, dict(zip(FIELDS, values, strict=True)), keep=True)
 
-    for name in MENUS_OF_A_PAGE:
+    for name in CHANGED:
         widgets[name].input(from_the_first, inputs, shown, **QUIET)
-    for name in ("step", "lowest", "highest", "row", "text"):
+    for name in TYPED:
         widgets[name].submit(from_the_first, inputs, shown, **QUIET)
     widgets["boxes"].input(render, inputs, shown, **QUIET)
     widgets["page"].submit(render, inputs, shown, **QUIET)
@@ -166,8 +151,8 @@ def bind(widgets: Widgets) -> None:
     widgets["stop"].click(stop, inputs, shown, **QUIET)
 
 
-CLEARED = {**dict.fromkeys(RUN_FIELDS, ALL), "text": "", "state": ALL, "reason": ALL}
-CLEARED |= dict.fromkeys(("step", "lowest", "highest", "row"), "") | {"reward": TOTAL, "order": ORDERS[0]}
+CLEARED = {**dict.fromkeys((*RUN_FIELDS, "state", "reason"), ALL), **dict.fromkeys(TYPED, "")}
+CLEARED |= {"reward": TOTAL, "order": ORDERS[0]}
 
 
 def _bind_clear(widgets: Widgets) -> None:

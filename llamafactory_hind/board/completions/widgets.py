@@ -1,5 +1,6 @@
 """The elements of the page in gradio: the same in a tab of the Board and in `llamafactory-cli browse`."""
 
+from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
@@ -73,6 +74,16 @@ def build(browser: Browser, language: Any = None, *, fixed: str = "en") -> Widge
         button("stop", visible=False)
     made["status"] = gr.HTML("", elem_id=PREFIX + "status", padding=False)
     made["html"] = gr.HTML("", elem_id=PREFIX + "html", padding=False)
+    _export_part(made, text, button, fixed)
+    made["jump"] = gr.Textbox(elem_id=PREFIX + "jump", elem_classes="hc-jump", show_label=False, container=False)
+    made["timer"] = gr.Timer(EVERY, active=False)
+    widgets = Widgets(browser, made)
+    bind(widgets)
+    return widgets
+
+
+def _export_part(made: dict[str, Any], text: Callable[..., None], button: Callable[..., None], fixed: str) -> None:
+    """Make the part that writes what is chosen into a file, folded."""
     with gr.Accordion(open=False, elem_id=PREFIX + "export_part", **words("export_part", fixed)) as part:
         made["export_part"] = part
         with gr.Row():
@@ -80,8 +91,3 @@ def build(browser: Browser, language: Any = None, *, fixed: str = "en") -> Widge
             text("name", value="selection")
             button("export")
         made["exported"] = gr.HTML("", elem_id=PREFIX + "exported", padding=False)
-    made["jump"] = gr.Textbox(elem_id=PREFIX + "jump", elem_classes="hc-jump", show_label=False, container=False)
-    made["timer"] = gr.Timer(EVERY, active=False)
-    widgets = Widgets(browser, made)
-    bind(widgets)
-    return widgets
